@@ -1,0 +1,1 @@
+"""Arguments and printing only: one file a command, wired from the parts below."""

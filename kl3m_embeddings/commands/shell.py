@@ -1,0 +1,33 @@
+"""Runs a command: turns its errors into one line on standard error and an exit code."""
+
+import sys
+import traceback
+from collections.abc import Callable
+
+INTERNAL_ERROR = 70
+
+
+def run(command: Callable[[], int], *, debug: bool = False) -> int:
+    """Call `command` and return its exit code.
+
+    A `ValueError` that carries an `exit_code` is the user's to mend: its message is printed, without
+    a trace. Everything else is a defect of ours, and its trace is shown.
+    """
+    try:
+        return command()
+    except ValueError as error:
+        code = getattr(error, "exit_code", None)
+        if code is None or debug:
+            traceback.print_exc()
+        else:
+            for line in str(error).splitlines():
+                print(f"error: {line}", file=sys.stderr)
+        return INTERNAL_ERROR if code is None else int(code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception:  # noqa: BLE001 - the last line of defence: trace, and a code that says "defect"
+        traceback.print_exc()
+        return INTERNAL_ERROR

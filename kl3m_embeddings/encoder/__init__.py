@@ -1,0 +1,1 @@
+"""From config.json to an encoder, and from an encoder to vectors."""

@@ -1,0 +1,31 @@
+"""Errors that a user can cause: one line that names file, line or key and the remedy, and an exit code."""
+
+
+class UserError(ValueError):
+    """Something outside the program is wrong. `exit_code` follows the table in docs/training.md."""
+
+    exit_code = 70
+
+
+class ConfigError(UserError):
+    """A configuration file or an argument is wrong. Several messages may be joined by newlines."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """Text, shards, a tokenizer or a checkpoint cannot be read as what they should be."""
+
+    exit_code = 65
+
+
+class OutputError(UserError):
+    """Something cannot be written: the disk is full, or the folder is read-only."""
+
+    exit_code = 73
+
+
+class RetryError(UserError):
+    """It may work later or smaller: the folder is locked, or the device is out of memory."""
+
+    exit_code = 75

@@ -1,0 +1,1 @@
+"""Parameter groups, optimizers and the learning rate of a step."""
