@@ -1,4 +1,4 @@
-"""Errors that a user can cause: one line that names file, line or key and the remedy, and an exit code."""
+"""Errors a user can cause: one line with file, line or key and the remedy, and an exit code."""
 
 
 class UserError(ValueError):

@@ -10,8 +10,8 @@ INTERNAL_ERROR = 70
 def run(command: Callable[[], int], *, debug: bool = False) -> int:
     """Call `command` and return its exit code.
 
-    A `ValueError` that carries an `exit_code` is the user's to mend: its message is printed, without
-    a trace. Everything else is a defect of ours, and its trace is shown.
+    A `ValueError` that carries an `exit_code` is the user's to mend: its message is printed,
+    without a trace. Everything else is a defect of ours, and its trace is shown.
     """
     try:
         return command()

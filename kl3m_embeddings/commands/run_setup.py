@@ -1,0 +1,332 @@
+"""Puts a run together: from a model folder's two files to a `Trainer` at its starting point."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from transformers import PretrainedConfig
+
+from kl3m_embeddings.config import DatasetConfig, MlmOptions, TrainingConfig
+from kl3m_embeddings.data.build import BuildOptions, build_shards
+from kl3m_embeddings.data.corpus import Corpus, open_corpora
+from kl3m_embeddings.data.counter_random import derive_key
+from kl3m_embeddings.data.shards import DATASET_FILE, TokenShards
+from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
+from kl3m_embeddings.encoder.architecture import (
+    check_sequence_length,
+    check_vocabulary,
+    load_architecture,
+    max_sequence_length,
+)
+from kl3m_embeddings.encoder.build import MaskedEncoder, build_encoder, load_encoder
+from kl3m_embeddings.encoder.export import write_model_folder
+from kl3m_embeddings.encoder.flops import training_flops
+from kl3m_embeddings.engine.base import TrainState
+from kl3m_embeddings.engine.single import DTYPES, SingleEngine
+from kl3m_embeddings.errors import ConfigError, DataError
+from kl3m_embeddings.optim.build import build_optimizers
+from kl3m_embeddings.strict_json import read_json_object
+from kl3m_embeddings.tasks import TASKS
+from kl3m_embeddings.tasks.base import TextSource
+from kl3m_embeddings.tasks.objective import Objective
+from kl3m_embeddings.tasks.plan import Planner, StepPlan
+from kl3m_embeddings.train.checkpoint import (
+    TRAINER,
+    Checkpoint,
+    newest_verified,
+    remove_unfinished,
+)
+from kl3m_embeddings.train.clipping import GradNormWindow
+from kl3m_embeddings.train.evaluate import SAMPLES_FILE, Evaluator, draw_samples, write_samples
+from kl3m_embeddings.train.hardware import (
+    describe_hardware,
+    describe_versions,
+    measure_peak_flops,
+    pick_device,
+)
+from kl3m_embeddings.train.identity import refuse_changes, run_identity
+from kl3m_embeddings.train.logs import (
+    EVAL,
+    LOG,
+    OBJECTS,
+    GzipWriter,
+    JsonlWriter,
+    RowWriter,
+    cut_logs,
+    json_line,
+)
+from kl3m_embeddings.train.loop import Trainer
+from kl3m_embeddings.train.resume import RUN_FILE, find_start
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What the command line asks for."""
+
+    folder: Path
+    training: TrainingConfig
+    device: str | None = None
+    restart: bool = False
+    resume_from: Path | None = None
+    stop_after: int | None = None
+    quiet: bool = False
+    command: Sequence[str] = field(default_factory=tuple)
+
+
+def warn(message: str) -> None:
+    """Tell the person at the terminal; the run goes on."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+@contextmanager
+def open_run(request: RunRequest) -> Iterator[Trainer]:
+    """A trainer that stands where the run is to start; its log files close at the end."""
+    folder, training = request.folder, request.training
+    config_path = folder / "config.json"
+    architecture = load_architecture(config_path)
+    tokenizer = load_tokenizer(training.tokenizer)
+    check_vocabulary(architecture, tokenizer.vocab_size, config_path)
+    architecture.pad_token_id = tokenizer.pad_id
+    max_length = training.max_length or max_sequence_length(architecture)
+    check_sequence_length(architecture, max_length, config_path)
+    shards = [open_shards(name, one, tokenizer) for name, one in training.data.items()]
+    identity = run_identity(
+        training,
+        read_json_object(config_path),
+        {one.name: one.sha256 for one in shards},
+        tokenizer.fingerprint,
+        max_length=max_length,
+        world_size=1,
+    )
+    remove_unfinished(folder)
+    start = find_start(folder, restart=request.restart, resume_from=request.resume_from, warn=warn)
+    if start is not None:
+        refuse_changes(start.manifest["identity"], identity, str(folder))
+        torch.set_num_threads(start.manifest["num_threads"])
+    device = pick_device(request.device)
+    set_determinism(training, device)
+    objective = build_objective(training, architecture, start, device)
+    engine = SingleEngine(
+        objective,
+        build_optimizers(objective.named_parameters(), training.optimizer),
+        device=device,
+        precision=training.precision,
+        compiled=training.compile,
+    )
+    state = TrainState(**engine.load(start.path / TRAINER)) if start else TrainState()
+    state.log_offsets = dict(start.manifest["log_offsets"]) if start else {}
+    corpus, held_out = open_corpora(
+        shards,
+        dataset_weights(training),
+        window=max_length - 2,
+        seed=training.seed,
+        num_held_out=training.num_eval_samples,
+    )
+    source = TextSource(corpus, tokenizer, max_length, training.seed)
+    tasks = {name: TASKS[name](options) for name, options in training.tasks.chosen().items()}
+    planner = build_planner(training, source, architecture)
+    peak_flops = measure_peak_flops(device, DTYPES[training.precision])
+    with ExitStack() as stack:
+        logs = open_logs(folder, state, stack)
+        write_run_record(request, state, device, peak_flops, start)
+        yield Trainer(
+            folder=folder,
+            training=training,
+            engine=engine,
+            device=device,
+            tasks=tasks,
+            planner=planner,
+            evaluator=build_evaluator(folder, training, held_out, source),
+            state=state,
+            grad_norms=GradNormWindow(training.optimizer, device, state.grad_norms),
+            logs=logs,
+            write_model=model_writer(objective.encoder, tokenizer, max_length, training),
+            checkpoint_details={"identity": identity, "num_threads": torch.get_num_threads()},
+            flops_of=flops_counter(architecture),
+            peak_flops=peak_flops,
+            last_step=last_step(request, state),
+            verified_steps={start.step} if start and start.path.parent == folder else set(),
+            quiet=request.quiet,
+        )
+
+
+def open_shards(name: str, dataset: DatasetConfig, tokenizer: Tokenizer) -> TokenShards:
+    """Built shards as they are; raw text through shards built once into the cache."""
+    paths = [dataset.path] if isinstance(dataset.path, str) else dataset.path
+    if len(paths) == 1 and (Path(paths[0]) / DATASET_FILE).exists():
+        shards = TokenShards.open(paths[0])
+        if shards.tokenizer_fingerprint != tokenizer.fingerprint:
+            raise DataError(
+                f"{paths[0]}: built with another tokenizer than the one in training.json; "
+                "build it again with `kl3m corpus build --tokenizer ...`"
+            )
+        return shards
+    cache = Path(os.environ.get("KL3M_CACHE", ".cache")) / "shards"
+    key = derive_key(tokenizer.fingerprint, *sorted(str(Path(path).resolve()) for path in paths))
+    options = BuildOptions(text_column=dataset.text_column, id_column=dataset.id_column)
+    folder = cache / f"{key:016x}"
+    return build_shards(name, paths, tokenizer, folder, options=options, overwrite=True).shards
+
+
+def build_objective(
+    training: TrainingConfig,
+    architecture: PretrainedConfig,
+    start: Checkpoint | None,
+    device: torch.device,
+) -> Objective:
+    """The encoder with its weights and the tasks' heads, on the device."""
+    seed = derive_key(training.seed, "weights") >> 1
+    if start is not None:
+        encoder = load_encoder(start.path, seed=seed, config=architecture)
+    elif training.init_from is not None:
+        encoder = load_encoder(initial_folder(training.init_from), seed=seed, config=architecture)
+        if encoder.fresh_parameters:
+            warn(f"{training.init_from}: drawn anew: {', '.join(encoder.fresh_parameters)}")
+    else:
+        encoder = build_encoder(architecture, seed=seed)
+    pair_head = "nsp" in training.tasks.chosen()
+    return Objective(encoder, pair_head=pair_head, seed=seed).to(device)
+
+
+def initial_folder(init_from: str) -> str | Path:
+    """`init_from` itself, or the newest whole checkpoint of the model folder that it names."""
+    folder = Path(init_from)
+    if folder.is_dir() and not (folder / "model.safetensors").exists():
+        checkpoint = newest_verified(folder, warn)
+        if checkpoint is not None:
+            return checkpoint.path
+    return init_from
+
+
+def dataset_weights(training: TrainingConfig) -> list[float] | None:
+    """The datasets' weights in their order; None where they go by size."""
+    if not training.data:
+        raise ConfigError("data: no dataset: name one in training.json or with --data NAME=PATH")
+    weights = [one.weight for one in training.data.values() if one.weight is not None]
+    return weights or None
+
+
+def set_determinism(training: TrainingConfig, device: torch.device) -> None:
+    """Ask torch for algorithms that give the same bits at every repetition, where wanted."""
+    wanted = training.deterministic
+    if wanted if wanted is not None else device.type == "cpu":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        # filling uninitialised memory would only hide a defect, and costs a tenth of a step
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def build_planner(
+    training: TrainingConfig, source: TextSource, architecture: PretrainedConfig
+) -> Planner:
+    """Plans of this device's steps."""
+    chosen = training.tasks.chosen()
+    return Planner(
+        source=source,
+        tasks={name: TASKS[name](options) for name, options in chosen.items()},
+        probabilities={name: options.probability for name, options in chosen.items()},
+        hidden_size=int(architecture.hidden_size),
+        batch_size=training.batch_size,
+        accumulation=training.gradient_accumulation_steps,
+        matroyshka_probability=training.matroyshka_probability,
+        matroyshka_min_log2=training.matroyshka_min_log2,
+    )
+
+
+def build_evaluator(
+    folder: Path, training: TrainingConfig, held_out: Corpus | None, source: TextSource
+) -> Evaluator | None:
+    """Plain masked language modelling on held-out text; None where no samples are wanted."""
+    if not training.num_eval_samples:
+        return None
+    if held_out is None:
+        warn("too few documents to hold some out: evaluation is on text that is trained on")
+    evaluator = draw_samples(
+        TextSource(held_out or source.corpus, source.tokenizer, source.max_length, training.seed),
+        TASKS["mlm"](training.tasks.mlm or MlmOptions(probability=1.0)),
+        num_samples=training.num_eval_samples,
+        batch_size=training.batch_size,
+    )
+    write_samples(evaluator, folder / SAMPLES_FILE)
+    return evaluator
+
+
+def open_logs(folder: Path, state: TrainState, stack: ExitStack) -> Mapping[str, RowWriter]:
+    """The log files, cut to where the state knows them, open to append."""
+    for message in cut_logs(folder, state.log_offsets, state.step):
+        warn(message)
+    files = {name: stack.enter_context((folder / name).open("ab")) for name in (LOG, EVAL, OBJECTS)}
+    return {
+        LOG: JsonlWriter(files[LOG]),
+        EVAL: JsonlWriter(files[EVAL]),
+        OBJECTS: GzipWriter(files[OBJECTS]),
+    }
+
+
+def write_run_record(
+    request: RunRequest,
+    state: TrainState,
+    device: torch.device,
+    peak_flops: float,
+    start: Checkpoint | None,
+) -> None:
+    """Append to run.jsonl what this start runs on and with."""
+    record = {
+        "event": "resume" if start else "start",
+        "step": state.step,
+        "time": datetime.now().astimezone().isoformat(),
+        "command": list(request.command),
+        "checkpoint": str(start.path) if start else None,
+        "hardware": {**describe_hardware(device), "peak_flops": peak_flops},
+        "versions": describe_versions(),
+        "config": read_json_object(request.folder / "config.json"),
+        "training": request.training.model_dump(mode="json"),
+    }
+    with (request.folder / RUN_FILE).open("ab") as file:
+        file.write(json_line(record))
+
+
+def model_writer(
+    encoder: MaskedEncoder, tokenizer: Tokenizer, max_length: int, training: TrainingConfig
+) -> Callable[[Path], None]:
+    """A function that writes the exported model, tokenizer included, into a folder."""
+
+    def write(path: Path) -> None:
+        write_model_folder(
+            path,
+            encoder,
+            tokenizer_pad_id=tokenizer.pad_id,
+            max_length=max_length,
+            pooling=training.pooling,
+        )
+        tokenizer.save(path, max_length)
+
+    return write
+
+
+def flops_counter(architecture: PretrainedConfig) -> Callable[[StepPlan], float]:
+    """A function that counts the floating-point operations of a step."""
+
+    def count(plan: StepPlan) -> float:
+        return sum(
+            training_flops(
+                architecture,
+                batch.input_ids.numel(),
+                batch.input_ids.shape[1],
+                len(batch.target_positions),
+            )
+            for batch in plan.batches
+        )
+
+    return count
+
+
+def last_step(request: RunRequest, state: TrainState) -> int:
+    """Where this call ends: at the schedule's end, or `--stop-after` steps from here."""
+    total = request.training.optimizer.num_steps
+    return min(total, state.step + request.stop_after) if request.stop_after else total

@@ -1,0 +1,136 @@
+"""`train_single.py models/x/`: train the model folder on one device, or go on where it stopped."""
+
+import argparse
+import errno
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kl3m_embeddings.commands import shell
+from kl3m_embeddings.config_file import apply_overrides, parse_training
+from kl3m_embeddings.errors import ConfigError, OutputError, RetryError
+from kl3m_embeddings.strict_json import read_json_object
+
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="train_single.py",
+        description="Train the encoder of a model folder; run it again to go on where it stopped.",
+    )
+    parser.add_argument("folder", type=Path, help="holds config.json and training.json")
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="NAME=PATH", help="a dataset; repeatable"
+    )
+    parser.add_argument("--tokenizer", metavar="PATH", help="instead of training.json's")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="replace a field of training.json, as in optimizer.peak_lr=1e-4; repeatable",
+    )
+    parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
+    parser.add_argument("--stop-after", type=positive_int, metavar="N", help="stop after N steps")
+    parser.add_argument(
+        "--restart", action="store_true", help="start at step 0; what is there is put aside"
+    )
+    parser.add_argument(
+        "--resume_from_checkpoint",
+        "--resume-from-checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="start from this checkpoint instead of the newest",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--debug", action="store_true", help="show the trace of every error")
+    return parser.parse_args(argv)
+
+
+def positive_int(text: str) -> int:
+    """A whole number above zero, for argparse."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Check the files first, for errors should come before anything heavy loads; then train."""
+    folder: Path = arguments.folder
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder: name one that holds config.json")
+    path = folder / "training.json"
+    overrides = list(arguments.set)
+    fields = read_json_object(path)
+    if arguments.tokenizer:
+        fields["tokenizer"] = arguments.tokenizer
+    if arguments.data:
+        fields["data"] = parse_data(arguments.data)
+    training = parse_training(apply_overrides(fields, overrides), path)
+    if training.endpoint_url:
+        print("warning: endpoint_url is ignored: name datasets in `data`", file=sys.stderr)
+    read_json_object(folder / "config.json")
+
+    from kl3m_embeddings.commands.run_setup import RunRequest
+
+    return run(
+        RunRequest(
+            folder=folder,
+            training=training,
+            device=arguments.device,
+            restart=arguments.restart,
+            resume_from=arguments.resume_from_checkpoint,
+            stop_after=arguments.stop_after,
+            quiet=arguments.quiet,
+            command=argv,
+        )
+    )
+
+
+def run(request: "RunRequest") -> int:  # type: ignore[name-defined]
+    """Train under the folder's lock; 0 when done, 128 + the signal's number when stopped."""
+    import torch
+
+    from kl3m_embeddings.commands.run_setup import open_run
+    from kl3m_embeddings.train.lock import run_lock
+    from kl3m_embeddings.train.stop import stop_request
+
+    training = request.training
+    try:
+        with run_lock(request.folder), open_run(request) as trainer, stop_request() as stop:
+            trainer.train(stop)
+            return stop.exit_code
+    except torch.OutOfMemoryError:
+        raise RetryError(
+            f"{request.folder}: out of device memory at batch_size {training.batch_size} and "
+            f"max_length {training.max_length or 'of config.json'}: halve batch_size and double "
+            "optimizer.gradient_accumulation_steps; the checkpoints are as they were"
+        ) from None
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        place = error.filename or request.folder
+        raise OutputError(
+            f"{place}: cannot be written: {error.strerror}; make room or choose another folder, "
+            "and run the command again: it goes on from the last checkpoint"
+        ) from None
+
+
+def parse_data(arguments: Sequence[str]) -> dict[str, dict[str, str]]:
+    """`--data NAME=PATH` as the `data` section."""
+    datasets = {}
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        if not (name and equals and path):
+            raise ConfigError(f"--data {argument}: write NAME=PATH")
+        datasets[name] = {"path": path}
+    return datasets
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = parse_arguments(argv)
+    return shell.run(lambda: train(arguments, argv), debug=arguments.debug)

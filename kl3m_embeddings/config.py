@@ -1,0 +1,273 @@
+"""Every field of training.json: typed, documented, strict.
+
+The published kl3m folders load unmodified, so their spelling stands (`matroyshka_probability`);
+the other spelling is an alias. How the file is read: config_file.py.
+"""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+
+
+class Section(BaseModel):
+    """A part of training.json: unknown keys and wrong types are errors, and nothing changes."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class MlmOptions(Section):
+    """Masked language modelling."""
+
+    probability: Probability
+    """Share of steps that train this task."""
+    mask_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    """Share of a sample's tokens that are predicted: 80% masked, 10% random, 10% kept."""
+    masking: Literal["token", "word", "span"] = "token"
+    """What is chosen: single tokens, whole words, or spans of a geometric length."""
+    mean_span_tokens: PositiveFloat = 3.0
+    """Mean length of a span, for `span`."""
+
+
+class NspOptions(Section):
+    """Next segment or not, beside masked language modelling."""
+
+    probability: Probability
+    """Share of steps that train this task."""
+    mask_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    """Share of tokens predicted by the masked-language-model head of the same step."""
+    variant: Literal["next_segment", "sentence_order"] = "next_segment"
+    """What is told apart: half of the pairs come from two documents, or half are swapped."""
+
+
+class NlpOptions(Section):
+    """Next-line prediction: a line wholly masked, predicted from the lines before it."""
+
+    probability: Probability
+    """Share of steps that train this task."""
+    max_line_tokens: PositiveInt = 32
+    """Longer lines are predicted up to this many tokens."""
+
+
+class MhmOptions(Section):
+    """Masked-heading modelling: a heading wholly masked, predicted from the body below it."""
+
+    probability: Probability
+    """Share of steps that train this task."""
+    max_heading_tokens: PositiveInt = 24
+    """A line longer than this is no heading."""
+
+
+def _task_value(value: object) -> object:
+    return {"probability": float(value)} if isinstance(value, int | float) else value
+
+
+class TasksConfig(Section):
+    """Each task's probability, or an object `{"probability": p, ...options}`; they sum to 1."""
+
+    mlm: Annotated[MlmOptions | None, BeforeValidator(_task_value)] = None
+    """Masked language modelling."""
+    nsp: Annotated[NspOptions | None, BeforeValidator(_task_value)] = None
+    """Next-segment prediction or sentence order, beside masked language modelling."""
+    nlp: Annotated[NlpOptions | None, BeforeValidator(_task_value)] = None
+    """Next-line prediction."""
+    mhm: Annotated[MhmOptions | None, BeforeValidator(_task_value)] = None
+    """Masked-heading modelling."""
+
+    def chosen(self) -> dict[str, MlmOptions | NspOptions | NlpOptions | MhmOptions]:
+        """The tasks with a probability above zero, in the order of the table."""
+        options = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: option for name, option in options.items() if option and option.probability}
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> Self:
+        total = sum(option.probability for option in self.chosen().values())
+        if not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(f"the probabilities sum to {total:g}, and must sum to 1")
+        return self
+
+
+class OptimizerConfig(Section):
+    """Optimizer, learning-rate schedule and gradient clipping."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    """`muon`: torch.optim.Muon for the 2-D hidden weights, AdamW for the rest."""
+    fused: bool = True
+    """Use torch's fused AdamW. Without it each step keeps a copy, to undo a non-finite update."""
+    scheduler_type: Literal[
+        "linear", "linear_warmup_cooldown", "exponential", "exponential_warmup_cooldown"
+    ] = "linear_warmup_cooldown"
+    """Shape of the learning rate over steps; see docs/training.md."""
+    start_lr: NonNegativeFloat = 1e-5
+    """Learning rate before the first step."""
+    peak_lr: PositiveFloat = 2e-4
+    """Learning rate after a linear warm-up."""
+    end_lr: NonNegativeFloat = 1e-5
+    """Learning rate at `total_steps`; no exponential schedule falls below it."""
+    warmup_steps: Count = 1000
+    """Steps from `start_lr` to `peak_lr`."""
+    peak_steps: Count = 0
+    """Steps at `peak_lr`."""
+    total_steps: PositiveInt | None = None
+    """Steps in all; below warm-up + peak it cuts the schedule. Exponential: sum of its parts."""
+    warmup_factor: PositiveFloat = 2.0
+    """Exponential warm-up: multiplies the rate once a period."""
+    warmup_steps_per_period: PositiveInt = 100
+    """Steps of a period of the exponential warm-up."""
+    warmup_periods: Count = 4
+    """Periods of the exponential warm-up."""
+    constant_steps: Count = 1000
+    """Steps between the exponential warm-up and cool-down."""
+    cooldown_factor: PositiveFloat = 0.5
+    """Exponential cool-down: multiplies the rate once a period."""
+    cooldown_steps_per_period: PositiveInt = 1000
+    """Steps of a period of the exponential cool-down."""
+    cooldown_periods: Count = 4
+    """Periods of the exponential cool-down."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradient norm above which gradients are scaled down, until enough norms are known."""
+    max_grad_norm_pct: Annotated[float, Field(gt=0.0, le=100.0)] | None = 90.0
+    """Then: this percentile of the last norms. null keeps `max_grad_norm` throughout."""
+    max_grad_norm_window: Annotated[int, Field(ge=100)] = 1000
+    """How many of the last norms the percentile is taken over; it starts once 100 are known."""
+    muon_lr: PositiveFloat = 2e-3
+    """Peak rate of the weights that Muon trains; it follows the same schedule as `peak_lr`."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
+    """Muon's momentum."""
+    adamw_beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Decay of AdamW's first moment."""
+    adamw_beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.98
+    """Decay of AdamW's second moment."""
+    adamw_eps: PositiveFloat = 1e-8
+    """AdamW's epsilon."""
+    adamw_wd: NonNegativeFloat = 0.01
+    """Weight decay of matrices; biases and norms have none."""
+    gradient_accumulation_steps: PositiveInt = 1
+    """Micro-batches of one optimizer step."""
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Self:
+        if self.total_steps is None and self.scheduler_type != "exponential_warmup_cooldown":
+            raise ValueError(
+                f"total_steps is missing, and scheduler {self.scheduler_type} needs it"
+            )
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        if self.total_steps is not None:
+            return self.total_steps
+        warmup = self.warmup_periods * self.warmup_steps_per_period
+        return warmup + self.constant_steps + self.cooldown_periods * self.cooldown_steps_per_period
+
+
+class DatasetConfig(Section):
+    """One named source of text."""
+
+    path: str | list[str]
+    """Built shards (a folder with dataset.json), or raw text, from which shards are built once."""
+    weight: PositiveFloat | None = None
+    """Share of samples, relative to the other datasets'. All or none: none means by size."""
+    text_column: str = "text"
+    """Column or key that holds the text, for raw text in tables or JSON lines."""
+    id_column: str = "id"
+    """Column or key that names the document."""
+
+
+class SaveConfig(Section):
+    """Which checkpoints are kept."""
+
+    keep_last: PositiveInt = 2
+    """The newest ones."""
+    keep_every: PositiveInt | None = None
+    """Also every checkpoint whose step is a multiple of this."""
+    keep_best: bool = False
+    """Also the one with the lowest mean evaluation loss."""
+
+
+class TrainingConfig(Section):
+    """training.json."""
+
+    tokenizer: str
+    """Folder with a tokenizer.json, the file itself, or a hub name."""
+    data: dict[str, DatasetConfig] = Field(default_factory=dict)
+    """Named datasets. `--data NAME=PATH` on the command line replaces them."""
+    tasks: TasksConfig = Field(default_factory=lambda: TasksConfig(mlm=MlmOptions(probability=1.0)))
+    """What is trained, by probability."""
+    optimizer: OptimizerConfig
+    """Optimizer, schedule, clipping."""
+    seed: Count = 0
+    """Of the weights, the order of the data, the masks and dropout."""
+    init_from: str | None = None
+    """Start from these weights: a model or checkpoint folder, or a hub name; null: random ones."""
+    precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Of the computation; the weights that are trained are float32 always."""
+    batch_size: PositiveInt = 64
+    """Samples of a micro-batch, per device."""
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    """Tokens of a sample, special ones included; null: the encoder's max_position_embeddings."""
+    compile: bool = False
+    """Run the encoder through torch.compile."""
+    deterministic: bool | None = None
+    """Same bits at every repetition; null: on the CPU only (on a GPU it costs speed)."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """How exported checkpoints turn token vectors into a text's vector."""
+    matroyshka_probability: Probability = Field(
+        0.0, validation_alias=AliasChoices("matroyshka_probability", "matryoshka_probability")
+    )
+    """Share of steps that train with only the first `reduced_dim` embedding dimensions."""
+    matroyshka_min_log2: Count = Field(
+        3, validation_alias=AliasChoices("matroyshka_min_log2", "matryoshka_min_log2")
+    )
+    """The smallest `reduced_dim` is two to this power."""
+    steps_per_epoch: PositiveInt = 1_000_000
+    """Only names the `epoch` in the log."""
+    steps_per_save: PositiveInt = 1000
+    """Steps between checkpoints."""
+    steps_per_eval: PositiveInt = 1000
+    """Steps between evaluations."""
+    num_eval_samples: Count = 1000
+    """Held-out samples, drawn once and written to eval_samples.jsonl; 0: no evaluation."""
+    save: SaveConfig = Field(default_factory=SaveConfig)
+    """Which checkpoints are kept."""
+    max_skipped_steps: PositiveInt = 20
+    """Stop after this many steps in a row whose loss or gradient is not finite."""
+    endpoint_url: str | None = None
+    """Published runs drew samples from a server. Accepted and ignored, with a warning."""
+    deepspeed: dict[str, JsonValue] | None = None
+    """Settings for train_deepspeed.py; train_single.py reads gradient_accumulation_steps only."""
+
+    @property
+    def gradient_accumulation_steps(self) -> int:
+        """Micro-batches of a step, wherever they are set."""
+        deepspeed = (self.deepspeed or {}).get("gradient_accumulation_steps")
+        if isinstance(deepspeed, int) and "gradient_accumulation_steps" not in (
+            self.optimizer.model_fields_set
+        ):
+            return deepspeed
+        return self.optimizer.gradient_accumulation_steps
+
+    @model_validator(mode="after")
+    def _weights_all_or_none(self) -> Self:
+        given = [name for name, dataset in self.data.items() if dataset.weight is not None]
+        if given and len(given) < len(self.data):
+            missing = sorted(set(self.data) - set(given))
+            raise ValueError(f"data: give every dataset a weight or none (missing: {missing})")
+        return self

@@ -1,0 +1,95 @@
+"""Reads training.json: all errors at once, each with the file, the key and a remedy."""
+
+import difflib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.strict_json import read_json_object
+
+
+def apply_overrides(fields: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return `fields` with each `KEY=JSON` put in; a dotted key reaches into a section.
+
+    A value that is no JSON is taken as a string, so `precision=float32` needs no quotes.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(fields))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {override}: write KEY=VALUE, as in optimizer.peak_lr=1e-4")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        section = result
+        *sections, last = key.split(".")
+        for name in sections:
+            section = section.setdefault(name, {})
+            if isinstance(section, int | float) and not isinstance(section, bool):
+                raise ConfigError(f"--set {override}: {name} is a number; set {name} as a whole")
+            if not isinstance(section, dict):
+                raise ConfigError(f"--set {override}: {name} is not a section")
+        section[last] = value
+    return result
+
+
+def parse_training(fields: dict[str, Any], path: Path) -> TrainingConfig:
+    """Check `fields` and return them typed.
+
+    Raises:
+        ConfigError: with one line for every error, each naming `path` and the key.
+    """
+    try:
+        return TrainingConfig.model_validate(fields)
+    except ValidationError as error:
+        lines = [_error_line(path, dict(details)) for details in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def load_training(path: Path, overrides: Iterable[str] = ()) -> TrainingConfig:
+    """Read and check a training.json."""
+    return parse_training(apply_overrides(read_json_object(path), overrides), path)
+
+
+def _error_line(path: Path, details: dict[str, Any]) -> str:
+    location = [str(part) for part in details["loc"]]
+    key = ".".join(location)
+    if details["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(location[-1], _names_at(location[:-1]), n=1, cutoff=0.6)
+        known = f"did you mean {close[0]}?" if close else "see docs/config.md"
+        return f"{path}: {key}: unknown key ({known})"
+    if details["type"] == "missing":
+        return f"{path}: {key}: missing, and there is no default (see docs/config.md)"
+    if details["type"] == "value_error":
+        return f"{path}: {key + ': ' if key else ''}{details['ctx']['error']}"
+    return f"{path}: {key}: {details['msg']} (it is {_shown(details['input'])})"
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _names_at(location: list[str]) -> list[str]:
+    """Field names of the section at `location`, for "did you mean"."""
+    section: type[BaseModel] = TrainingConfig
+    for name in location:
+        section = _section_type(section, name) or section
+    return list(section.model_fields)
+
+
+def _section_type(section: type[BaseModel], name: str) -> type[BaseModel] | None:
+    field = section.model_fields.get(name)
+    if field is None:  # a key chosen by the user, as in data.NAME
+        return None
+    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+    for kind in candidates:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None

@@ -1,0 +1,76 @@
+"""What the training loop asks of one device or of many."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kl3m_embeddings.data.batch import Batch
+from kl3m_embeddings.tasks.base import Outputs
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """What a checkpoint holds beside weights and optimizer; JSON throughout."""
+
+    step: int = 0
+    """Optimizer steps done, skipped ones included."""
+    total_time: float = 0.0
+    """Seconds of training steps so far."""
+    skipped_in_a_row: int = 0
+    """Steps skipped since the last that was not."""
+    evaluated_step: int = -1
+    """The step of the last finished evaluation."""
+    best_step: int | None = None
+    """The step with the lowest mean evaluation loss."""
+    best_loss: float | None = None
+    """That loss."""
+    grad_norms: list[float | None] = field(default_factory=list)
+    """The clipping window: norm of step s at place s % size; null: not known or not finite."""
+    log_offsets: dict[str, int] = field(default_factory=dict)
+    """Bytes of each log file that belong to this state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What an optimizer step tells; both stay on the device until they are read."""
+
+    norm: Float[Tensor, ""]
+    """Gradient norm before clipping."""
+    skipped: Bool[Tensor, ""]
+    """The norm was not finite, and nothing was changed."""
+
+
+class Engine(Protocol):
+    """Runs forward, backward and step over the devices there are."""
+
+    def forward(self, batch: Batch, *, grad: bool = True) -> Outputs:
+        """Run the objective on a batch of this device's samples."""
+        ...
+
+    def backward(self, loss: Float[Tensor, ""], *, last: bool) -> None:
+        """Add the gradients of `loss`; `last`: reduce them over the devices now."""
+        ...
+
+    def step(self, lr: float, max_norm: Float[Tensor, ""]) -> StepResult:
+        """Clip, step, zero; skip all three where the norm is not finite."""
+        ...
+
+    def sum_counts(self, counts: Mapping[str, int]) -> dict[str, float]:
+        """Sum each count over the devices."""
+        ...
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The float32 weights by name, gathered; all ranks call it."""
+        ...
+
+    def save(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Write what resuming needs beside the weights into the folder `path`."""
+        ...
+
+    def load(self, path: Path) -> Mapping[str, Any]:
+        """Read what `save` wrote, and the weights of the checkpoint around it."""
+        ...

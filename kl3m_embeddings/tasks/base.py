@@ -1,0 +1,171 @@
+"""What a task is: how a batch is made from sample numbers, and which losses it yields."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch, BatchInfo
+from kl3m_embeddings.data.corpus import Corpus, Windows
+from kl3m_embeddings.data.tokenizer import Tokenizer
+
+NUM_SPECIAL = 2  # [CLS] ... [SEP]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What one forward pass gives; everything stays on the device."""
+
+    loss_sums: dict[str, Float[Tensor, ""]]
+    """Sum of each loss over its targets in this batch."""
+    target_losses: Float[Tensor, " targets"]
+    """Masked-language-model loss of every target; 0 at the filling ones."""
+    num_correct: Int[Tensor, ""]
+    """Targets whose likeliest token is the right one."""
+
+
+Forward = Callable[[Batch], Outputs]
+
+
+class Task(Protocol):
+    """One kind of training step."""
+
+    def batch(self, source: "TextSource", first_sample: int, count: int) -> Batch:
+        """Samples `first_sample` and on: a pure function of the source's seed and the numbers."""
+        ...
+
+    def losses(
+        self, forward: Forward, batch: Batch, divisors: dict[str, float]
+    ) -> Iterator[tuple[Float[Tensor, ""], bool]]:
+        """Losses to go backward from, each with whether it is the batch's last.
+
+        Args:
+            forward: the engine's forward pass.
+            batch: what `batch` gave.
+            divisors: number of targets of each loss in the whole step, over all devices.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """The text that batches are made of, and the tokenizer's ids that they need."""
+
+    corpus: Corpus
+    tokenizer: Tokenizer
+    max_length: int
+    """Tokens of a row, special ones included."""
+    seed: int
+
+    @cached_property
+    def newline_ids(self) -> NDArray[np.bool_]:
+        """For every token id: does its text hold a line break?"""
+        return self.tokenizer.newline_ids()
+
+    @cached_property
+    def word_start_ids(self) -> NDArray[np.bool_]:
+        """For every token id: does it begin a word?"""
+        return self.tokenizer.word_start_ids()
+
+    @cached_property
+    def ordinary_ids(self) -> NDArray[np.int64]:
+        """The ids of the tokens that are not special."""
+        return np.flatnonzero(~self.tokenizer.special_ids())
+
+
+def summed_losses(
+    forward: Forward, batch: Batch, divisors: dict[str, float]
+) -> Iterator[tuple[Float[Tensor, ""], bool]]:
+    """One backward pass: each loss summed over its targets, over their number in the step."""
+    outputs = forward(batch)
+    parts = [total / divisors[name] for name, total in outputs.loss_sums.items()]
+    yield torch.stack(parts).sum(), True
+
+
+def framed(
+    source: TextSource, tokens: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`[CLS] tokens [SEP]` padded to max_length, and its attention mask; (samples, max_length).
+
+    Args:
+        source: gives the special ids and max_length.
+        tokens: shape (samples, at most max_length - 2).
+        lengths: shape (samples): how many of each row's tokens count.
+    """
+    rows = np.arange(len(tokens))
+    input_ids = np.full((len(tokens), source.max_length), source.tokenizer.pad_id, dtype=np.int64)
+    input_ids[:, 0] = source.tokenizer.cls_id
+    places = np.arange(source.max_length)
+    inside = (places >= 1) & (places <= lengths[:, None])
+    input_ids[inside] = tokens[np.arange(tokens.shape[1]) < lengths[:, None]]
+    input_ids[rows, lengths + 1] = source.tokenizer.sep_id
+    return input_ids, (places <= lengths[:, None] + 1).astype(np.int64)
+
+
+def assemble(
+    source: TextSource,
+    windows: Windows,
+    *,
+    task: str,
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    targets_per_sample: int,
+    num_fallback: int = 0,
+) -> Batch:
+    """Turn arrays of shape (samples, max_length) into a batch whose targets have a fixed shape.
+
+    Args:
+        source: names the datasets and documents.
+        windows: where the samples come from.
+        task: for the log.
+        input_ids: what the encoder reads.
+        attention_mask: 1 at tokens, 0 at padding.
+        labels: the token to predict, or IGNORED_LABEL.
+        targets_per_sample: the fixed number of targets is this times the samples.
+        num_fallback: for the log.
+    """
+    positions = np.flatnonzero(labels != IGNORED_LABEL)
+    num_places = targets_per_sample * len(input_ids)
+    assert len(positions) <= num_places
+    target_positions = np.zeros(num_places, dtype=np.int64)
+    target_labels = np.full(num_places, IGNORED_LABEL, dtype=np.int64)
+    target_positions[: len(positions)] = positions
+    target_labels[: len(positions)] = labels.reshape(-1)[positions]
+    return Batch(
+        input_ids=torch.from_numpy(input_ids),
+        attention_mask=torch.from_numpy(attention_mask),
+        target_positions=torch.from_numpy(target_positions),
+        target_labels=torch.from_numpy(target_labels),
+        counts={"mlm": len(positions)},
+        info=_info(source.corpus, windows, task, attention_mask, num_fallback),
+    )
+
+
+def _info(
+    corpus: Corpus,
+    windows: Windows,
+    task: str,
+    attention_mask: NDArray[np.int64],
+    num_fallback: int,
+) -> BatchInfo:
+    num_tokens = attention_mask.sum(axis=1)
+    samples: dict[str, int] = {}
+    tokens: dict[str, int] = {}
+    for dataset in np.unique(windows.datasets):
+        rows = windows.datasets == dataset
+        samples[corpus.names[dataset]] = int(rows.sum())
+        tokens[corpus.names[dataset]] = int(num_tokens[rows].sum())
+    return BatchInfo(
+        task=task,
+        samples_by_dataset=samples,
+        tokens_by_dataset=tokens,
+        documents=corpus.document_ids(windows),
+        num_fallback=num_fallback,
+    )

@@ -1,0 +1,46 @@
+"""Masked language modelling: some tokens are hidden, and predicted from the others.
+
+Devlin et al. 2019, https://arxiv.org/abs/1810.04805
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from kl3m_embeddings.config import MlmOptions
+from kl3m_embeddings.data.batch import Batch
+from kl3m_embeddings.tasks.base import Forward, TextSource, assemble, framed, summed_losses
+from kl3m_embeddings.tasks.masking import mask_tokens, max_budget
+
+
+@dataclass(frozen=True)
+class MaskedLanguageModelling:
+    """`mlm`."""
+
+    options: MlmOptions
+
+    def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
+        """Windows with `mask_rate` of their tokens to predict."""
+        windows = source.corpus.windows(first_sample, count)
+        input_ids, attention_mask = framed(source, windows.tokens, windows.lengths)
+        maskable = attention_mask.astype(bool)
+        maskable[:, 0] = False
+        maskable[range(count), windows.lengths + 1] = False
+        corrupted, labels = mask_tokens(source, input_ids, maskable, first_sample, self.options)
+        return assemble(
+            source,
+            windows,
+            task="mlm",
+            input_ids=corrupted,
+            attention_mask=attention_mask,
+            labels=labels,
+            targets_per_sample=max_budget(source.corpus.window, self.options.mask_rate),
+        )
+
+    def losses(
+        self, forward: Forward, batch: Batch, divisors: dict[str, float]
+    ) -> Iterator[tuple[Float[Tensor, ""], bool]]:
+        """Mean cross-entropy of the targets."""
+        return summed_losses(forward, batch, divisors)

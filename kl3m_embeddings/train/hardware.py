@@ -1,0 +1,80 @@
+"""What a run ran on: recorded at each start, and measured where numbers depend on it."""
+
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+PACKAGES = ("kl3m-embeddings", "torch", "transformers", "tokenizers", "numpy", "deepspeed")
+MATRIX_SIZE = {"cuda": 8192, "mps": 4096, "cpu": 2048}
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The named device, or the best there is: CUDA, MPS, CPU."""
+    if name:
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def describe_hardware(device: torch.device) -> dict[str, Any]:
+    """Device, processor, memory and threads."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    return {
+        "device": str(device),
+        "device_name": name,
+        "processor": processor_name(),
+        "num_cpus": os.cpu_count(),
+        "num_threads": torch.get_num_threads(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "platform": platform.platform(),
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Python and the packages that numbers may depend on."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def processor_name() -> str:
+    """The processor's model name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large square matrix product: what `mfu` is out of."""
+    size = MATRIX_SIZE[device.type]
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
+    seconds = []
+    for _ in range(5):
+        _wait(device)
+        start = time.perf_counter()
+        torch.mm(left, right)
+        _wait(device)
+        seconds.append(time.perf_counter() - start)
+    return 2.0 * size**3 / median(seconds[1:])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

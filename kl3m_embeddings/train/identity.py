@@ -1,0 +1,69 @@
+"""What a run is: resuming with another seed, other data or another architecture is refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.errors import ConfigError
+
+FREE_ARCHITECTURE_KEYS = ("_name_or_path", "architectures", "dtype", "transformers_version")
+
+
+def run_identity(
+    training: TrainingConfig,
+    architecture: Mapping[str, Any],
+    datasets: Mapping[str, str],
+    tokenizer_fingerprint: str,
+    *,
+    max_length: int,
+    world_size: int,
+) -> dict[str, Any]:
+    """Everything that must stay the same for a resumed run to be the same run, as flat JSON.
+
+    Args:
+        training: training.json.
+        architecture: config.json as a mapping.
+        datasets: SHA-256 of each named dataset's shards.
+        tokenizer_fingerprint: hash of what determines ids.
+        max_length: tokens of a sample.
+        world_size: number of devices.
+    """
+    shapes = {
+        key: value for key, value in architecture.items() if key not in FREE_ARCHITECTURE_KEYS
+    }
+    values = {
+        "seed": training.seed,
+        "tokenizer": tokenizer_fingerprint,
+        "global_batch_size": training.batch_size * world_size,
+        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "max_length": max_length,
+        "precision": training.precision,
+        "optimizer.name": training.optimizer.name,
+        "optimizer.max_grad_norm_window": training.optimizer.max_grad_norm_window,
+        "matroyshka_probability": training.matroyshka_probability,
+        "matroyshka_min_log2": training.matroyshka_min_log2,
+        "init_from": training.init_from,
+    }
+    for name, options in training.tasks.chosen().items():
+        values |= {f"tasks.{name}.{key}": value for key, value in options.model_dump().items()}
+    for name, sha256 in datasets.items():
+        values[f"data.{name}"] = sha256
+        values[f"data.{name}.weight"] = training.data[name].weight
+    return values | {f"config.{key}": value for key, value in shapes.items()}
+
+
+def refuse_changes(recorded: Mapping[str, Any], present: Mapping[str, Any], folder: str) -> None:
+    """Compare what a checkpoint recorded with the present settings.
+
+    Raises:
+        ConfigError: listing every difference.
+    """
+    changed = sorted(
+        key for key in recorded.keys() | present.keys() if recorded.get(key) != present.get(key)
+    )
+    if changed:
+        lines = [f"{key}: was {recorded.get(key)!r}, is {present.get(key)!r}" for key in changed]
+        remedy = "undo the change, or start a new run with --restart or in another folder"
+        raise ConfigError(
+            "\n".join([f"{folder}: this run cannot go on with other settings; {remedy}:", *lines])
+        )

@@ -1,0 +1,215 @@
+"""The training loop.
+
+A step: take its plan, go forward and backward over its micro-batches, step. Its row is read while
+the next step runs, so that the host never waits for the device inside a step. Between steps,
+where due: evaluate, then save. A step depends on its number and on what is in the checkpoint, on
+nothing else.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.data.batch import Batch
+from kl3m_embeddings.data.prefetch import prefetched
+from kl3m_embeddings.engine.base import Engine, TrainState
+from kl3m_embeddings.errors import UserError
+from kl3m_embeddings.optim.schedule import lr_at
+from kl3m_embeddings.tasks.base import Outputs, Task
+from kl3m_embeddings.tasks.plan import Planner, StepPlan
+from kl3m_embeddings.train.checkpoint import TRAINER, checkpoint_steps, prune, save_checkpoint
+from kl3m_embeddings.train.clipping import GradNormWindow
+from kl3m_embeddings.train.evaluate import Evaluator
+from kl3m_embeddings.train.faults import fault_point
+from kl3m_embeddings.train.logs import EVAL, LOG, OBJECTS, RowWriter
+from kl3m_embeddings.train.phase_timer import PhaseTimer
+from kl3m_embeddings.train.rows import PendingRow, Postfix
+from kl3m_embeddings.train.stop import StopRequest
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """A run: what it trains, where it stands, and what it writes."""
+
+    folder: Path
+    training: TrainingConfig
+    engine: Engine
+    device: torch.device
+    tasks: Mapping[str, Task]
+    planner: Planner
+    evaluator: Evaluator | None
+    state: TrainState
+    grad_norms: GradNormWindow
+    logs: Mapping[str, RowWriter]
+    write_model: Callable[[Path], None]
+    """Writes the exported model, tokenizer included, into a folder."""
+    checkpoint_details: Mapping[str, Any]
+    flops_of: Callable[[StepPlan], float]
+    peak_flops: float
+    last_step: int
+    """Stop after this step."""
+    verified_steps: set[int] = field(default_factory=set)
+    """Checkpoints known to be whole."""
+    quiet: bool = False
+    _pending: PendingRow | None = None
+    _postfix: Postfix = field(default_factory=Postfix)
+
+    def train(self, stop: StopRequest) -> None:
+        """Train up to `last_step`, or until `stop` is requested; then save."""
+        first_step = self.state.step + 1
+        plans = self.planner.plans(first_step, self.last_step)
+        with prefetched(plans) as ready, self._progress() as bar:
+            self._between_steps(stop, bar)
+            while self.state.step < self.last_step and not stop:
+                timer = PhaseTimer(self.device)
+                timer.mark("start")
+                plan = next(ready)
+                timer.mark("sample")
+                pending = self._step(plan, timer)
+                self._write_pending(bar)
+                timer.mark("other")
+                self._pending = pending
+                self.state.step = plan.step
+                fault_point("after_step")
+                bar.update()
+                self._between_steps(stop, bar)
+
+    def _step(self, plan: StepPlan, timer: PhaseTimer) -> PendingRow:
+        """One optimizer step; nothing in it waits for the device."""
+        divisors = self.engine.sum_counts(plan.counts)
+        safe_divisors = {name: max(total, 1.0) for name, total in divisors.items()}
+        loss_sum = torch.zeros((), device=self.device)
+        num_correct = torch.zeros((), device=self.device, dtype=torch.long)
+
+        def forward(batch: Batch, *, grad: bool = True) -> Outputs:
+            outputs = self.engine.forward(batch, grad=grad)
+            timer.mark("forward")
+            num_correct.add_(outputs.num_correct)
+            return outputs
+
+        for number, batch in enumerate(plan.batches, start=1):
+            for loss, last in self.tasks[plan.task].losses(forward, batch, safe_divisors):
+                self.engine.backward(loss, last=last and number == len(plan.batches))
+                timer.mark("backward")
+                loss_sum += loss.detach()
+        lr = lr_at(plan.step, self.training.optimizer)
+        threshold = self.grad_norms.threshold()
+        result = self.engine.step(lr, threshold)
+        self.grad_norms.record(plan.step, result)
+        timer.mark("optimizer")
+        return PendingRow(
+            plan=plan,
+            epoch=1 + (plan.step - 1) // self.training.steps_per_epoch,
+            lr=lr,
+            loss=loss_sum,
+            num_correct=num_correct,
+            divisors=divisors,
+            clip_threshold=threshold,
+            result=result,
+            timer=timer,
+            flops=self.flops_of(plan),
+        )
+
+    def _between_steps(self, stop: StopRequest, bar: tqdm) -> None:
+        """Evaluate and save where due."""
+        step, final = self.state.step, self.state.step == self.last_step
+        evaluates = self._evaluation_due() and not stop
+        if not (evaluates or self._save_due() or stop or final):
+            return
+        self._write_pending(bar)
+        if evaluates:
+            self._evaluate(stop, bar)
+        keeps_best = self.training.save.keep_best and self.state.best_step == step
+        if self._save_due() or stop or final or keeps_best:
+            self._save()
+
+    def _evaluation_due(self) -> bool:
+        step = self.state.step
+        due = step % self.training.steps_per_eval == 0 or step == self.training.optimizer.num_steps
+        return self.evaluator is not None and due and self.state.evaluated_step < step
+
+    def _save_due(self) -> bool:
+        return self.state.step % self.training.steps_per_save == 0
+
+    def _write_pending(self, bar: tqdm) -> None:
+        """Read the step before, log it, and stop the run if too many in a row were skipped."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        row = pending.read(self.state.total_time, self.peak_flops)
+        self.logs[LOG].write(row)
+        self.logs[OBJECTS].write(pending.objects())
+        fault_point("after_log_row")
+        self.state.total_time = row["total_time"]
+        skipped = self.state.skipped_in_a_row + 1 if row["skipped"] else 0
+        self.state.skipped_in_a_row = skipped
+        bar.set_postfix(self._postfix.update(row), refresh=False)
+        if skipped >= self.training.max_skipped_steps:
+            raise UserError(
+                f"{self.folder}: {skipped} steps in a row up to step {row['step']} had a loss or "
+                "gradient that is not finite: lower optimizer.peak_lr, or set precision=float32; "
+                "the checkpoints are as they were"
+            )
+
+    def _evaluate(self, stop: StopRequest, bar: tqdm) -> None:
+        assert self.evaluator is not None
+        row = self.evaluator.evaluate(self.engine, lambda: bool(stop))
+        if row is None:
+            return
+        self.logs[EVAL].write({"step": self.state.step, **row})
+        fault_point("after_eval_row")
+        self.state.evaluated_step = self.state.step
+        mean = row["mean"]
+        self._postfix.last_eval = mean
+        if mean is not None and mean < (self.state.best_loss or math.inf):
+            self.state.best_loss, self.state.best_step = mean, self.state.step
+
+    def _save(self) -> None:
+        """Save, unless this step is saved already."""
+        step = self.state.step
+        if step in self.verified_steps and step in checkpoint_steps(self.folder):
+            return
+        if not all(bool(tensor.isfinite().all()) for tensor in self.engine.weights().values()):
+            raise UserError(
+                f"{self.folder}: weights are not finite at step {step}: nothing saved; "
+                "lower optimizer.peak_lr and run the command again"
+            )
+        self.state.grad_norms = self.grad_norms.state()
+        fault_point("before_log_sync")
+        self.state.log_offsets = {name: log.sync() for name, log in self.logs.items()}
+        fault_point("after_log_sync")
+
+        def write(path: Path) -> None:
+            self.write_model(path)
+            fault_point("after_weights")
+            self.engine.save(path / TRAINER, asdict(self.state))
+
+        details = {**self.checkpoint_details, "log_offsets": self.state.log_offsets}
+        save_checkpoint(self.folder, step, write, details)
+        self.verified_steps.add(step)
+        prune(self.folder, self._kept, self.verified_steps)
+
+    def _kept(self, steps: list[int]) -> set[int]:
+        """Which of the verified steps, newest first, to keep."""
+        save = self.training.save
+        kept = set(steps[: save.keep_last])
+        if save.keep_every:
+            kept |= {step for step in steps if step % save.keep_every == 0}
+        if save.keep_best and self.state.best_step is not None:
+            kept.add(self.state.best_step)
+        return kept
+
+    def _progress(self) -> tqdm:
+        return tqdm(
+            total=self.training.optimizer.num_steps,
+            initial=self.state.step,
+            desc="Training",
+            dynamic_ncols=True,
+            disable=True if self.quiet else None,  # None: quiet where the output is no terminal
+        )
