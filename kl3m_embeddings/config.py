@@ -5,7 +5,7 @@ the other spelling is an alias. How the file is read: config_file.py.
 """
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import (
     AliasChoices,
@@ -96,7 +96,7 @@ class TasksConfig(Section):
         return {name: option for name, option in options.items() if option and option.probability}
 
     @model_validator(mode="after")
-    def _sums_to_one(self) -> Self:
+    def _sums_to_one(self) -> "TasksConfig":
         total = sum(option.probability for option in self.chosen().values())
         if not math.isclose(total, 1.0, abs_tol=1e-6):
             raise ValueError(f"the probabilities sum to {total:g}, and must sum to 1")
@@ -162,7 +162,7 @@ class OptimizerConfig(Section):
     """Micro-batches of one optimizer step."""
 
     @model_validator(mode="after")
-    def _has_an_end(self) -> Self:
+    def _has_an_end(self) -> "OptimizerConfig":
         if self.total_steps is None and self.scheduler_type != "exponential_warmup_cooldown":
             raise ValueError(
                 f"total_steps is missing, and scheduler {self.scheduler_type} needs it"
@@ -265,7 +265,7 @@ class TrainingConfig(Section):
         return self.optimizer.gradient_accumulation_steps
 
     @model_validator(mode="after")
-    def _weights_all_or_none(self) -> Self:
+    def _weights_all_or_none(self) -> "TrainingConfig":
         given = [name for name, dataset in self.data.items() if dataset.weight is not None]
         if given and len(given) < len(self.data):
             missing = sorted(set(self.data) - set(given))

@@ -1,7 +1,8 @@
 """What one forward pass takes: tensors of a fixed shape, and what the log says of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -43,20 +44,18 @@ class Batch:
     """Number of targets of each loss: what its sum is divided by, over the whole step."""
     info: BatchInfo
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Batch":
         """Copy the tensors, without waiting for the device."""
-        moved = {
-            entry.name: value.to(device, non_blocking=True)
-            for entry in fields(self)
-            if isinstance(value := getattr(self, entry.name), Tensor)
-        }
-        return replace(self, **moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self) -> "Batch":
         """Put the tensors where a GPU can copy them from while it computes."""
-        pinned = {
-            entry.name: value.pin_memory()
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors: dict[str, Any] = {
+            entry.name: move(value)
             for entry in fields(self)
             if isinstance(value := getattr(self, entry.name), Tensor)
         }
-        return replace(self, **pinned)
+        return replace(self, **tensors)

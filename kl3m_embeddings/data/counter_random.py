@@ -35,7 +35,7 @@ def random_uint32(key: int, first_row: int, num_rows: int, per_row: int) -> NDAr
 
 def random_uniform(key: int, first_row: int, num_rows: int, per_row: int) -> NDArray[np.float64]:
     """As `random_uint32`, as numbers in [0, 1)."""
-    return random_uint32(key, first_row, num_rows, per_row) * 2.0**-32
+    return random_uint32(key, first_row, num_rows, per_row).astype(np.float64) * 2.0**-32
 
 
 def permute(index: NDArray[Any], size: int, key: int) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -44,6 +44,7 @@ class StepResult:
     """The norm was not finite, and nothing was changed."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs forward, backward and step over the devices there are."""
 

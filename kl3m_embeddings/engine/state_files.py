@@ -36,7 +36,7 @@ def flatten_optimizer_state(
     module: nn.Module, optimizers: Iterable[Optimizer]
 ) -> dict[str, Tensor]:
     """The optimizers' tensors by parameter name and state name."""
-    names = {parameter: name for name, parameter in module.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
     return {
         f"{names[parameter]}{SEPARATOR}{key}": value
         for optimizer in optimizers

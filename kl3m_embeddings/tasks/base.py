@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class Outputs:
 Forward = Callable[[Batch], Outputs]
 
 
+@runtime_checkable
 class Task(Protocol):
     """One kind of training step."""
 

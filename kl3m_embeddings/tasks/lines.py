@@ -62,7 +62,9 @@ def choose_line(
     """For each sample: is there a candidate, and the place of one chosen at random."""
     key = derive_key(source.seed, task)
     draws = random_uint32(key, first_sample, *candidates.shape).astype(np.int64)
-    return candidates.any(axis=1), np.argmax(np.where(candidates, draws, -1), axis=1)
+    found: NDArray[np.bool_] = np.any(candidates, axis=1)
+    places: NDArray[np.int64] = np.argmax(np.where(candidates, draws, -1), axis=1)
+    return found, places
 
 
 def masked_line_batch(

@@ -22,7 +22,8 @@ UINT32_RANGE = 2.0**32
 
 def budget(lengths: NDArray[np.int64], mask_rate: float) -> NDArray[np.int64]:
     """Tokens to predict for each length: its share rounded, and at least one."""
-    return np.maximum(np.rint(lengths * mask_rate), 1).astype(np.int64)
+    rounded: NDArray[np.int64] = np.rint(lengths * mask_rate).astype(np.int64)
+    return np.maximum(rounded, 1)
 
 
 def max_budget(window: int, mask_rate: float) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 PACKAGES = ("kl3m-embeddings", "torch", "transformers", "tokenizers", "numpy", "deepspeed")
-MATRIX_SIZE = {"cuda": 8192, "mps": 4096, "cpu": 2048}
+MATRIX_SIZE = {"cuda": 8192, "mps": 4096, "cpu": 1024}
 
 
 def pick_device(name: str | None) -> torch.device:

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 LOG, EVAL, OBJECTS = "log.jsonl", "eval.jsonl", "objects.jsonl.gz"
 LOG_FILES = (LOG, EVAL, OBJECTS)
@@ -21,6 +21,7 @@ def json_line(row: Mapping[str, Any]) -> bytes:
     return (json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
+@runtime_checkable
 class RowWriter(Protocol):
     """Appends rows to a file."""
 

@@ -22,7 +22,7 @@ class PhaseTimer:
         if self.device.type != "cuda":
             self._marks.append((phase, time.perf_counter()))
             return
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         self._marks.append((phase, event))
 

@@ -1,0 +1,129 @@
+"""A tiny tokenizer, corpus and model folder; everything a run needs, made in a second."""
+
+import json
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import pytest
+import torch
+
+from kl3m_embeddings.data.tokenizer import load_tokenizer
+
+torch.set_num_threads(1)
+
+WORDS = (
+    "the court shall review any order of an agency that is final under this section and set aside "
+    "findings not supported by evidence unless notice was given to each party within thirty days"
+).split()
+
+TINY_CONFIG = {
+    "model_type": "deberta-v2",
+    "attention_probs_dropout_prob": 0.1,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "hidden_size": 32,
+    "initializer_range": 0.02,
+    "intermediate_size": 64,
+    "layer_norm_eps": 1e-07,
+    "max_position_embeddings": 32,
+    "max_relative_positions": -1,
+    "norm_rel_ebd": "layer_norm",
+    "num_attention_heads": 2,
+    "num_hidden_layers": 2,
+    "pad_token_id": 0,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "position_buckets": 16,
+    "relative_attention": True,
+    "share_att_key": True,
+    "type_vocab_size": 0,
+    "vocab_size": 320,
+}
+
+
+def tiny_documents(num_documents=60, seed=0):
+    """Texts with headings and lines, some of them short."""
+    generator = np.random.default_rng(seed)
+
+    def sentence(length):
+        return " ".join(generator.choice(WORDS, length))
+
+    documents = []
+    for number in range(num_documents):
+        parts = []
+        for _ in range(int(generator.integers(1, 5))):
+            parts.append(sentence(2).title())
+            parts.extend(sentence(int(generator.integers(5, 20))) + "." for _ in range(3))
+        documents.append({"id": f"doc-{number}", "text": "\n".join(parts)})
+    return documents
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer_folder(tmp_path_factory):
+    """A byte-level BPE tokenizer of at most 300 ids."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|pad|>", "<|cls|>", "<|sep|>", "<|mask|>", "<|unk|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([one["text"] for one in tiny_documents()], trainer)
+    backend.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tiny_tokenizer_folder):
+    return load_tokenizer(tiny_tokenizer_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus_files(tmp_path_factory):
+    """Two JSONL files by name."""
+    folder = tmp_path_factory.mktemp("corpus")
+    paths = {}
+    for seed, name in enumerate(("statutes", "opinions")):
+        paths[name] = folder / f"{name}.jsonl"
+        lines = [json.dumps(one) for one in tiny_documents(seed=seed)]
+        paths[name].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return paths
+
+
+@pytest.fixture(scope="session")
+def shard_cache(tmp_path_factory):
+    """Where raw text becomes shards; shared by the session's runs."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def make_model_folder(tmp_path, tiny_tokenizer_folder, tiny_corpus_files, shard_cache, monkeypatch):
+    """A function that makes a model folder; keyword arguments replace fields of training.json."""
+    monkeypatch.setenv("KL3M_CACHE", str(shard_cache))
+
+    def make(name="model", *, config=None, **fields):
+        folder = tmp_path / name
+        folder.mkdir()
+        training = {
+            "tokenizer": str(tiny_tokenizer_folder),
+            "precision": "float32",
+            "batch_size": 4,
+            "data": {key: {"path": str(path)} for key, path in tiny_corpus_files.items()},
+            "tasks": {"mlm": 1.0},
+            "steps_per_save": 4,
+            "steps_per_eval": 6,
+            "num_eval_samples": 6,
+            "optimizer": {"total_steps": 12, "warmup_steps": 4, "peak_lr": 1e-3},
+        } | fields
+        (folder / "config.json").write_text(json.dumps(TINY_CONFIG | (config or {})))
+        (folder / "training.json").write_text(json.dumps(training))
+        return folder
+
+    return make
