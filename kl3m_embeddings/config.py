@@ -75,7 +75,8 @@ class MhmOptions(Section):
 
 
 def _task_value(value: object) -> object:
-    return {"probability": float(value)} if isinstance(value, int | float) else value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {"probability": value} if is_number else value
 
 
 class TasksConfig(Section):

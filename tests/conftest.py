@@ -9,14 +9,48 @@ import numpy as np
 import pytest
 import torch
 
+from kl3m_embeddings.data.build import build_shards
+from kl3m_embeddings.data.corpus import open_corpora
 from kl3m_embeddings.data.tokenizer import load_tokenizer
+from kl3m_embeddings.tasks.base import TextSource
 
 torch.set_num_threads(1)
 
-WORDS = (
-    "the court shall review any order of an agency that is final under this section and set aside "
-    "findings not supported by evidence unless notice was given to each party within thirty days"
-).split()
+WORDS = [
+    "the",
+    "court",
+    "shall",
+    "review",
+    "any",
+    "order",
+    "of",
+    "an",
+    "agency",
+    "that",
+    "is",
+    "final",
+    "under",
+    "this",
+    "section",
+    "and",
+    "set",
+    "aside",
+    "findings",
+    "not",
+    "supported",
+    "by",
+    "evidence",
+    "unless",
+    "notice",
+    "was",
+    "given",
+    "to",
+    "each",
+    "party",
+    "within",
+    "thirty",
+    "days",
+]
 
 TINY_CONFIG = {
     "model_type": "deberta-v2",
@@ -125,5 +159,34 @@ def make_model_folder(tmp_path, tiny_tokenizer_folder, tiny_corpus_files, shard_
         (folder / "config.json").write_text(json.dumps(TINY_CONFIG | (config or {})))
         (folder / "training.json").write_text(json.dumps(training))
         return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_shards(tiny_corpus_files, tiny_tokenizer, tmp_path_factory):
+    """The two files as built shards, by name."""
+    folder = tmp_path_factory.mktemp("shards")
+    return {
+        name: build_shards(name, [path], tiny_tokenizer, folder / name).shards
+        for name, path in tiny_corpus_files.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def make_sources(tiny_shards, tiny_tokenizer):
+    """A function that opens the training text and the held-out one, as sources of batches."""
+
+    def make(*, max_length=32, seed=0, weights=None, num_held_out=6):
+        corpora = open_corpora(
+            list(tiny_shards.values()),
+            weights,
+            window=max_length - 2,
+            seed=seed,
+            num_held_out=num_held_out,
+        )
+        return tuple(
+            corpus and TextSource(corpus, tiny_tokenizer, max_length, seed) for corpus in corpora
+        )
 
     return make

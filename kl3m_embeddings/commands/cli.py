@@ -6,6 +6,7 @@ import typer
 
 from kl3m_embeddings.commands import shell
 from kl3m_embeddings.commands.corpus import app as corpus_app
+from kl3m_embeddings.commands.quickstart import quickstart
 from kl3m_embeddings.commands.tokenizer import app as tokenizer_app
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
+app.command()(quickstart)
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """Puts a run together: from a model folder's two files to a `Trainer` at its starting point."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,24 +10,15 @@ from pathlib import Path
 import torch
 from transformers import PretrainedConfig
 
-from kl3m_embeddings.config import DatasetConfig, MlmOptions, TrainingConfig
-from kl3m_embeddings.data.build import BuildOptions, build_shards
-from kl3m_embeddings.data.corpus import Corpus, open_corpora
+from kl3m_embeddings.commands.run_text import RunText, build_evaluator, open_text, warn
+from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.data.counter_random import derive_key
-from kl3m_embeddings.data.shards import DATASET_FILE, TokenShards
-from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
-from kl3m_embeddings.encoder.architecture import (
-    check_sequence_length,
-    check_vocabulary,
-    load_architecture,
-    max_sequence_length,
-)
+from kl3m_embeddings.encoder.architecture import load_architecture
 from kl3m_embeddings.encoder.build import MaskedEncoder, build_encoder, load_encoder
 from kl3m_embeddings.encoder.export import write_model_folder
 from kl3m_embeddings.encoder.flops import training_flops
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.engine.single import DTYPES, SingleEngine
-from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.strict_json import read_json_object
 from kl3m_embeddings.tasks import TASKS
@@ -42,7 +32,7 @@ from kl3m_embeddings.train.checkpoint import (
     remove_unfinished,
 )
 from kl3m_embeddings.train.clipping import GradNormWindow
-from kl3m_embeddings.train.evaluate import SAMPLES_FILE, Evaluator, draw_samples, write_samples
+from kl3m_embeddings.train.evaluate import SAMPLES_FILE, write_samples
 from kl3m_embeddings.train.hardware import (
     describe_hardware,
     describe_versions,
@@ -78,29 +68,19 @@ class RunRequest:
     command: Sequence[str] = field(default_factory=tuple)
 
 
-def warn(message: str) -> None:
-    """Tell the person at the terminal; the run goes on."""
-    print(f"warning: {message}", file=sys.stderr)
-
-
 @contextmanager
 def open_run(request: RunRequest) -> Iterator[Trainer]:
     """A trainer that stands where the run is to start; its log files close at the end."""
     folder, training = request.folder, request.training
-    config_path = folder / "config.json"
-    architecture = load_architecture(config_path)
-    tokenizer = load_tokenizer(training.tokenizer)
-    check_vocabulary(architecture, tokenizer.vocab_size, config_path)
-    architecture.pad_token_id = tokenizer.pad_id
-    max_length = training.max_length or max_sequence_length(architecture)
-    check_sequence_length(architecture, max_length, config_path)
-    shards = [open_shards(name, one, tokenizer) for name, one in training.data.items()]
+    architecture = load_architecture(folder / "config.json")
+    text = open_text(training, architecture, folder / "config.json")
+    architecture.pad_token_id = text.tokenizer.pad_id
     identity = run_identity(
         training,
-        read_json_object(config_path),
-        {one.name: one.sha256 for one in shards},
-        tokenizer.fingerprint,
-        max_length=max_length,
+        read_json_object(folder / "config.json"),
+        {one.name: one.sha256 for one in text.shards},
+        text.tokenizer.fingerprint,
+        max_length=text.max_length,
         world_size=1,
     )
     remove_unfinished(folder)
@@ -120,17 +100,11 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
     )
     state = TrainState(**engine.load(start.path / TRAINER)) if start else TrainState()
     state.log_offsets = dict(start.manifest["log_offsets"]) if start else {}
-    corpus, held_out = open_corpora(
-        shards,
-        dataset_weights(training),
-        window=max_length - 2,
-        seed=training.seed,
-        num_held_out=training.num_eval_samples,
-    )
-    source = TextSource(corpus, tokenizer, max_length, training.seed)
-    tasks = {name: TASKS[name](options) for name, options in training.tasks.chosen().items()}
-    planner = build_planner(training, source, architecture)
+    planner = build_planner(training, text.train, architecture)
     peak_flops = measure_peak_flops(device, DTYPES[training.precision])
+    evaluator = build_evaluator(training, text)
+    if evaluator is not None:
+        write_samples(evaluator, folder / SAMPLES_FILE)
     with ExitStack() as stack:
         logs = open_logs(folder, state, stack)
         write_run_record(request, state, device, peak_flops, start)
@@ -139,13 +113,12 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
             training=training,
             engine=engine,
             device=device,
-            tasks=tasks,
             planner=planner,
-            evaluator=build_evaluator(folder, training, held_out, source),
+            evaluator=evaluator,
             state=state,
             grad_norms=GradNormWindow(training.optimizer, device, state.grad_norms),
             logs=logs,
-            write_model=model_writer(objective.encoder, tokenizer, max_length, training),
+            write_model=model_writer(objective.encoder, text, training),
             checkpoint_details={"identity": identity, "num_threads": torch.get_num_threads()},
             flops_of=flops_counter(architecture),
             peak_flops=peak_flops,
@@ -153,24 +126,6 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
             verified_steps={start.step} if start and start.path.parent == folder else set(),
             quiet=request.quiet,
         )
-
-
-def open_shards(name: str, dataset: DatasetConfig, tokenizer: Tokenizer) -> TokenShards:
-    """Built shards as they are; raw text through shards built once into the cache."""
-    paths = [dataset.path] if isinstance(dataset.path, str) else dataset.path
-    if len(paths) == 1 and (Path(paths[0]) / DATASET_FILE).exists():
-        shards = TokenShards.open(paths[0])
-        if shards.tokenizer_fingerprint != tokenizer.fingerprint:
-            raise DataError(
-                f"{paths[0]}: built with another tokenizer than the one in training.json; "
-                "build it again with `kl3m corpus build --tokenizer ...`"
-            )
-        return shards
-    cache = Path(os.environ.get("KL3M_CACHE", ".cache")) / "shards"
-    key = derive_key(tokenizer.fingerprint, *sorted(str(Path(path).resolve()) for path in paths))
-    options = BuildOptions(text_column=dataset.text_column, id_column=dataset.id_column)
-    folder = cache / f"{key:016x}"
-    return build_shards(name, paths, tokenizer, folder, options=options, overwrite=True).shards
 
 
 def build_objective(
@@ -203,14 +158,6 @@ def initial_folder(init_from: str) -> str | Path:
     return init_from
 
 
-def dataset_weights(training: TrainingConfig) -> list[float] | None:
-    """The datasets' weights in their order; None where they go by size."""
-    if not training.data:
-        raise ConfigError("data: no dataset: name one in training.json or with --data NAME=PATH")
-    weights = [one.weight for one in training.data.values() if one.weight is not None]
-    return weights or None
-
-
 def set_determinism(training: TrainingConfig, device: torch.device) -> None:
     """Ask torch for algorithms that give the same bits at every repetition, where wanted."""
     wanted = training.deterministic
@@ -236,24 +183,6 @@ def build_planner(
         matroyshka_probability=training.matroyshka_probability,
         matroyshka_min_log2=training.matroyshka_min_log2,
     )
-
-
-def build_evaluator(
-    folder: Path, training: TrainingConfig, held_out: Corpus | None, source: TextSource
-) -> Evaluator | None:
-    """Plain masked language modelling on held-out text; None where no samples are wanted."""
-    if not training.num_eval_samples:
-        return None
-    if held_out is None:
-        warn("too few documents to hold some out: evaluation is on text that is trained on")
-    evaluator = draw_samples(
-        TextSource(held_out or source.corpus, source.tokenizer, source.max_length, training.seed),
-        TASKS["mlm"](training.tasks.mlm or MlmOptions(probability=1.0)),
-        num_samples=training.num_eval_samples,
-        batch_size=training.batch_size,
-    )
-    write_samples(evaluator, folder / SAMPLES_FILE)
-    return evaluator
 
 
 def open_logs(folder: Path, state: TrainState, stack: ExitStack) -> Mapping[str, RowWriter]:
@@ -292,7 +221,7 @@ def write_run_record(
 
 
 def model_writer(
-    encoder: MaskedEncoder, tokenizer: Tokenizer, max_length: int, training: TrainingConfig
+    encoder: MaskedEncoder, text: RunText, training: TrainingConfig
 ) -> Callable[[Path], None]:
     """A function that writes the exported model, tokenizer included, into a folder."""
 
@@ -300,11 +229,11 @@ def model_writer(
         write_model_folder(
             path,
             encoder,
-            tokenizer_pad_id=tokenizer.pad_id,
-            max_length=max_length,
+            tokenizer_pad_id=text.tokenizer.pad_id,
+            max_length=text.max_length,
             pooling=training.pooling,
         )
-        tokenizer.save(path, max_length)
+        text.tokenizer.save(path, text.max_length)
 
     return write
 

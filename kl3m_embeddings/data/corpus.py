@@ -139,8 +139,10 @@ def open_corpora(
         weights: relative share of samples; None: by number of windows.
         window: tokens of a window.
         seed: of the order and of which documents are held out.
-        num_held_out: at most so many documents are held out in all, and at most 5% of a dataset.
-            None where the datasets have too few documents for that.
+        num_held_out: about so many documents are held out in all, and at most 5% of a dataset.
+
+    Returns:
+        The second is None where the datasets have too few documents to hold some out.
 
     Raises:
         DataError: a dataset has no text.

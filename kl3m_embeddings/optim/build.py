@@ -70,6 +70,7 @@ def set_lr(optimizers: Iterable[Optimizer], lr: float) -> None:
             group["lr"] = lr * group["lr_scale"]
 
 
+@torch.no_grad()
 def step_unless(skipped: Tensor, optimizer: Optimizer) -> None:
     """Step, or leave weights and state as they are where `skipped` is true; the host never waits.
 
@@ -88,11 +89,10 @@ def step_unless(skipped: Tensor, optimizer: Optimizer) -> None:
         tensor.copy_(torch.where(skipped.to(tensor.device), kept, tensor))
 
 
-@torch.no_grad()
 def _tensors(optimizer: Optimizer) -> list[Tensor]:
     """What a step changes: the parameters with a gradient, and their state."""
-    parameters = [
-        parameter.detach()
+    parameters: list[Tensor] = [
+        parameter
         for group in optimizer.param_groups
         for parameter in group["params"]
         if parameter.grad is not None

@@ -51,7 +51,8 @@ def mask_tokens(
     key = derive_key(source.seed, "mask")
     random = random_uint32(key, first_sample, num_rows, 4 * length)
     keys, actions, replacements, breaks = random.reshape(num_rows, 4, length).swapaxes(0, 1)
-    starts = maskable & group_starts(source, input_ids, breaks, options)
+    first_of_run = maskable & ~np.pad(maskable, ((0, 0), (1, 0)))[:, :-1]
+    starts = first_of_run | (maskable & group_starts(source, input_ids, breaks, options))
     budgets = budget(maskable.sum(axis=1), options.mask_rate)
     chosen = choose_groups(starts, maskable, keys, budgets)
     labels = np.where(chosen, input_ids, IGNORED_LABEL)

@@ -1,7 +1,7 @@
 """Checkpoints: the truth of a run, never overwritten, whole or not there.
 
 1. Everything is written into a hidden sibling folder and synced to the disk.
-2. The manifest, with every file's size and SHA-256, comes last.
+2. The manifest, with every file's size and SHA-256 and its own, comes last.
 3. The folder gets its name `checkpoint-<step>` in one rename, and the parent is synced.
 4. `latest` is pointed at it, and older checkpoints go.
 
@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kl3m_embeddings.errors import DataError
+from safetensors import SafetensorError
+
+from kl3m_embeddings.errors import DataError, OutputError
 from kl3m_embeddings.train.faults import fault_point
 
 MANIFEST = "manifest.json"
@@ -65,6 +67,12 @@ def save_checkpoint(
     except OSError:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+    except SafetensorError as error:  # its word for a full disk
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise OutputError(
+            f"{final}: cannot be written: {error}; make room, and run the command again: it goes "
+            "on from the last checkpoint"
+        ) from None
     fault_point("after_rename")
     _sync(folder)
     point_latest(folder, final.name)
@@ -81,7 +89,8 @@ def write_manifest(path: Path, details: dict[str, Any]) -> None:
         files[name] = {"size": file.stat().st_size, "sha256": _sha256(file)}
     fault_point("before_manifest")
     manifest = path / MANIFEST
-    text = json.dumps({**details, "files": files}, allow_nan=False, indent=1)
+    content = {**details, "files": files}
+    text = json.dumps({**content, "sha256": _digest(content)}, allow_nan=False, indent=1)
     manifest.write_text(text + "\n", encoding="utf-8")
     for entry in (manifest, *(file for file in path.rglob("*") if file.is_dir()), path):
         _sync(entry)
@@ -95,10 +104,12 @@ def verify(path: Path) -> Checkpoint:
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        is_whole = manifest.pop("sha256") == _digest(manifest)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise DataError(f"{path}: no readable {MANIFEST}: not a whole checkpoint") from None
-    for name, expected in files.items():
+    if not is_whole:
+        raise DataError(f"{path / MANIFEST}: its content has changed since it was written")
+    for name, expected in manifest["files"].items():
         file = path / name
         if not file.is_file():
             raise DataError(f"{file}: missing")
@@ -182,6 +193,10 @@ def set_aside(path: Path) -> None:
 
 def _files(path: Path) -> Iterator[Path]:
     return (file for file in sorted(path.rglob("*")) if file.is_file())
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

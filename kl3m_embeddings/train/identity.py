@@ -46,6 +46,7 @@ def run_identity(
     }
     for name, options in training.tasks.chosen().items():
         values |= {f"tasks.{name}.{key}": value for key, value in options.model_dump().items()}
+    values["data"] = list(datasets)  # the order of the samples depends on that of the datasets
     for name, sha256 in datasets.items():
         values[f"data.{name}"] = sha256
         values[f"data.{name}.weight"] = training.data[name].weight

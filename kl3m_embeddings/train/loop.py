@@ -6,7 +6,6 @@ where due: evaluate, then save. A step depends on its number and on what is in t
 nothing else.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from kl3m_embeddings.data.prefetch import prefetched
 from kl3m_embeddings.engine.base import Engine, TrainState
 from kl3m_embeddings.errors import UserError
 from kl3m_embeddings.optim.schedule import lr_at
-from kl3m_embeddings.tasks.base import Outputs, Task
+from kl3m_embeddings.tasks.base import Outputs
 from kl3m_embeddings.tasks.plan import Planner, StepPlan
 from kl3m_embeddings.train.checkpoint import TRAINER, checkpoint_steps, prune, save_checkpoint
 from kl3m_embeddings.train.clipping import GradNormWindow
@@ -41,7 +40,6 @@ class Trainer:
     training: TrainingConfig
     engine: Engine
     device: torch.device
-    tasks: Mapping[str, Task]
     planner: Planner
     evaluator: Evaluator | None
     state: TrainState
@@ -79,6 +77,8 @@ class Trainer:
                 fault_point("after_step")
                 bar.update()
                 self._between_steps(stop, bar)
+            if stop:  # it may have come after the last look
+                self._between_steps(stop, bar)
 
     def _step(self, plan: StepPlan, timer: PhaseTimer) -> PendingRow:
         """One optimizer step; nothing in it waits for the device."""
@@ -94,7 +94,7 @@ class Trainer:
             return outputs
 
         for number, batch in enumerate(plan.batches, start=1):
-            for loss, last in self.tasks[plan.task].losses(forward, batch, safe_divisors):
+            for loss, last in self.planner.tasks[plan.task].losses(forward, batch, safe_divisors):
                 self.engine.backward(loss, last=last and number == len(plan.batches))
                 timer.mark("backward")
                 loss_sum += loss.detach()
@@ -165,9 +165,9 @@ class Trainer:
         self.logs[EVAL].write({"step": self.state.step, **row})
         fault_point("after_eval_row")
         self.state.evaluated_step = self.state.step
-        mean = row["mean"]
+        mean, best = row["mean"], self.state.best_loss
         self._postfix.last_eval = mean
-        if mean is not None and mean < (self.state.best_loss or math.inf):
+        if mean is not None and (best is None or mean < best):
             self.state.best_loss, self.state.best_step = mean, self.state.step
 
     def _save(self) -> None:

@@ -52,8 +52,9 @@ def find_start(
 
 
 def _start_from(folder: Path, resume_from: Path, warn: Callable[[str], None]) -> Checkpoint:
-    start = verify(resume_from)
-    is_ours = resume_from.resolve().parent == folder.resolve()
+    resolved = resume_from.resolve()  # `latest` is a link
+    is_ours = resolved.parent == folder.resolve()
+    start = verify(folder / resolved.name if is_ours else resume_from)
 
     def is_newer(step: int) -> bool:
         return not is_ours or step > start.step

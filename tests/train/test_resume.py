@@ -2,12 +2,13 @@
 
 import gzip
 import json
-import os
 import random
 import signal
 
 import pytest
+
 from kl3m_embeddings.commands.train import main
+from tests.train.runs import run_forked
 
 TIMINGS = {
     "sample_time", "forward_time", "backward_time", "optimizer_time", "step_time", "total_time",
@@ -48,16 +49,6 @@ def warm(make_model_folder):
 _warmed = []
 
 
-def run_forked(*arguments, fault=None):
-    """Train in a child process, which shares the imports; its exit code, or minus the signal."""
-    pid = os.fork()
-    if pid == 0:
-        if fault:
-            os.environ["KL3M_FAULT"] = fault
-        os._exit(main([*map(str, arguments), "--quiet"]))
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def log_rows(path):
     rows = [json.loads(line) for line in path.read_bytes().splitlines()]
     return [{key: row[key] for key in row.keys() - TIMINGS} for row in rows]
@@ -71,7 +62,7 @@ def assert_same_run(folder, reference):
         assert ours.read_bytes() == theirs.read_bytes(), name
     assert log_rows(folder / "log.jsonl") == log_rows(reference / "log.jsonl")
     assert log_rows(folder / "eval.jsonl") == log_rows(reference / "eval.jsonl")
-    objects = [gzip.open(f / "objects.jsonl.gz").read() for f in (folder, reference)]
+    objects = [gzip.decompress((f / "objects.jsonl.gz").read_bytes()) for f in (folder, reference)]
     assert objects[0] == objects[1]
     assert (folder / "latest").resolve().name == (reference / "latest").resolve().name
 
