@@ -1,0 +1,63 @@
+"""Writes the default corpus: five JSONL files of what `installed_docs` finds on this machine."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from kl3m_embeddings.data.docstring_pairs import split_pairs
+from kl3m_embeddings.data.installed_docs import (
+    DOCSTRINGS,
+    extract_installed_docs,
+    installed_roots,
+)
+from kl3m_embeddings.errors import OutputError
+
+
+class WrittenFile(NamedTuple):
+    """One of the files, and how much is in it."""
+
+    path: Path
+    num_rows: int
+    num_bytes: int
+
+
+def write_default_corpus(out: Path) -> tuple[list[WrittenFile], Mapping[str, int]]:
+    """Write docstrings, licences, readmes (`id, text`) and pairs (`id, query, positive`).
+
+    Returns:
+        The files, and the counts of what was skipped by reason.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    found = extract_installed_docs(installed_roots())
+    rows_of: dict[str, list[dict[str, object]]] = {
+        name: [text._asdict() for text in texts] for name, texts in found.texts.items()
+    }
+    train, held_out = split_pairs(found.texts[DOCSTRINGS])
+    for name, pairs in (("pairs", train), ("pairs_heldout", held_out)):
+        rows_of[name] = [
+            {"id": pair.id, "query": pair.query, "positive": [pair.positive]} for pair in pairs
+        ]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        files = [_write_jsonl(out / f"{name}.jsonl", rows) for name, rows in rows_of.items()]
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror}; name another") from error
+    return files, found.skipped
+
+
+def _write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> WrittenFile:
+    """Write rows so that the file is there whole or not at all."""
+    partial = path.with_suffix(".partial")
+    num_rows = 0
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+                num_rows += 1
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return WrittenFile(path, num_rows, path.stat().st_size)

@@ -1,0 +1,104 @@
+"""What a row of a source becomes: a document, or a reason why it is none."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kl3m_embeddings.errors import ConfigError
+
+BYTES_PER_MB = 1 << 20
+
+EMPTY = "empty"
+NO_TEXT = "no text"
+NUL = "NUL"
+TOO_LONG = "too long"
+INVALID_UTF8 = "invalid UTF-8"
+
+
+class Document(NamedTuple):
+    """A text with a stable id."""
+
+    id: str
+    text: str
+
+
+class Skipped(NamedTuple):
+    """A row that is no document: where it is and why."""
+
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What to read from a row.
+
+    Attributes:
+        id_column: where a row has no such value, its id is `<file name>:<row>`, counted from 1.
+        max_line_mb: longer lines and texts are skipped, in bounded memory.
+        on_bytes: told how many bytes of the files were read, compressed as they are.
+    """
+
+    text_column: str = "text"
+    id_column: str = "id"
+    max_line_mb: int = 64
+    on_bytes: Callable[[int], None] = lambda _: None
+
+    @property
+    def max_bytes(self) -> int:
+        """The longest line allowed."""
+        return self.max_line_mb * BYTES_PER_MB
+
+
+def require_column(options: ReadOptions, columns: Sequence[str], location: str) -> None:
+    """Check that there is one text column.
+
+    Raises:
+        ConfigError: naming the columns there are.
+    """
+    found = list(columns).count(options.text_column)
+    if found != 1:
+        what = "no column" if found == 0 else "more than one column"
+        raise ConfigError(
+            f"{location}: {what} {options.text_column!r} among {', '.join(map(repr, columns))}; "
+            "name the text's column with --text-column"
+        )
+
+
+def record_of(
+    values: Mapping[str, object], name: str, row: int, line: int, options: ReadOptions
+) -> Document | Skipped:
+    """The document in a row's values, or why there is none.
+
+    Args:
+        values: by column.
+        name: of the file.
+        row: counted from 1, for ids.
+        line: where the row starts in the file, for messages.
+        options: the columns' names and the limit.
+    """
+    text = values.get(options.text_column)
+    given_id = values.get(options.id_column)
+    document_id = str(given_id) if isinstance(given_id, str | int) else ""
+    document_id = document_id or f"{name}:{row}"
+    if not isinstance(text, str):
+        return Skipped(name, line, NO_TEXT)
+    reason = _fault(text, options) or _fault(document_id, options)
+    return Skipped(name, line, reason) if reason else Document(document_id, text)
+
+
+def _fault(text: str, options: ReadOptions) -> str | None:
+    """What keeps a string from being clean text, if anything."""
+    if not text or text.isspace():
+        return EMPTY
+    if "\0" in text:
+        return NUL
+    if text.isascii():
+        num_bytes = len(text)
+    else:
+        try:
+            num_bytes = len(text.encode())
+        except UnicodeEncodeError:
+            return INVALID_UTF8  # a lone surrogate
+    return TOO_LONG if num_bytes > options.max_bytes else None

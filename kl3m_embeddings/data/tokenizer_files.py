@@ -1,0 +1,127 @@
+"""Where a tokenizer lies: a folder, a bare `tokenizer.json`, or a hub name.
+
+Names are resolved in this order: a file, a folder, the hub (its local cache first). A folder
+without `tokenizer.json` (older checkpoints hold `vocab.txt` or a sentencepiece model) is converted
+by transformers, which is imported for that alone.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from kl3m_embeddings.errors import ConfigError
+
+ROLES = ("cls", "sep", "pad", "mask", "unk")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
+HUB_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+OLDER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class FoundTokenizer:
+    """A pipeline as its author left it, and the special tokens that the files beside it name.
+
+    Attributes:
+        name: what to call it in messages.
+        named_tokens: role (cls, sep, ...) to token string.
+    """
+
+    name: str
+    backend: tokenizers.Tokenizer
+    named_tokens: Mapping[str, str]
+
+
+def find_tokenizer(source: str | Path) -> FoundTokenizer:
+    """Read the tokenizer that a path or a hub name stands for.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    path = Path(source)
+    if path.is_file():
+        return FoundTokenizer(str(path), _read_pipeline(path), _named_tokens(path.parent))
+    if not path.is_dir():
+        path = _from_hub(str(source))
+    file = path / "tokenizer.json"
+    if file.is_file():
+        return FoundTokenizer(str(file), _read_pipeline(file), _named_tokens(path))
+    if any(next(path.glob(pattern), None) for pattern in OLDER_FILES):
+        return _converted(path)
+    raise ConfigError(f"tokenizer {path}: no tokenizer.json in this folder")
+
+
+def _read_pipeline(file: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises plain Exception
+        message = str(error).splitlines()[0]
+        raise ConfigError(
+            f"tokenizer {file}: tokenizers {tokenizers.__version__} cannot read it ({message})"
+        ) from error
+
+
+def _named_tokens(folder: Path) -> dict[str, str]:
+    """The special tokens named in a folder; special_tokens_map.json comes first."""
+    config = _read_object(folder / "tokenizer_config.json")
+    special_tokens_map = _read_object(folder / "special_tokens_map.json")
+    named = {}
+    for role in ROLES:
+        token = special_tokens_map.get(f"{role}_token") or config.get(f"{role}_token")
+        if isinstance(token, dict):  # an AddedToken, spelled out
+            token = token.get("content")
+        if isinstance(token, str):
+            named[role] = token
+    return named
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where there is no file."""
+    if not file.is_file():
+        return {}
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{file}: not valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{file}: expected a JSON object")
+    return value
+
+
+def _from_hub(name: str) -> Path:
+    """Fetch a hub repository's tokenizer files (or find them in the local cache)."""
+    unreachable = f"tokenizer {name!r}: no such file or folder"
+    if not HUB_NAME.fullmatch(name):
+        raise ConfigError(f"{unreachable}; give a folder, a tokenizer.json or a hub name")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(name, allow_patterns=[*HUB_FILES, *OLDER_FILES, "config.json"])
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{unreachable}, and the hub does not give it ({type(error).__name__}); "
+            "give a local folder or tokenizer.json"
+        ) from error
+
+
+def _converted(folder: Path) -> FoundTokenizer:
+    """Let transformers build a pipeline from older vocabulary files."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        message = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"tokenizer {folder}: no tokenizer.json, and transformers cannot convert it ({message})"
+        ) from error
+    backend = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    tokens = {role: getattr(tokenizer, f"{role}_token", None) for role in ROLES}
+    named_tokens = {role: str(token) for role, token in tokens.items() if token}
+    return FoundTokenizer(str(folder), backend, named_tokens)
