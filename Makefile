@@ -3,6 +3,7 @@
 # make test        lint, types, import contract, fast tests
 # make test-slow   every kill and fault point, long equivalences, exports
 # make test-gpu    the checks that need a CUDA device
+# make docs        docs/config.md from the fields of config.py
 
 PYTHON ?= python3
 POETRY := .tools/bin/poetry
@@ -11,7 +12,7 @@ export POETRY_NO_INTERACTION = 1
 # Poetry's own virtual environment must not be taken for the project's.
 unexport VIRTUAL_ENV
 
-.PHONY: setup lock lint quickstart test test-slow test-gpu
+.PHONY: setup lock lint quickstart test test-slow test-gpu docs
 
 setup: .venv/.installed
 
@@ -44,3 +45,6 @@ test-gpu: setup
 
 quickstart: setup
 	.venv/bin/kl3m quickstart
+
+docs: setup
+	.venv/bin/python -m kl3m_embeddings.config_table > docs/config.md

@@ -8,6 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from kl3m_embeddings.data.build import build_shards
 from kl3m_embeddings.data.corpus import open_corpora
@@ -15,42 +16,14 @@ from kl3m_embeddings.data.tokenizer import load_tokenizer
 from kl3m_embeddings.tasks.base import TextSource
 
 torch.set_num_threads(1)
+# the same examples every time, however busy the machine
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
-WORDS = [
-    "the",
-    "court",
-    "shall",
-    "review",
-    "any",
-    "order",
-    "of",
-    "an",
-    "agency",
-    "that",
-    "is",
-    "final",
-    "under",
-    "this",
-    "section",
-    "and",
-    "set",
-    "aside",
-    "findings",
-    "not",
-    "supported",
-    "by",
-    "evidence",
-    "unless",
-    "notice",
-    "was",
-    "given",
-    "to",
-    "each",
-    "party",
-    "within",
-    "thirty",
-    "days",
-]
+WORDS = (
+    "the court shall review any order of an agency that is final under this section and set aside "
+    "findings not supported by evidence unless notice was given to each party within thirty days"
+).split()
 
 TINY_CONFIG = {
     "model_type": "deberta-v2",
@@ -168,7 +141,7 @@ def tiny_shards(tiny_corpus_files, tiny_tokenizer, tmp_path_factory):
     """The two files as built shards, by name."""
     folder = tmp_path_factory.mktemp("shards")
     return {
-        name: build_shards(name, [path], tiny_tokenizer, folder / name).shards
+        name: build_shards(name, [path], tiny_tokenizer, folder).shards
         for name, path in tiny_corpus_files.items()
     }
 

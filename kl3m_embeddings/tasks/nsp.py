@@ -1,10 +1,10 @@
 """Next-segment prediction, beside masked language modelling: does the second follow the first?
 
 1. A window is split at a random place between its first and last quarter.
-2. `next_segment`: half of the second segments are replaced with that of another document's window
-   (Devlin et al. 2019, https://arxiv.org/abs/1810.04805): split in the same way, or its beginning
-   would give it away. `sentence_order`: half of the pairs are swapped (Lan et al. 2020,
-   https://arxiv.org/abs/1909.11942).
+2. `next_segment`: half of the second segments are replaced with text of another document (Devlin et
+   al. 2019, https://arxiv.org/abs/1810.04805): the end of a window, as long as what it replaces, so
+   that neither its beginning nor its length gives it away. `sentence_order`: half of the pairs are
+   swapped (Lan et al. 2020, https://arxiv.org/abs/1909.11942).
 3. A binary head on the first token tells which; both segments are masked as in `mlm`.
 """
 
@@ -78,35 +78,28 @@ class NextSegmentPrediction:
 
     def _segments(self, source: TextSource, windows: Windows, first_sample: int) -> Segments:
         key = derive_key(source.seed, "nsp")
-        draws = random_uniform(key, first_sample, len(windows.lengths), 3)
+        draws = random_uniform(key, first_sample, len(windows.lengths), 2)
         lengths = np.minimum(windows.lengths, source.corpus.window - 1)  # room for a second [SEP]
-        split = np.maximum(_split(lengths, draws[:, 0]), 1)
+        split = np.maximum((lengths * (0.25 + 0.5 * draws[:, 0])).astype(np.int64), 1)
         positive = draws[:, 1] < 0.5
         following = shifted(windows.tokens, split)
         if self.options.variant == "sentence_order":
             return _maybe_swapped(windows.tokens, following, lengths, split, positive)
         partners = source.corpus.windows(first_sample + PARTNER_OFFSET, len(lengths))
-        skipped = _split(partners.lengths, draws[:, 2])
+        num_last = np.minimum(lengths - split, partners.lengths - partners.lengths // 4)
         same_document = (partners.datasets == windows.datasets) & (
             partners.documents == windows.documents
         )
         labels = positive.astype(np.float32)
         labels[(~positive & same_document) | (lengths < 2)] = np.nan
-        room = source.corpus.window - 1 - split
+        other = shifted(partners.tokens, partners.lengths - num_last)
         return Segments(
             first=windows.tokens,
             first_lengths=split,
-            second=np.where(positive[:, None], following, shifted(partners.tokens, skipped)),
-            second_lengths=np.where(
-                positive, lengths - split, np.minimum(partners.lengths - skipped, room)
-            ),
+            second=np.where(positive[:, None], following, other),
+            second_lengths=np.where(positive, lengths - split, num_last),
             labels=labels,
         )
-
-
-def _split(lengths: NDArray[np.int64], draws: NDArray[np.float64]) -> NDArray[np.int64]:
-    """A place between the first and the last quarter."""
-    return (lengths * (0.25 + 0.5 * draws)).astype(np.int64)
 
 
 def _maybe_swapped(

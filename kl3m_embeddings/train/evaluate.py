@@ -59,16 +59,17 @@ def sample_losses(batch: Batch, losses: Float[Tensor, " targets"]) -> NDArray[np
 
 def distribution(losses: NDArray[np.float64]) -> dict[str, Any]:
     """Mean, median, spread and percentiles of the samples' losses; null where not finite."""
-    p5, median, p95 = np.percentile(losses, [5, 50, 95])
-    row = {
-        "mean": losses.mean(),
-        "median": median,
-        "std": losses.std(),
-        "min": losses.min(),
-        "p5": p5,
-        "p95": p95,
-        "max": losses.max(),
-    }
+    with np.errstate(invalid="ignore"):
+        p5, median, p95 = np.percentile(losses, [5, 50, 95])
+        row = {
+            "mean": losses.mean(),
+            "median": median,
+            "std": losses.std(),
+            "min": losses.min(),
+            "p5": p5,
+            "p95": p95,
+            "max": losses.max(),
+        }
     numbers = {key: float(value) if np.isfinite(value) else None for key, value in row.items()}
     return {**numbers, "num_samples": len(losses)}
 

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from kl3m_embeddings.config_file import apply_overrides, parse_training
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.train.identity import refuse_changes, run_identity
+from tests.conftest import TINY_CONFIG
+
+FIELDS = {
+    "tokenizer": "x",
+    "tasks": {"mlm": {"probability": 0.5}, "nsp": 0.5},
+    "data": {"a": {"path": "a"}, "b": {"path": "b"}},
+    "optimizer": {"total_steps": 100},
+}
+HASHES = {"a": "11", "b": "22"}
+
+
+def identity_of(*overrides, architecture=TINY_CONFIG, hashes=HASHES, max_length=32, world_size=1):
+    training = parse_training(apply_overrides(FIELDS, overrides), Path("training.json"))
+    return run_identity(
+        training, architecture, hashes, "fp", max_length=max_length, world_size=world_size
+    )
+
+
+def recorded(*overrides):
+    """As it comes back from a manifest."""
+    return json.loads(json.dumps(identity_of(*overrides), allow_nan=False))
+
+
+def test_the_same_settings_go_on():
+    refuse_changes(recorded(), identity_of(), "models/x")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer.total_steps=200",
+        "optimizer.peak_lr=1e-3",
+        "optimizer.scheduler_type=linear",
+        "optimizer.max_grad_norm=3",
+        "optimizer.max_grad_norm_pct=null",
+        "steps_per_eval=7",
+        "steps_per_save=7",
+        "save.keep_last=9",
+        "max_skipped_steps=3",
+        "pooling=cls",
+    ],
+)
+def test_what_may_change_does(override):
+    refuse_changes(recorded(), identity_of(override), "models/x")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=1", "seed: was 0, is 1"),
+        ("batch_size=32", "global_batch_size: was 64, is 32"),
+        ("optimizer.gradient_accumulation_steps=2", "gradient_accumulation_steps: was 1, is 2"),
+        ("precision=float32", "precision: was 'bfloat16', is 'float32'"),
+        ("optimizer.name=muon", "optimizer.name: was 'adamw', is 'muon'"),
+        ("tasks.mlm.mask_rate=0.3", "tasks.mlm.mask_rate: was 0.15, is 0.3"),
+        ("matroyshka_probability=0.5", "matroyshka_probability: was 0.0, is 0.5"),
+        ("optimizer.max_grad_norm_window=200", "optimizer.max_grad_norm_window: was 1000, is 200"),
+        ("init_from=y", "init_from: was None, is 'y'"),
+        ('tasks={"mlm": 1.0}', "tasks.nsp.probability: was 0.5, is None"),
+    ],
+)
+def test_what_would_make_it_another_run_is_refused(override, message):
+    with pytest.raises(ConfigError) as raised:
+        refuse_changes(recorded(), identity_of(override), "models/x")
+    assert message in str(raised.value).splitlines()
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": TINY_CONFIG | {"hidden_size": 64}}, "config.hidden_size: was 32, is 64"),
+        ({"hashes": HASHES | {"b": "33"}}, "data.b: was '22', is '33'"),
+        ({"hashes": {"a": "11"}}, "data.b: was '22', is None"),
+        ({"max_length": 16}, "max_length: was 32, is 16"),
+        ({"world_size": 2}, "global_batch_size: was 64, is 128"),
+        ({"hashes": {"b": "22", "a": "11"}}, "data: was ['a', 'b'], is ['b', 'a']"),
+    ],
+)
+def test_other_data_shapes_or_sizes_are_refused(changes, message):
+    with pytest.raises(ConfigError) as raised:
+        refuse_changes(recorded(), identity_of(**changes), "models/x")
+    assert message in str(raised.value).splitlines()
+
+
+def test_metadata_of_the_architecture_may_change():
+    other = TINY_CONFIG | {"transformers_version": "9.9", "dtype": "bfloat16", "_name_or_path": "y"}
+    refuse_changes(recorded(), identity_of(architecture=other), "models/x")
+
+
+def test_every_difference_is_listed_after_the_remedy():
+    with pytest.raises(ConfigError) as raised:
+        refuse_changes(recorded(), identity_of("seed=1", "batch_size=1"), "models/x")
+    first, *others = str(raised.value).splitlines()
+    assert first.startswith("models/x: this run cannot go on with other settings; undo the change")
+    assert len(others) == 2

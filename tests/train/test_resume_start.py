@@ -1,0 +1,129 @@
+import pytest
+
+from kl3m_embeddings.errors import ConfigError, DataError
+from kl3m_embeddings.train.checkpoint import checkpoint_steps, save_checkpoint, verify
+from kl3m_embeddings.train.logs import LOG
+from kl3m_embeddings.train.resume import find_start
+
+
+def save(folder, *steps):
+    folder.mkdir(exist_ok=True)
+    for step in steps:
+        save_checkpoint(
+            folder,
+            step,
+            lambda path: (path / "weights").write_bytes(b"w" * 10),
+            {"identity": {}, "log_offsets": {LOG: 10 * step}},
+        )
+    (folder / LOG).write_text("{}\n")
+
+
+def start_of(folder, *, restart=False, resume_from=None):
+    """What is found, and what is told."""
+    told = []
+    start = find_start(folder, restart=restart, resume_from=resume_from, warn=told.append)
+    return start, told
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save(tmp_path / "model", 4, 8, 12)
+    return tmp_path / "model"
+
+
+def test_an_empty_folder_starts_at_step_0(tmp_path):
+    assert start_of(tmp_path) == (None, [])
+    (tmp_path / LOG).write_bytes(b"")
+    assert start_of(tmp_path) == (None, [])
+
+
+def test_the_newest_whole_checkpoint_is_found(folder):
+    assert start_of(folder)[0].step == 12
+    (folder / "checkpoint-12" / "weights").write_bytes(b"short")
+    start, told = start_of(folder)
+    assert start.step == 8
+    assert "falling back to the checkpoint before" in told[0]
+
+
+def test_a_log_without_a_checkpoint_needs_a_restart(tmp_path):
+    (tmp_path / LOG).write_text('{"step": 1}\n')
+    with pytest.raises(ConfigError, match="start anew with --restart") as raised:
+        start_of(tmp_path)
+    assert raised.value.exit_code == 2
+    start, told = start_of(tmp_path, restart=True)
+    assert start is None
+    assert "previous-1" in told[0]
+    assert (tmp_path / "previous-1" / LOG).exists()
+    assert not (tmp_path / LOG).exists()
+
+
+def test_all_damaged_is_never_step_0(folder):
+    for path in folder.glob("checkpoint-*"):
+        (path / "weights").unlink()
+    with pytest.raises(DataError) as raised:
+        start_of(folder)
+    assert raised.value.exit_code == 65
+
+
+def test_restart_puts_everything_aside_and_deletes_nothing(folder):
+    for number in (1, 2):
+        start, _ = start_of(folder, restart=True)
+        assert start is None
+        assert checkpoint_steps(folder) == []
+        assert checkpoint_steps(folder / f"previous-{number}")
+        assert not (folder / LOG).exists()
+        save(folder, 4)
+    assert checkpoint_steps(folder / "previous-1") == [12, 8, 4]
+
+
+def test_a_restart_of_nothing_says_nothing(tmp_path):
+    assert start_of(tmp_path, restart=True) == (None, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("as_given", ["relative", "absolute", "through a link"])
+def test_an_older_checkpoint_of_this_folder_puts_the_newer_aside(folder, monkeypatch, as_given):
+    monkeypatch.chdir(folder.parent)
+    own, named = folder.relative_to(folder.parent), folder / "checkpoint-8"
+    if as_given == "relative":
+        named = named.relative_to(folder.parent)
+    elif as_given == "through a link":
+        named = folder.parent / "link"
+        named.symlink_to(folder / "checkpoint-8")
+    start, told = start_of(own, resume_from=named)
+    assert start.step == 8
+    assert start.path == own / "checkpoint-8"  # known as this folder's, so it is not saved again
+    assert start.manifest["log_offsets"] == {LOG: 80}
+    assert checkpoint_steps(folder) == [8, 4]
+    assert checkpoint_steps(folder / "previous-1") == [12]
+    assert "previous-1" in told[0]
+    assert (folder / "latest").resolve() == folder / "checkpoint-8"
+    assert (folder / LOG).exists()  # the log is cut, not moved
+
+
+def test_latest_can_be_named(folder):
+    start, told = start_of(folder, resume_from=folder / "latest")
+    assert start.step == 12
+    assert start.path == folder / "checkpoint-12"
+    assert told == []
+    assert verify(folder / "latest").step == 12
+
+
+def test_a_checkpoint_of_another_folder_brings_no_logs(folder, tmp_path):
+    save(tmp_path / "other", 6)
+    start, told = start_of(folder, resume_from=tmp_path / "other" / "checkpoint-6")
+    assert start.step == 6
+    assert start.manifest["log_offsets"] == {}
+    assert checkpoint_steps(folder) == []
+    assert checkpoint_steps(folder / "previous-1") == [12, 8, 4]
+    assert not (folder / LOG).exists()
+    assert len(told) == 1
+    assert checkpoint_steps(tmp_path / "other") == [6]
+
+
+def test_a_named_checkpoint_must_be_whole(folder):
+    (folder / "checkpoint-8" / "weights").write_bytes(b"")
+    for name in ("checkpoint-8", "checkpoint-9"):
+        with pytest.raises(DataError, match=name):
+            start_of(folder, resume_from=folder / name)
+    assert checkpoint_steps(folder) == [12, 8, 4]  # and nothing was moved
