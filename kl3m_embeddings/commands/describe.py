@@ -1,0 +1,147 @@
+"""`describe.py`: statistics and plots of a training log; several are compared; it can watch."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from io import TextIOWrapper
+from itertools import pairwise
+from pathlib import Path
+
+from kl3m_embeddings.commands import shell
+
+DEFAULT_WATCH_S = 10.0
+# A long log takes seconds to draw: the processor is left to the training for most of the time.
+REST_PER_WORK = 4.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = parser().parse_args(with_seconds(arguments))
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a name that the terminal cannot show
+
+    def command() -> int:
+        draw = draw_one if len(options.logs) == 1 else draw_several
+        if options.watch is None:
+            draw(options)
+            return 0
+        return watch(lambda: draw(options), options.logs, options.watch)
+
+    return shell.run(command, debug=options.debug)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of the command."""
+    arguments = argparse.ArgumentParser(
+        prog="describe.py",
+        description="Statistics and plots of a training log. Several logs are compared.",
+        allow_abbrev=False,
+    )
+    add = arguments.add_argument
+    add("logs", nargs="+", type=Path, metavar="LOG", help="a log.jsonl, or the folder it is in")
+    add(
+        "--out", type=Path, metavar="DIR",
+        help="where the PNGs and stats.* go (default: beside the log; comparison/ for several)",
+    )  # fmt: skip
+    add(
+        "--watch", nargs="?", type=seconds, const=DEFAULT_WATCH_S, metavar="SECONDS",
+        help=f"draw again whenever a log has grown, looking every {DEFAULT_WATCH_S:.0f} seconds; "
+        "Ctrl-C ends it",
+    )  # fmt: skip
+    add(
+        "--window", type=num_steps, metavar="N",
+        help="steps in the moving average (default: by the length of the run)",
+    )  # fmt: skip
+    add("--debug", action="store_true", help="show the trace of an error")
+    return arguments
+
+
+def seconds(text: str) -> float:
+    """A time to wait, from 0.1 seconds to a day."""
+    value = float(text)
+    if not 0.1 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0.1 to 86400 seconds")
+    return value
+
+
+def num_steps(text: str) -> int:
+    """A number of steps, at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1 step")
+    return value
+
+
+def with_seconds(arguments: Sequence[str] | None) -> list[str]:
+    """`arguments` with a time behind each `--watch`, so that a log may follow it."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for position, (word, following) in enumerate(pairwise([*given, "."])):
+        is_time = following.replace(".", "", 1).isdigit()
+        if word == "--watch" and not is_time:
+            given[position] = f"--watch={DEFAULT_WATCH_S}"
+    return given
+
+
+def draw_one(options: argparse.Namespace) -> None:
+    """Tables, `stats.txt`, `stats.json` and plots of one run."""
+    from kl3m_embeddings.report.output import show, write_statistics
+    from kl3m_embeddings.report.plots import draw_all
+    from kl3m_embeddings.report.run import read_run
+    from kl3m_embeddings.report.statistics import describe_run
+    from kl3m_embeddings.report.tables import render
+
+    run = read_run(options.logs[0])
+    folder = options.out or run.log.path.parent
+    statistics = describe_run(run, options.window)
+    pngs, missing = draw_all(run, statistics["loss"]["window"], folder)
+    statistics["notes"] += missing
+    tables = list(render(statistics))
+    written = [*write_statistics(folder, tables, statistics), *pngs]
+    show(tables, written, clear=options.watch is not None)
+
+
+def draw_several(options: argparse.Namespace) -> None:
+    """The table and the plots that compare several runs, and the statistics of each."""
+    from kl3m_embeddings.report.compare import compare_plots, render_comparison, unique_names
+    from kl3m_embeddings.report.output import show, write_statistics
+    from kl3m_embeddings.report.run import read_run
+    from kl3m_embeddings.report.statistics import default_window, describe_run
+
+    runs = [read_run(path) for path in options.logs]
+    names = unique_names([run.log.path for run in runs])
+    window = options.window or default_window(max(run.steps.height for run in runs))
+    statistics = [
+        {**describe_run(run, window), "name": name} for run, name in zip(runs, names, strict=True)
+    ]
+    folder = options.out or Path("comparison")
+    pngs, missing = compare_plots(runs, names, window, folder)
+    tables = list(render_comparison(statistics, missing))
+    written = [*write_statistics(folder, tables, statistics), *pngs]
+    show(tables, written, clear=options.watch is not None)
+
+
+def watch(draw: Callable[[], None], logs: Sequence[Path], every_s: float) -> int:
+    """Draw now and whenever a log has changed, until Ctrl-C (the way to end it, so it means 0)."""
+    drawn = None
+    try:
+        while True:
+            state = [fingerprint(log) for log in logs]
+            started = time.monotonic()
+            if drawn is None or (state != drawn and all(state)):
+                draw()
+                drawn = state
+                print(f"watching, every {every_s:g} s; Ctrl-C ends", flush=True)
+            took_s = time.monotonic() - started
+            time.sleep(max(every_s, REST_PER_WORK * took_s))
+    except KeyboardInterrupt:
+        print()
+        return 0
+
+
+def fingerprint(log: Path) -> list[tuple[int, int]]:
+    """Size and time of a log and of its evaluations; empty without a log (a run begins anew)."""
+    path = log / "log.jsonl" if log.is_dir() else log
+    files = (path, path.with_name("eval.jsonl")) if path.exists() else ()
+    states = [file.stat() for file in files if file.exists()]
+    return [(state.st_size, state.st_mtime_ns) for state in states]

@@ -1,0 +1,40 @@
+"""Every plot of a run by the name of its file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from kl3m_embeddings.report.plot_histogram import loss_hist_by_task
+from kl3m_embeddings.report.plot_loss import learning_rate_loss, loss_by_step
+from kl3m_embeddings.report.plot_mix import samples_by_dataset, tokens_by_task
+from kl3m_embeddings.report.plot_speed import step_time_components
+from kl3m_embeddings.report.plot_svd import svd_metrics
+from kl3m_embeddings.report.run import Run
+from kl3m_embeddings.report.style import save, styled
+
+# A plot is a figure, or the reason why there is none.
+PLOTS: dict[str, Callable[[Run, int], Figure | str]] = {
+    "loss_by_step": loss_by_step,
+    "learning_rate_loss": learning_rate_loss,
+    "loss_hist_by_task": loss_hist_by_task,
+    "step_time_components": step_time_components,
+    "svd_metrics": svd_metrics,
+    "samples_by_dataset": samples_by_dataset,
+    "tokens_by_task": tokens_by_task,
+}
+
+
+def draw_all(run: Run, window: int, folder: Path) -> tuple[list[Path], list[str]]:
+    """Draw what can be drawn into `folder`; returns the PNGs, and what is missing and why."""
+    written, missing = [], []
+    for name, plot in PLOTS.items():
+        path = folder / f"{name}.png"
+        with styled():
+            figure = plot(run, window)
+            if isinstance(figure, str):
+                missing.append(f"{path.name} is not drawn: {figure}")
+            else:
+                save(figure, path)
+                written.append(path)
+    return written, missing

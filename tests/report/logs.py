@@ -1,0 +1,92 @@
+"""Small logs as the trainer writes them, and the published ones."""
+
+import json
+import random
+
+PUBLISHED_STEP = (
+    '{"step": 2600, "epoch": 1, "lr": 0.0002, "sample_time": 0.0018472671508789062, '
+    '"reduced_dim": 64, "task": "mlm", "num_samples": 128, "num_identifiers": 2, '
+    '"num_tokens": 16384, "samples_by_dataset": {"ukleg": 64, "govinfo": 64}, '
+    '"tokens_by_dataset": {"ukleg": 8192, "govinfo": 8192}, "loss": 8.297395706176758, '
+    '"forward_time": 0.0015826225280761719, "backward_time": 0.0047855377197265625, '
+    '"clip_threshold": 3.105683786869049, "step_time": 1.8407979011535645, '
+    '"total_time": 298.2537636756897, "token_rate": 119195.14296106658, '
+    '"time": "2024-10-22T09:12:42.395676"}'
+)
+PUBLISHED_EVAL = (
+    '{"step": 2600, "mean": 6.590894358307123, "median": 6.974860191345215, '
+    '"std": 1.9348315678504489, "min": 0.1022321879863739, "p5": 3.3413278245925904, '
+    '"p95": 8.781183547973633, "max": 13.027746200561523, "num_samples": 1000, '
+    '"svd_mean_ratio_1": 2.2945302575826645, "svd_median_ratio_1": 2.4049798250198364}'
+)
+
+
+def log_row(step, seed=0, **changes):
+    """One step as the trainer logs it; `changes` replace fields."""
+    draw = random.Random(f"{seed}-{step}")
+    names = draw.sample(["govinfo", "recap", "ukleg"], draw.choice([1, 2]))
+    tokens = {name: draw.randrange(500, 600) for name in names}
+    phases = {"sample": 0.002, "forward": 0.03, "backward": 0.05, "optimizer": 0.01}
+    times = {f"{name}_time": mean * draw.uniform(0.8, 1.2) for name, mean in phases.items()}
+    step_time = sum(times.values()) + draw.uniform(0, 0.005)
+    return {
+        "step": step,
+        "epoch": 1,
+        "lr": 1e-4 * min(1, step / 20),
+        "reduced_dim": draw.choice([None, 64, 128]),
+        "task": draw.choice(["mlm", "mlm", "nsp"]),
+        "num_samples": 8 * len(names),
+        "num_tokens": sum(tokens.values()),
+        "samples_by_dataset": dict.fromkeys(names, 8),
+        "tokens_by_dataset": tokens,
+        "loss": 9 / (1 + step / 30) + draw.uniform(0, 1),
+        "accuracy": draw.random(),
+        "num_targets": 100,
+        "num_fallback": 1,
+        "skipped": False,
+        "grad_norm": draw.uniform(0.5, 2),
+        "clip_threshold": 1.5,
+        **times,
+        "step_time": step_time,
+        "total_time": 0.1 * step,
+        "token_rate": sum(tokens.values()) / step_time,
+        "padding_fraction": draw.uniform(0, 0.2),
+        "device_mb": 1000.0,
+        "mfu": 0.3,
+        "time": "2026-01-02T03:04:05.678901+00:00",
+        **changes,
+    }
+
+
+def eval_row(step, **changes):
+    """One evaluation."""
+    mean = 9 / (1 + step / 40)
+    row = {"step": step, "mean": mean, "median": mean, "std": 1.0, "p5": mean / 2, "p95": mean * 2}
+    return {**row, "svd_mean_ratio_1": 1.5 + step / 100, "svd_median_ratio_1": 1.6, **changes}
+
+
+def write_lines(path, rows):
+    """Write `rows` as JSON lines; text is written as it is."""
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def write_run(folder, num_steps=60, *, seed=0, evals=True, starts=True, rows=None):
+    """A model folder with the files of a run; returns its log."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if evals:
+        write_lines(folder / "eval.jsonl", [eval_row(step) for step in range(0, num_steps, 10)])
+    if starts:
+        start = {
+            "event": "start",
+            "time": "2026-01-02T03:00:00+00:00",
+            "command": ["models/x/"],
+            "hardware": {"device": "cpu", "num_cpus": 2},
+            "versions": {"torch": "2.15"},
+            "training": {"optimizer": {"total_steps": 100}},
+        }
+        write_lines(folder / "run.jsonl", [{**start, "step": step} for step in (0, 30)])
+    if rows is None:
+        rows = [log_row(step, seed) for step in range(1, num_steps + 1)]
+    return write_lines(folder / "log.jsonl", rows)

@@ -1,0 +1,109 @@
+"""Every plot of every kind of run: drawn, or said why not."""
+
+import polars as pl
+import pytest
+from matplotlib.image import imread  # noqa: TID251
+
+from kl3m_embeddings.report.plot_mix import OTHER, largest_names
+from kl3m_embeddings.report.plot_speed import highest, stack_of_phases
+from kl3m_embeddings.report.plots import PLOTS, draw_all
+from kl3m_embeddings.report.run import read_run
+from kl3m_embeddings.report.style import styled
+from tests.report.logs import PUBLISHED_EVAL, PUBLISHED_STEP, log_row, write_lines, write_run
+
+NAMES = {
+    "loss_by_step", "step_time_components", "learning_rate_loss", "svd_metrics",
+    "samples_by_dataset", "tokens_by_task", "loss_hist_by_task",
+}  # fmt: skip
+
+
+def draw(log, folder):
+    written, missing = draw_all(read_run(log), 10, folder)
+    for path in written:
+        pixels = imread(path)
+        assert pixels.shape[1] == 1600
+        assert pixels[..., :3].std() > 0.05
+    return {path.stem for path in written}, missing
+
+
+def test_all_plots_of_a_run(tmp_path):
+    rows = [
+        log_row(step, loss=None, skipped=True) if step == 7 else log_row(step)
+        for step in range(1, 61)
+    ]
+    assert draw(write_run(tmp_path, rows=rows), tmp_path / "out") == (NAMES, [])
+
+
+def test_a_run_of_one_step(tmp_path):
+    drawn, missing = draw(write_run(tmp_path, num_steps=1, evals=False), tmp_path)
+    assert drawn == NAMES - {"svd_metrics"}
+    assert missing == ["svd_metrics.png is not drawn: eval.jsonl is missing, or has no svd_ field"]
+
+
+def test_published_files(tmp_path):
+    write_lines(tmp_path / "eval.jsonl", [PUBLISHED_EVAL])
+    assert draw(write_lines(tmp_path / "log.jsonl", [PUBLISHED_STEP]), tmp_path) == (NAMES, [])
+
+
+@pytest.mark.parametrize("rows", [[], [{"step": 5}]])
+def test_nothing_to_draw_is_said_for_every_plot(tmp_path, rows):
+    drawn, missing = draw(write_run(tmp_path, rows=rows, evals=False), tmp_path)
+    assert drawn == set()
+    assert {note.partition(".png is not drawn: ")[0] for note in missing} == NAMES
+
+
+def test_evaluations_without_steps(tmp_path):
+    drawn, _ = draw(write_run(tmp_path, rows=[]), tmp_path)
+    assert drawn == {"svd_metrics"}
+
+
+def test_hostile_and_many_names(tmp_path):
+    names = [
+        "$\\frac{$",
+        "_a",
+        "\x1b[31m",
+        "日本語",
+        "step",
+        "\0other",
+        "[b]",
+        *map(str, range(40)),
+    ]
+    rows = [
+        log_row(step, task=name, samples_by_dataset={name: 1})
+        for step, name in enumerate(names * 2)
+    ]
+    assert draw(write_run(tmp_path, rows=rows), tmp_path) == (NAMES, [])
+
+
+def test_spikes_and_values_over_scales(tmp_path):
+    rows = [log_row(step, loss=10.0 ** (5 - step / 10), lr=0.9**step) for step in range(60)]
+    rows[30] |= {"loss": 1e9, "step_time": 1e5}
+    assert draw(write_run(tmp_path, rows=rows), tmp_path) == (NAMES, [])
+
+
+def test_phases_add_up_to_the_step_time(tmp_path):
+    steps = read_run(write_run(tmp_path, num_steps=300)).steps
+    names = ["sample", "forward", "backward", "optimizer", "other"]
+    stack = stack_of_phases(steps, names)
+    sums = stack.select(pl.sum_horizontal(names)).to_series().to_list()
+    assert sums == pytest.approx(stack["step_time"].to_list(), rel=1e-5)
+    assert all(stack["p95"] >= stack["step_time"])
+    assert stack["p95"].max() < highest(stack, names) < 1
+
+
+def test_the_rest_of_many_names_is_one(tmp_path):
+    counts = pl.DataFrame({"name": [str(n) for n in range(20)], "count": list(range(20))})
+    totals = largest_names(counts)
+    assert totals.rows()[0] == ("19", 19)
+    assert totals.rows()[-1] == (OTHER, sum(range(12)))
+    assert totals["count"].sum() == counts["count"].sum()
+
+
+def test_titles_say_what_is_seen(tmp_path):
+    run = read_run(write_run(tmp_path))
+    with styled():
+        titles = {name: plot(run, 10).texts[0].get_text() for name, plot in PLOTS.items()}
+    assert titles["loss_by_step"].startswith("Training loss fell from ")
+    assert "held-out loss fell from 9.00 to 4.00" in titles["loss_by_step"]
+    assert titles["svd_metrics"].endswith("rose from 1.50 to 2.00")
+    assert titles["step_time_components"].startswith("A step takes ")

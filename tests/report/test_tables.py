@@ -1,0 +1,61 @@
+"""The tables: complete, and safe to print."""
+
+import io
+
+from rich.console import Console
+
+from kl3m_embeddings.report.output import write_statistics
+from kl3m_embeddings.report.run import read_run
+from kl3m_embeddings.report.statistics import describe_run
+from kl3m_embeddings.report.tables import render
+from tests.report.logs import log_row, write_lines, write_run
+
+
+def shown(log):
+    console = Console(file=io.StringIO(), width=100)
+    for renderable in render(describe_run(read_run(log))):
+        console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_every_section_is_there(tmp_path):
+    text = shown(write_run(tmp_path))
+    for title in (
+        "Run", "Progress", "Loss", "Loss by window", "Loss by task", "Loss by reduced dimension",
+        "Evaluation (6 so far)", "Speed", "Phases of a usual step", "Health", "Data mix",
+    ):  # fmt: skip
+        assert f"\n{title} " in text, title
+    assert "60 of 100 (60%)" in text
+    assert "svd_mean_ratio_1" in text
+
+
+def test_an_empty_log_shows_what_is_missing(tmp_path):
+    text = shown(write_run(tmp_path, rows=[], evals=False, starts=False))
+    assert "note: log.jsonl: no step logged yet" in text
+    assert "Loss by" not in text
+
+
+def test_names_are_text_whatever_they_hold(tmp_path):
+    name = "[red]x[/red]\x1b[31m\u202e"
+    rows = [log_row(1, task=name, samples_by_dataset={name: 1, "[/]": 2})]
+    log = write_run(tmp_path, rows=rows)
+    write_lines(tmp_path / "run.jsonl", [{"step": 0, "command": ["\x1b[2J[bold]"], "time": "[/]"}])
+    text = shown(log)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert text.count("[red]x[/red]?[31m?") == 2
+    assert "?[2J[bold]" in text
+
+
+def test_many_names_are_cut_and_counted(tmp_path):
+    rows = [log_row(step, samples_by_dataset={f"name{step}": 1}) for step in range(30)]
+    for row in rows:
+        row["tokens_by_dataset"] = row["samples_by_dataset"]
+    assert "and 22 more in stats.json" in shown(write_run(tmp_path, rows=rows))
+
+
+def test_the_text_file_is_what_is_shown(tmp_path):
+    log = write_run(tmp_path)
+    statistics = describe_run(read_run(log))
+    write_statistics(tmp_path, list(render(statistics)), statistics)
+    assert (tmp_path / "stats.txt").read_text() == shown(log)
