@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PretrainedConfig
@@ -22,6 +22,9 @@ from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.tasks import TASKS
 from kl3m_embeddings.tasks.base import NUM_SPECIAL, TextSource
 from kl3m_embeddings.train.evaluate import Evaluator, draw_samples
+
+# not `num_eval_samples`: what is trained on must not depend on how often one looks
+NUM_HELD_OUT_DOCUMENTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ def open_text(training: TrainingConfig, architecture: PretrainedConfig, path: Pa
         weights or None,
         window=max_length - NUM_SPECIAL,
         seed=training.seed,
-        num_held_out=training.num_eval_samples,
+        num_held_out=NUM_HELD_OUT_DOCUMENTS,
     )
     return RunText(
         tokenizer=tokenizer,
@@ -84,7 +87,7 @@ def open_shards(name: str, dataset: DatasetConfig, tokenizer: Tokenizer) -> Toke
                 f"{paths[0]}: built with another tokenizer than the one in training.json; "
                 "build it again with `kl3m corpus build --tokenizer ...`"
             )
-        return shards
+        return replace(shards, name=name)
     cache = Path(os.environ.get("KL3M_CACHE", ".cache")) / "shards"
     key = derive_key(tokenizer.fingerprint, *sorted(str(Path(path).resolve()) for path in paths))
     options = BuildOptions(text_column=dataset.text_column, id_column=dataset.id_column)

@@ -240,7 +240,6 @@ def test_another_order_of_the_datasets_is_refused(make_model_folder, capsys):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="what is held out depends on num_eval_samples")
 def test_another_number_of_evaluation_samples_does_not_change_what_is_trained(make_model_folder):
     runs = []
     for name, changed in (("one", []), ("other", ["--set", "num_eval_samples=6"])):
@@ -251,7 +250,6 @@ def test_another_number_of_evaluation_samples_does_not_change_what_is_trained(ma
     assert runs[0] == runs[1]
 
 
-@pytest.mark.xfail(strict=True, reason="the identity looks datasets up by the name in the shards")
 def test_built_shards_go_by_the_name_in_training_json(make_model_folder, tiny_shards):
     folder = make_model_folder(data={"laws": {"path": str(tiny_shards["statutes"].path)}})
     assert main([str(folder), "--quiet"]) == 0

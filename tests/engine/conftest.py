@@ -1,0 +1,48 @@
+import pytest
+import torch
+from transformers import AutoConfig
+
+from kl3m_embeddings.config import MlmOptions, NspOptions, OptimizerConfig
+from kl3m_embeddings.encoder.build import build_encoder
+from kl3m_embeddings.engine.single import SingleEngine
+from kl3m_embeddings.optim.build import build_optimizers
+from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
+from kl3m_embeddings.tasks.nsp import NextSegmentPrediction
+from kl3m_embeddings.tasks.objective import Objective
+from tests.conftest import TINY_CONFIG
+
+OPTIMIZERS = {
+    "adamw fused": {"fused": True},
+    "adamw unfused": {"fused": False},
+    "muon": {"name": "muon"},
+}
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+@pytest.fixture
+def make_engine():
+    """A function that makes an engine on the CPU over a tiny encoder with a head for pairs."""
+
+    def make(kind="adamw fused", *, precision="float32", seed=0, **config):
+        architecture = AutoConfig.for_model(**TINY_CONFIG | config)
+        objective = Objective(build_encoder(architecture, seed=seed), pair_head=True, seed=seed)
+        optimizers = build_optimizers(
+            objective.named_parameters(), OptimizerConfig(total_steps=10, **OPTIMIZERS[kind])
+        )
+        return SingleEngine(objective, optimizers, device=torch.device("cpu"), precision=precision)
+
+    return make
+
+
+@pytest.fixture
+def batches(make_sources):
+    """Alternating batches of pairs and of plain text, with dropout."""
+    source = make_sources()[0]
+    tasks = [
+        NextSegmentPrediction(NspOptions(probability=1.0)),
+        MaskedLanguageModelling(MlmOptions(probability=1.0)),
+    ]
+    made = [tasks[n % 2].batch(source, 4 * n, 4) for n in range(6)]
+    for number, batch in enumerate(made):
+        object.__setattr__(batch, "dropout_seed", 1000 + number)
+    return made
