@@ -13,6 +13,7 @@ from transformers import PretrainedConfig
 from kl3m_embeddings.commands.run_text import RunText, build_evaluator, open_text, warn
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.data.counter_random import derive_key
+from kl3m_embeddings.encoder.allocator import keep_freed_memory
 from kl3m_embeddings.encoder.architecture import load_architecture
 from kl3m_embeddings.encoder.build import MaskedEncoder, build_encoder, load_encoder
 from kl3m_embeddings.encoder.export import write_model_folder
@@ -90,6 +91,8 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
         torch.set_num_threads(start.manifest["num_threads"])
     device = pick_device(request.device)
     set_determinism(training, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     objective = build_objective(training, architecture, start, device)
     engine = SingleEngine(
         objective,

@@ -1,0 +1,62 @@
+"""Disentangled attention by shifted views of two matrix products, in place of gathers.
+
+The position score of query q and key k is entry k - q + length - 1 of row q of the product with the
+table of all offsets. In memory that is a matrix whose rows are one element shorter than the
+product's: a view with other strides, where a gather would read as many indices as scores.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kl3m_embeddings.encoder.attention_cpu import DisentangledAttentionCPU
+
+
+def disentangled_attention(
+    query: Float[Tensor, "batch length heads size"],
+    key: Float[Tensor, "batch length heads size"],
+    value: Float[Tensor, "batch length heads size"],
+    pos_key: Float[Tensor, "heads offsets size"] | None,
+    pos_query: Float[Tensor, "heads offsets size"] | None,
+    attention_mask: Bool[Tensor, "batch length"],
+    scale: float,
+    dropout: float,
+) -> Float[Tensor, "batch length heads size"]:
+    """Attend to the keys that `attention_mask` allows.
+
+    `pos_key` and `pos_query` are the projected relative embeddings of each offset q-k, from
+    length-1 down to 1-length; `scale` is a factor on the sum of the scores.
+    """
+    bias = torch.zeros_like(attention_mask, dtype=query.dtype)
+    bias.masked_fill_(~attention_mask, torch.finfo(query.dtype).min)
+    pos_query = None if pos_query is None else pos_query.flip(-2)
+    if query.is_cpu and pos_key is not None and pos_query is not None:
+        key_bias = None if attention_mask.all() else bias
+        context: Tensor = DisentangledAttentionCPU.apply(
+            query, key, value, pos_key, pos_query, key_bias, scale, dropout
+        )
+        return context
+    length = query.shape[1]
+    query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+    scores = query @ key.mT
+    if pos_key is not None:
+        scores = scores + shifted(query @ pos_key.mT, length)
+    if pos_query is not None:
+        scores = scores + shifted(key @ pos_query.mT, length).mT
+    scores = scores * scale + bias[:, None, None, :]
+    weights = F.dropout(torch.softmax(scores, dim=-1), dropout)
+    return (weights @ value).transpose(1, 2)
+
+
+def shifted(
+    scores: Float[Tensor, "batch heads length offsets"], length: int
+) -> Float[Tensor, "batch heads length length"]:
+    """Row i of the result is columns length-1-i to 2*length-2-i of row i: a view, no copy."""
+    batch, heads, rows, offsets = scores.shape
+    scores = scores.contiguous()
+    return scores.as_strided(
+        (batch, heads, rows, length),
+        (heads * rows * offsets, rows * offsets, offsets - 1, 1),
+        scores.storage_offset() + length - 1,
+    )

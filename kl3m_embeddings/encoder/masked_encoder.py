@@ -1,0 +1,119 @@
+"""One face for every architecture: hidden states, and the masked-language loss at some of them.
+
+DeBERTa-v2 runs our own fast code (`deberta.py`), every other `model_type` transformers' code; the
+names of the parameters are transformers' in both cases.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from kl3m_embeddings.encoder.deberta import DebertaV2ForMaskedLM
+from kl3m_embeddings.encoder.heads import MASKED_HEADS, MaskedHead, Network
+from kl3m_embeddings.encoder.masked_loss import linear_cross_entropy
+from kl3m_embeddings.errors import ConfigError
+
+
+class MaskedEncoder(nn.Module):
+    """An encoder with, where its architecture has one, a masked-language head.
+
+    Attributes:
+        network: The module whose state dict has transformers' names; what is exported.
+        config: Its architecture.
+        fresh_parameters: Names that a loaded checkpoint did not have, freshly initialised.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: PretrainedConfig,
+        fresh_parameters: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.fresh_parameters = fresh_parameters
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return int(self.config.hidden_size)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the word embeddings; the tokenizer may be smaller."""
+        return int(self.config.vocab_size)
+
+    def hidden_states(
+        self,
+        input_ids: Int[Tensor, "batch length"],
+        attention_mask: Bool[Tensor, "batch length"] | Int[Tensor, "batch length"],
+        embedding_mask: Float[Tensor, "hidden"] | None = None,
+    ) -> Float[Tensor, "batch length hidden"]:
+        """Encode; what stands at padding positions is unspecified, but finite.
+
+        `embedding_mask` is a factor on the embeddings (kl3m's `reduced_dim` zeroes their end).
+        """
+        network: Network = self.network
+        states: Tensor
+        if isinstance(network, DebertaV2ForMaskedLM):
+            states = network.deberta(input_ids, attention_mask.bool(), embedding_mask)
+            return states
+        with scaled_embeddings(network.base_model, embedding_mask):
+            states = network.base_model(
+                input_ids=input_ids, attention_mask=attention_mask.long()
+            ).last_hidden_state
+        return states
+
+    def target_logits(
+        self,
+        hidden_states: Float[Tensor, "batch length hidden"],
+        target_positions: Int[Tensor, "targets"],
+    ) -> Float[Tensor, "targets vocabulary"]:
+        """Logits over the whole vocabulary at flat positions `row * length + column`."""
+        head = self._head()
+        states = hidden_states.flatten(0, 1).index_select(0, target_positions)
+        return F.linear(head.transform(states), head.weight, head.bias)
+
+    def masked_lm_loss(
+        self,
+        hidden_states: Float[Tensor, "batch length hidden"],
+        target_positions: Int[Tensor, "targets"],
+        target_labels: Int[Tensor, "targets"],
+    ) -> tuple[Float[Tensor, "targets"], Bool[Tensor, "targets"]]:
+        """Cross-entropy at flat positions, and whether the label scored highest.
+
+        A label of -100 pads to a static number of targets: it costs 0 and is not correct.
+        """
+        head = self._head()
+        states = hidden_states.flatten(0, 1).index_select(0, target_positions)
+        return linear_cross_entropy(head.transform(states), head.weight, head.bias, target_labels)
+
+    def _head(self) -> MaskedHead:
+        if self.config.model_type not in MASKED_HEADS:
+            raise ConfigError(
+                f"model_type {self.config.model_type!r} has no masked-language head here: "
+                f"choose one of {', '.join(MASKED_HEADS)}, or train without masked tasks"
+            )
+        return MASKED_HEADS[self.config.model_type](self.network)
+
+
+@contextmanager
+def scaled_embeddings(base_model: Network, factor: Tensor | None) -> Iterator[None]:
+    """Multiply the output of the model's embeddings by `factor` while inside."""
+    if factor is None:
+        yield
+        return
+
+    def scale(_module: nn.Module, _inputs: tuple[object, ...], output: Tensor) -> Tensor:
+        return output * factor[: output.shape[-1]].to(output.dtype)
+
+    handle = base_model.embeddings.register_forward_hook(scale)
+    try:
+        yield
+    finally:
+        handle.remove()
