@@ -1,7 +1,7 @@
 """Print the package index that pip is set to use, if it serves HTML pages only; else nothing.
 
-Poetry's own PyPI client asks for JSON. An index that answers with HTML alone stops it, and the plugin
-poetry-plugin-pypi-mirror, given this address in POETRY_PYPI_MIRROR_URL, reads the HTML instead.
+Poetry's own PyPI client asks for JSON. An index that answers with HTML alone stops it, and the
+plugin poetry-plugin-pypi-mirror, given the address in POETRY_PYPI_MIRROR_URL, reads the HTML.
 """
 
 import os

@@ -9,6 +9,7 @@
 Each step is skipped if its result is there.
 """
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from kl3m_embeddings.train.baseline import UnigramBaseline
 
 VOCAB_SIZE = 16384
-NUM_CANDIDATES = 4000
+NUM_CANDIDATES = 4000  # of each dataset
 NUM_NEIGHBOURS = 3
 QUERIES = (
     "Return the eigenvalues of a symmetric matrix.",
@@ -134,30 +135,35 @@ def print_neighbours(encoder: "MaskedEncoder", text: "RunText") -> None:
     import numpy as np
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from kl3m_embeddings.encoder.encode import encode_ids
 
-    shards, tokenizer = text.shards[0], text.tokenizer
-    step = max(1, shards.num_documents // NUM_CANDIDATES)
-    documents = range(0, shards.num_documents, step)
-    window = text.max_length - 2
+    tokenizer, window = text.tokenizer, text.train.corpus.window
+    documents = [
+        (shards, number)
+        for shards in text.shards
+        for number in range(0, shards.num_documents, -(-shards.num_documents // NUM_CANDIDATES))
+    ]
 
     def framed(ids: Sequence[int]) -> list[int]:
         return [tokenizer.cls_id, *ids[:window], tokenizer.sep_id]
 
-    candidates = [framed(shards.document_tokens(number).tolist()) for number in documents]
+    candidates = [framed(shards.document_tokens(n).tolist()) for shards, n in documents]
     queries = [framed(tokenizer.encode(query)) for query in QUERIES]
     vectors = encode_ids(encoder, [*candidates, *queries], pad_id=tokenizer.pad_id)
     vectors -= vectors[: len(candidates)].mean(axis=0)  # all texts share a direction: leave it out
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     scores = vectors[len(candidates) :] @ vectors[: len(candidates)].T
-    table = Table(title=f"Nearest of {len(candidates):,} docstrings (mean pooling, centred cosine)")
-    for column in ("query", "cosine", "document", "its first words"):
-        table.add_column(column, justify="right" if column == "cosine" else "left")
+    table = Table(title=f"Nearest of {len(candidates):,} documents (mean pooling, centred cosine)")
+    table.add_column("query", max_width=24)
+    table.add_column("cosine", justify="right")
+    table.add_column("document, and its first words")
     for query, row in zip(QUERIES, scores, strict=True):
         for rank, place in enumerate(np.argsort(-row)[:NUM_NEIGHBOURS]):
-            words = tokenizer.backend.decode(candidates[place][1:-1])
-            name = shards.document_id(documents[place])
-            first = query if rank == 0 else ""
-            table.add_row(first, f"{row[place]:.2f}", name[-40:], " ".join(words.split())[:48])
+            shards, number = documents[place]
+            words = " ".join(tokenizer.backend.decode(candidates[place][1:-1]).split())
+            found = Text.assemble((shards.document_id(number), "bold"), f" {words[:80]}")
+            table.add_row(query if rank == 0 else "", f"{row[place]:.2f}", found)
+        table.add_section()
     Console().print(table)

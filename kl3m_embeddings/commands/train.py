@@ -2,14 +2,19 @@
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kl3m_embeddings.commands import shell
 from kl3m_embeddings.config_file import apply_overrides, parse_training
 from kl3m_embeddings.errors import ConfigError, OutputError, RetryError
 from kl3m_embeddings.strict_json import read_json_object
+
+if TYPE_CHECKING:
+    from kl3m_embeddings.commands.run_setup import RunRequest
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 
@@ -73,6 +78,9 @@ def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         print("warning: endpoint_url is ignored: name datasets in `data`", file=sys.stderr)
     read_json_object(folder / "config.json")
 
+    # read once, when torch loads: threads that spin while they wait make a step many times slower
+    # as soon as anything else runs on the machine (docs/performance.md)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from kl3m_embeddings.commands.run_setup import RunRequest
 
     return run(
@@ -89,7 +97,7 @@ def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     )
 
 
-def run(request: "RunRequest") -> int:  # type: ignore[name-defined]
+def run(request: "RunRequest") -> int:
     """Train under the folder's lock; 0 when done, 128 + the signal's number when stopped."""
     import torch
 
