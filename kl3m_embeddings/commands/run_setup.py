@@ -1,6 +1,7 @@
 """Puts a run together: from a model folder's two files to a `Trainer` at its starting point."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -87,6 +88,8 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
     remove_unfinished(folder)
     start = find_start(folder, restart=request.restart, resume_from=request.resume_from, warn=warn)
     if start is not None:
+        if not request.quiet:
+            print(f"{folder}: going on from {start.path.name}", file=sys.stderr)
         refuse_changes(start.manifest["identity"], identity, str(folder))
         torch.set_num_threads(start.manifest["num_threads"])
     device = pick_device(request.device)

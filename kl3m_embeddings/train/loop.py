@@ -159,7 +159,9 @@ class Trainer:
 
     def _evaluate(self, stop: StopRequest, bar: tqdm) -> None:
         assert self.evaluator is not None
+        bar.set_description("Evaluating")
         row = self.evaluator.evaluate(self.engine, lambda: bool(stop))
+        bar.set_description("Training")
         if row is None:
             return
         self.logs[EVAL].write({"step": self.state.step, **row})
