@@ -27,7 +27,7 @@ NUM_DOCUMENTS = 30
 
 
 def judgements_of(generator, num_queries):
-    """Grades 0..3 of some documents for each query, in no order; a few queries have none above 0."""
+    """Grades 0..3 of some documents a query, in no order; a few queries have none above 0."""
     judged = [
         (query, document, int(grade))
         for query in range(num_queries)

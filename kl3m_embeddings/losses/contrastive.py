@@ -1,0 +1,38 @@
+"""Contrastive loss: alike together, different at least a margin apart."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kl3m_embeddings.losses.targets import PairTargets, labelled_cosines
+
+
+class Contrastive(nn.Module):
+    """Squared distance of similar pairs, squared shortfall from the margin of different ones.
+
+    1/2 ( y d^2 + (1 - y) max(0, margin - d)^2 ), with d = 1 - s(a,b)
+
+    Inputs:
+        two columns and labels, 1 for similar and 0 for different (a graded label weighs the two
+        terms); or no labels and hard negatives, then y is 1 for the positive, 0 for each negative.
+
+    Relations:
+        ContrastiveLoss (sentence-transformers). OnlineContrastive keeps the hard pairs only.
+
+    Reference:
+        Hadsell et al. 2006, http://yann.lecun.com/exdb/publis/pdf/hadsell-chopra-lecun-06.pdf.
+    """
+
+    def __init__(self, *, margin: float = 0.5) -> None:
+        """Set the cosine distance beyond which different pairs are let be."""
+        super().__init__()
+        self.margin = margin
+
+    def forward(
+        self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
+    ) -> Float[Tensor, ""]:
+        """Mean over the labelled pairs."""
+        cosines, labels = labelled_cosines(embeddings, targets, "contrastive")
+        distances = 1 - cosines
+        shortfalls = F.relu(self.margin - distances)
+        return (labels * distances**2 + (1 - labels) * shortfalls**2).mean() / 2

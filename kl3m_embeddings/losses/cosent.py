@@ -1,0 +1,42 @@
+"""CoSENT: pairs should be ranked by cosine as they are by label."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kl3m_embeddings.losses.targets import PairTargets, labelled_cosines
+
+
+class CoSENT(nn.Module):
+    """A smooth count of the pairs of pairs that stand in the wrong order.
+
+    log( 1 + sum over i, j with y_i > y_j of exp((s_j - s_i) / t) )
+
+    Equal labels ask for nothing; a batch of equal labels, or of one pair, has loss 0, gradient 0.
+
+    Inputs:
+        two columns and labels of any scale; or no labels and hard negatives, then y is 1 for the
+        positive and 0 for each negative.
+
+    Relations:
+        CoSENTLoss (sentence-transformers), with scale = 1 / t. A smooth Spearman, where Cosine
+        is a least-squares fit. One value a batch: it is not a mean over pairs.
+
+    Reference:
+        Su 2022, https://kexue.fm/archives/8847.
+    """
+
+    def __init__(self, *, temperature: float = 0.05) -> None:
+        """Set the temperature t."""
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(
+        self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
+    ) -> Float[Tensor, ""]:
+        """The batch's loss."""
+        cosines, labels = labelled_cosines(embeddings, targets, "cosent")
+        excesses = (cosines[None, :] - cosines[:, None]) / self.temperature
+        in_order = labels[:, None] > labels[None, :]
+        terms = torch.where(in_order, excesses, float("-inf")).flatten()
+        return torch.cat([terms.new_zeros(1), terms]).logsumexp(dim=0)

@@ -1,0 +1,32 @@
+"""Cosine regression: the cosine of a pair should be its label."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kl3m_embeddings.losses.targets import PairTargets, labelled_cosines
+
+
+class Cosine(nn.Module):
+    """Squared difference of a pair's cosine and its label.
+
+    (s(a,b) - y)^2
+
+    Inputs:
+        two columns and labels in -1..1; or no labels and hard negatives, then y is 1 for the
+        positive and 0 for each negative.
+
+    Relations:
+        CosineSimilarityLoss (sentence-transformers). CoSENT needs the labels' order only, and
+        ranks better as a rule.
+
+    Reference:
+        Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084.
+    """
+
+    def forward(
+        self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
+    ) -> Float[Tensor, ""]:
+        """Mean over the scored pairs."""
+        cosines, labels = labelled_cosines(embeddings, targets, "cosine")
+        return F.mse_loss(cosines, labels)

@@ -1,0 +1,40 @@
+"""Margin-MSE: learn a teacher's gap between the positive and the negatives."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kl3m_embeddings.losses.similarity import SIMILARITIES, in_fp32
+from kl3m_embeddings.losses.targets import PairTargets, scores_of_teacher
+
+
+class MarginMSE(nn.Module):
+    """Squared difference of the student's and the teacher's margins.
+
+    ( (s(a,p) - s(a,n)) - (teacher(a,p) - teacher(a,n)) )^2
+
+    Inputs:
+        pairs with at least one hard negative, and teacher_scores. The margins must be reachable: a
+        difference of cosines lies in -2..2, a cross-encoder's often does not; `dot` has no bound.
+
+    Relations:
+        MarginMSELoss (sentence-transformers). KLDistillation needs no common scale.
+
+    Reference:
+        Hofstätter et al. 2020, https://arxiv.org/abs/2010.02666.
+    """
+
+    def __init__(self, *, similarity: Literal["dot", "cosine"] = "dot") -> None:
+        """Set the student's similarity; `dot` as published."""
+        super().__init__()
+        self.similarity = similarity
+
+    def forward(
+        self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
+    ) -> Float[Tensor, ""]:
+        """Mean over the negatives of all pairs."""
+        teacher = in_fp32(scores_of_teacher(embeddings, targets, "margin_mse"))
+        student = SIMILARITIES[self.similarity](embeddings[0], embeddings[1:]).T
+        return F.mse_loss(student[:, :1] - student[:, 1:], teacher[:, :1] - teacher[:, 1:])

@@ -1,0 +1,87 @@
+"""What is known of a batch of pairs beside their embeddings, and the errors if it is not enough."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.losses.similarity import cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairTargets:
+    """Column 0 of an embedding batch holds anchors, 1 positives, 2 and on hard negatives."""
+
+    labels: Float[Tensor, "pairs"] | None = None
+    """How similar columns 0 and 1 are: 0 or 1, or graded."""
+    teacher_scores: Float[Tensor, "pairs candidates"] | None = None
+    """A teacher's score of the anchor with its positive, then with each of its negatives."""
+    text_ids: Int[Tensor, "columns pairs"] | None = None
+    """Equal for equal texts, on all devices: a hash of the text, say."""
+    guide_embeddings: Float[Tensor, "columns pairs guide_dim"] | None = None
+    """Another model's embeddings of the same texts; they need not be normalised."""
+
+
+def labelled_cosines(
+    embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets, loss: str
+) -> tuple[Float[Tensor, "scored"], Float[Tensor, "scored"]]:
+    """Cosines of anchors with other texts, and the label of each.
+
+    Without labels, positives count as 1 and hard negatives as 0.
+
+    Raises:
+        ConfigError: there are neither labels nor negatives, or there are both.
+    """
+    cosines = cosine(embeddings[0], embeddings[1:])
+    has_negatives = len(cosines) > 1
+    if targets.labels is None:
+        if not has_negatives:
+            raise ConfigError(
+                f"loss {loss}: the pairs have neither labels nor negatives to tell apart: "
+                "add a label or score column, or choose infonce"
+            )
+        labels = torch.zeros_like(cosines)
+        labels[0] = 1.0
+        return cosines.flatten(), labels.flatten()
+    if has_negatives:
+        raise ConfigError(
+            f"loss {loss}: a label belongs to two texts, and the rows have negatives too: "
+            "set num_negatives to 0, or leave the label column out"
+        )
+    return cosines[0], targets.labels.to(cosines.dtype)
+
+
+def hard_negatives(
+    embeddings: Float[Tensor, "columns pairs dim"], loss: str
+) -> Float[Tensor, "negatives pairs dim"]:
+    """Columns 2 and on.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if len(embeddings) < 3:
+        raise ConfigError(
+            f"loss {loss}: the pairs have no negatives: mine some and set num_negatives, "
+            "or choose infonce, whose negatives are the other pairs"
+        )
+    return embeddings[2:]
+
+
+def scores_of_teacher(
+    embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets, loss: str
+) -> Float[Tensor, "pairs candidates"]:
+    """The teacher's scores of the positive and the negatives.
+
+    Raises:
+        ConfigError: there are none, or there is no negative.
+    """
+    hard_negatives(embeddings, loss)
+    if targets.teacher_scores is None:
+        raise ConfigError(
+            f"loss {loss}: the pairs have no teacher scores: add them (negscore), "
+            "or choose infonce or triplet"
+        )
+    assert targets.teacher_scores.shape == (embeddings.shape[1], len(embeddings) - 1)
+    return targets.teacher_scores

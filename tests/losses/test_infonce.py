@@ -1,0 +1,151 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.losses.infonce import MIN_TEMPERATURE, InfoNCE
+from kl3m_embeddings.losses.targets import PairTargets
+from tests.losses.batches import embeddings_of
+
+NO_TARGETS = PairTargets()
+
+
+def cosine(first, second):
+    return first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+
+
+def by_hand(
+    embeddings, *, temperature=0.05, ids=None, margin=None, relative=False, guide=None, swap=False
+):
+    """The mean over anchors of -log softmax, one candidate after the other."""
+    columns = embeddings.detach().numpy()
+    guides = columns if guide is None else guide.numpy()
+    num_columns, num_pairs, _ = columns.shape
+    query, keys = (1, [0]) if swap else (0, range(1, num_columns))
+    own = keys[0]
+    losses = []
+    for i in range(num_pairs):
+        positive_guide = cosine(guides[query, i], guides[own, i])
+        bound = math.inf
+        if margin is not None:
+            bound = positive_guide + margin * (abs(positive_guide) if relative else 1)
+        total = 0.0
+        for c in keys:
+            for j in range(num_pairs):
+                is_own = (c, j) == (own, i)
+                equal = ids is not None and ids[c][j] in (ids[query][i], ids[own][i])
+                too_near = cosine(guides[query, i], guides[c, j]) > bound
+                if is_own or not (equal or too_near):
+                    total += np.exp(cosine(columns[query, i], columns[c, j]) / temperature)
+        positive = np.exp(cosine(columns[query, i], columns[own, i]) / temperature)
+        losses.append(-np.log(positive / total))
+    return np.mean(losses)
+
+
+def close(loss, expected):
+    return loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("columns", [2, 3, 5])
+def test_the_formula(columns):
+    embeddings = embeddings_of(columns=columns)
+    assert close(InfoNCE()(embeddings, NO_TARGETS), by_hand(embeddings))
+    warm = InfoNCE(temperature=0.7)(embeddings, NO_TARGETS)
+    assert close(warm, by_hand(embeddings, temperature=0.7))
+
+
+def test_symmetric_is_the_mean_of_both_directions():
+    embeddings = embeddings_of(columns=3)
+    both = by_hand(embeddings) + by_hand(embeddings, swap=True)
+    assert close(InfoNCE(symmetric=True)(embeddings, NO_TARGETS), both / 2)
+
+
+def test_equal_texts_are_no_negatives():
+    embeddings = embeddings_of(columns=3)
+    ids = [[0, 1, 2, 3, 4, 5], [6, 6, 8, 9, 0, 11], [12, 13, 14, 8, 16, 17]]
+    targets = PairTargets(text_ids=torch.tensor(ids))
+    masked = by_hand(embeddings, ids=ids)
+    assert masked < by_hand(embeddings)
+    assert close(InfoNCE()(embeddings, targets), masked)
+    both = masked + by_hand(embeddings, ids=ids, swap=True)
+    assert close(InfoNCE(symmetric=True)(embeddings, targets), both / 2)
+
+
+def test_a_row_short_of_negatives_may_repeat_its_positive():
+    embeddings = embeddings_of(columns=3).detach()
+    embeddings[2] = embeddings[1]
+    ids = torch.arange(12).reshape(2, 6)[[0, 1, 1]]
+    repeated = InfoNCE()(embeddings, PairTargets(text_ids=ids))
+    # The other rows' positives then count twice.
+    assert repeated > InfoNCE()(embeddings[:2], NO_TARGETS)
+    one_row = InfoNCE()(embeddings[:, :1], PairTargets(text_ids=ids[:, :1]))
+    assert one_row == 0
+
+
+@pytest.mark.parametrize("margin", [-0.3, 0.0, 0.2])
+@pytest.mark.parametrize("margin_type", ["absolute", "relative"])
+@pytest.mark.parametrize("guided", [False, True])
+def test_candidates_beyond_the_margin_are_no_negatives(margin, margin_type, guided):
+    embeddings = embeddings_of(columns=3)
+    guide = embeddings_of(columns=3, dim=5, seed=9).detach() if guided else None
+    loss = InfoNCE(false_negative_margin=margin, margin_type=margin_type, symmetric=True)
+    options = {"margin": margin, "relative": margin_type == "relative", "guide": guide}
+    both = by_hand(embeddings, **options) + by_hand(embeddings, **options, swap=True)
+    assert both / 2 < 0.95 * InfoNCE(symmetric=True)(embeddings, NO_TARGETS)
+    assert close(loss(embeddings, PairTargets(guide_embeddings=guide)), both / 2)
+
+
+def test_an_anchor_without_negatives_left_has_no_loss_and_no_gradient():
+    embeddings = embeddings_of(columns=3)
+    loss = InfoNCE(false_negative_margin=-3.0, learn_temperature=True)
+    value = loss(embeddings, NO_TARGETS)
+    value.backward()
+    assert value == 0
+    assert embeddings.grad.count_nonzero() == 0
+    assert loss.raw_temperature.grad == 0
+
+
+def test_a_batch_of_one_has_only_its_hard_negatives():
+    pair = embeddings_of(columns=2, pairs=1)
+    assert InfoNCE()(pair, NO_TARGETS) == 0
+    row = embeddings_of(columns=3, pairs=1)
+    assert close(InfoNCE()(row, NO_TARGETS), by_hand(row))
+
+
+def test_a_learnt_temperature_starts_where_told_and_has_the_right_gradient():
+    embeddings = embeddings_of(columns=3)
+    loss = InfoNCE(temperature=0.07, learn_temperature=True)
+    assert loss.temperature.item() == pytest.approx(0.07)
+    value = loss(embeddings, NO_TARGETS)
+    assert close(value, by_hand(embeddings, temperature=0.07))
+    value.backward()
+    step = 1e-3
+    with torch.no_grad():
+        loss.raw_temperature += step
+    higher = by_hand(embeddings, temperature=loss.temperature.item())
+    with torch.no_grad():
+        loss.raw_temperature -= 2 * step
+    lower = by_hand(embeddings, temperature=loss.temperature.item())
+    slope = (higher - lower) / (2 * step)
+    assert loss.raw_temperature.grad.item() == pytest.approx(slope, rel=1e-2)
+
+
+def test_a_learnt_temperature_neither_falls_through_the_floor_nor_sticks_to_it():
+    """Pairs that are told apart already pull it down; then pairs that are not push it up."""
+    texts = torch.eye(4) + 1
+    easy, wrong = torch.stack([texts, texts]), torch.stack([texts, texts.roll(1, 0)])
+    loss = InfoNCE(temperature=0.2, learn_temperature=True)
+    for embeddings, lowest, highest in ((easy, MIN_TEMPERATURE, 0.02), (wrong, 0.1, math.inf)):
+        for _ in range(30):
+            (slope,) = torch.autograd.grad(loss(embeddings, NO_TARGETS), loss.raw_temperature)
+            with torch.no_grad():
+                loss.raw_temperature -= 0.3 * slope.sign()
+        assert lowest < loss.temperature.item() < highest
+
+
+@pytest.mark.parametrize(("temperature", "learn"), [(0.0, False), (-1.0, False), (0.01, True)])
+def test_the_temperature_must_be_possible(temperature, learn):
+    with pytest.raises(ConfigError, match=r"loss infonce: temperature: .* must be above"):
+        InfoNCE(temperature=temperature, learn_temperature=learn)

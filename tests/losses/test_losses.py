@@ -1,0 +1,116 @@
+"""What holds for every loss of the table."""
+
+import pytest
+import torch
+
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.losses import LOSSES
+from kl3m_embeddings.losses.targets import PairTargets
+from tests.losses.batches import embeddings_of, targets_for
+
+VARIANTS = [(name, {}) for name in LOSSES] + [
+    ("infonce", {"symmetric": True, "learn_temperature": True, "false_negative_margin": 0.1}),
+    ("triplet", {"distance": "euclidean", "margin": 1.0}),
+    ("margin_mse", {"similarity": "cosine"}),
+    ("kl_distillation", {"similarity": "dot", "student_temperature": 2.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_gradients_are_those_of_finite_differences(name, options):
+    embeddings = embeddings_of(name)
+    loss, targets = LOSSES[name](**options), targets_for(embeddings)
+    assert torch.autograd.gradcheck(lambda inputs: loss(inputs, targets), embeddings)
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_the_order_of_pairs_is_nothing_to_the_loss(name, options):
+    embeddings = embeddings_of(name)
+    targets = targets_for(embeddings)
+    order = torch.randperm(embeddings.shape[1], generator=torch.Generator().manual_seed(2))
+    permuted = PairTargets(
+        labels=None if targets.labels is None else targets.labels[order],
+        teacher_scores=targets.teacher_scores[order],
+        text_ids=targets.text_ids[:, order],
+    )
+    loss = LOSSES[name](**options)
+    value = loss(embeddings, targets)
+    assert value > 0
+    torch.testing.assert_close(loss(embeddings[:, order], permuted), value)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_bf16_embeddings_under_autocast_lose_no_more_than_their_own_rounding(name):
+    embeddings = embeddings_of(name, dtype=torch.float32).bfloat16()
+    targets = targets_for(embeddings)
+    loss = LOSSES[name]()
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss(embeddings, targets)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, loss(embeddings.float(), targets), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_the_smallest_batches_and_equal_texts_have_finite_gradients(name, options, pairs):
+    for embeddings in (
+        embeddings_of(name, pairs=pairs, dtype=torch.float32),
+        torch.ones_like(embeddings_of(name, pairs=pairs), dtype=torch.float32).requires_grad_(),
+        torch.zeros_like(embeddings_of(name, pairs=pairs), dtype=torch.float32).requires_grad_(),
+    ):
+        loss = LOSSES[name](**options)
+        value = loss(embeddings, targets_for(embeddings))
+        value.backward()
+        assert value.isfinite()
+        assert embeddings.grad.isfinite().all()
+        assert all(parameter.grad.isfinite() for parameter in loss.parameters())
+
+
+COSINE_LOSSES = [
+    "infonce", "cosine", "contrastive", "online_contrastive", "triplet", "cosent",
+    "kl_distillation", "ssd",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COSINE_LOSSES)
+def test_losses_of_cosines_do_not_see_lengths(name):
+    embeddings = embeddings_of(name)
+    targets = targets_for(embeddings)
+    lengths = torch.rand(embeddings.shape[:2], dtype=torch.float64)[..., None] + 0.5
+    loss = LOSSES[name]()
+    torch.testing.assert_close(loss(embeddings * lengths, targets), loss(embeddings, targets))
+
+
+LABELLED = ["cosine", "contrastive", "online_contrastive", "cosent"]
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_without_labels_positives_are_1_and_negatives_0(name):
+    embeddings = embeddings_of(columns=4)
+    anchors, candidates = embeddings[:1].expand(3, -1, -1), embeddings[1:]
+    flat = torch.stack([anchors.flatten(0, 1), candidates.flatten(0, 1)])
+    labels = torch.tensor([1.0, 0.0, 0.0]).repeat_interleave(6)
+    loss = LOSSES[name]()
+    torch.testing.assert_close(
+        loss(embeddings, PairTargets()), loss(flat, PairTargets(labels=labels))
+    )
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_labels_must_be_given_or_follow_from_negatives(name):
+    with pytest.raises(ConfigError, match=f"loss {name}: .*neither labels nor negatives"):
+        LOSSES[name]()(embeddings_of(columns=2), PairTargets())
+    with pytest.raises(ConfigError, match=f"loss {name}: .*negatives too"):
+        LOSSES[name]()(embeddings_of(columns=3), PairTargets(labels=torch.ones(6)))
+
+
+@pytest.mark.parametrize("name", ["triplet", "margin_mse", "kl_distillation"])
+def test_negatives_must_be_there(name):
+    with pytest.raises(ConfigError, match=f"loss {name}: the pairs have no negatives"):
+        LOSSES[name]()(embeddings_of(columns=2), PairTargets())
+
+
+@pytest.mark.parametrize("name", ["margin_mse", "kl_distillation"])
+def test_teacher_scores_must_be_there(name):
+    with pytest.raises(ConfigError, match=f"loss {name}: the pairs have no teacher scores"):
+        LOSSES[name]()(embeddings_of(columns=3), PairTargets())
