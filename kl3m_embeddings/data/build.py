@@ -116,7 +116,7 @@ def build_shards(
     folder = Path(out_dir) / name
     sources = list_sources(paths)
     identity = _identity(name, sources, tokenizer, options)
-    with _writing(folder), _locked(folder), _tidied(folder):
+    with _writing(folder), build_lock(folder), _tidied(folder):
         if _is_there(folder, identity, overwrite=overwrite):
             remove_build_files(folder, keep_dataset=True)
             return BuildResult(TokenShards.open(folder), 0.0, 0, was_built=False)
@@ -256,7 +256,7 @@ def _is_there(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> boo
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def build_lock(folder: Path) -> Iterator[None]:
     """Holds the dataset's folder; the lock ends with the process, however that ends."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)

@@ -84,11 +84,11 @@ def record_of(
     document_id = document_id or f"{name}:{row}"
     if not isinstance(text, str):
         return Skipped(name, line, NO_TEXT)
-    reason = _fault(text, options) or _fault(document_id, options)
+    reason = fault_of(text, options) or fault_of(document_id, options)
     return Skipped(name, line, reason) if reason else Document(document_id, text)
 
 
-def _fault(text: str, options: ReadOptions) -> str | None:
+def fault_of(text: str, options: ReadOptions) -> str | None:
     """What keeps a string from being clean text, if anything."""
     if not text or text.isspace():
         return EMPTY

@@ -193,12 +193,12 @@ class ShardWriter:
                     "num_tokens": self._num_shard_tokens,
                 }
             )
-            _flush_to_disk(self._shard)
+            flush_to_disk(self._shard)
             self._shard.close()
             self._shard, self._shard_hash = None, hashlib.sha256()
             self._num_shard_documents = self._num_shard_tokens = 0
         for name, file in self._files.items():
-            _flush_to_disk(file)
+            flush_to_disk(file)
             self.progress.sizes[name] = file.tell()
         self.progress.next_row = next_row
         write_atomically(self._folder / PROGRESS_FILE, asdict(self.progress))
@@ -237,7 +237,7 @@ def write_atomically(path: Path, value: object) -> None:
         with partial.open("wb") as file:
             text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
             file.write(text.encode() + b"\n")
-            _flush_to_disk(file)
+            flush_to_disk(file)
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -257,7 +257,8 @@ def _open_at(path: Path, size: int) -> BinaryIO:
     return file
 
 
-def _flush_to_disk(file: BinaryIO) -> None:
+def flush_to_disk(file: BinaryIO) -> None:
+    """Put what was written where a power cut does not reach it."""
     file.flush()
     os.fsync(file.fileno())
 

@@ -34,7 +34,7 @@ def read_parquet(
     """Rows of a parquet file; row groups before the first row are not read."""
     from pyarrow import parquet
 
-    with _reading(location), parquet.ParquetFile(location, buffer_size=BYTES_PER_MB) as file:
+    with readable_table(location), parquet.ParquetFile(location, buffer_size=BYTES_PER_MB) as file:
         columns = _columns(file.schema_arrow.names, location, options)
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         ends = list(accumulate(sizes))
@@ -51,7 +51,7 @@ def read_arrow(
     """Rows of an Arrow IPC file or stream, memory-mapped."""
     import pyarrow
 
-    with _reading(location), pyarrow.memory_map(location) as file:
+    with readable_table(location), pyarrow.memory_map(location) as file:
         try:
             table = pyarrow.ipc.open_file(file)
             batches = map(table.get_batch, range(table.num_record_batches))
@@ -128,7 +128,7 @@ def _values(column: "pyarrow.Array") -> list[object]:
 
 
 @contextmanager
-def _reading(location: str) -> Iterator[None]:
+def readable_table(location: str) -> Iterator[None]:
     """Turns what pyarrow raises into one line that names the file."""
     import pyarrow
 

@@ -57,11 +57,11 @@ def read_jsonl(
     location: str, name: str, options: ReadOptions, first_row: int
 ) -> Iterator[Document | Skipped]:
     """JSON objects, one a line."""
-    with _opened(location, options) as stream:
-        for row, line in enumerate(_bounded_lines(stream, options.max_bytes)):
+    with opened_bytes(location, options) as stream:
+        for row, line in enumerate(bounded_lines(stream, options.max_bytes)):
             if row < first_row:
                 continue
-            values = _parse_json(line)
+            values = parse_json(line)
             if isinstance(values, str):
                 yield Skipped(name, row + 1, values)
                 continue
@@ -75,8 +75,8 @@ def read_csv(
 ) -> Iterator[Document | Skipped]:
     """Comma-separated values with a header; a cell may be long and hold line breaks."""
     csv.field_size_limit(options.max_bytes)  # a global of csv's: there is no other way to raise it
-    with _opened(location, options) as stream:
-        rows = csv.reader(_csv_lines(stream, options.max_bytes), strict=True)
+    with opened_bytes(location, options) as stream:
+        rows = csv.reader(csv_lines(stream, options.max_bytes), strict=True)
         try:
             header = next(rows, [])
             require_column(options, header, location)
@@ -98,7 +98,7 @@ def read_text(
     """A file that is one document; its id is its name."""
     if first_row > 0:
         return
-    with _opened(location, options) as stream:
+    with opened_bytes(location, options) as stream:
         content = stream.read(options.max_bytes + 1)
     if len(content) > options.max_bytes:
         yield Skipped(name, 1, TOO_LONG)
@@ -113,7 +113,7 @@ def read_text(
 
 
 @contextmanager
-def _opened(location: str, options: ReadOptions) -> Iterator[BinaryIO]:
+def opened_bytes(location: str, options: ReadOptions) -> Iterator[BinaryIO]:
     """The file's bytes, decompressed; a file that breaks off is an error, not a short file."""
     compression = COMPRESSIONS.get(Path(location).suffix.lower())
     try:
@@ -132,7 +132,7 @@ def _opened(location: str, options: ReadOptions) -> Iterator[BinaryIO]:
         raise DataError(f"{location}: cannot be read: {error}") from error
 
 
-def _bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | None]:
+def bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | None]:
     """The lines without their ends; None for one that is too long, of which nothing is kept."""
     line = stream.readline(max_bytes + 2).removeprefix(BYTE_ORDER_MARK)
     while line:
@@ -143,7 +143,7 @@ def _bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | None]:
         line = stream.readline(max_bytes + 2)
 
 
-def _csv_lines(stream: BinaryIO, max_bytes: int) -> Iterator[str]:
+def csv_lines(stream: BinaryIO, max_bytes: int) -> Iterator[str]:
     """The lines as text, their ends kept; what is no UTF-8 becomes lone surrogates."""
     line = stream.readline(max_bytes + 2).removeprefix(BYTE_ORDER_MARK)
     while line:
@@ -153,7 +153,7 @@ def _csv_lines(stream: BinaryIO, max_bytes: int) -> Iterator[str]:
         line = stream.readline(max_bytes + 2)
 
 
-def _parse_json(line: bytes | None) -> dict[str, object] | str:
+def parse_json(line: bytes | None) -> dict[str, object] | str:
     """The object on a line, or the reason why there is none."""
     if line is None:
         return TOO_LONG

@@ -1,0 +1,265 @@
+"""Files of pairs: JSONL, CSV, TSV and parquet, read row by row as `PairRow`.
+
+Input is as little trusted as that of documents (see `text_readers`): a faulty row is skipped with
+its reason and its line. A file without a row of a known format, or with rows of two formats, is an
+error. CSV is quoted and has a header; TSV has a header and no quotes; `.gz` and `.zst` may follow.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from kl3m_embeddings.data.documents import WILDCARD
+from kl3m_embeddings.data.pair_formats import (
+    FORMATS,
+    KNOWN_KEYS,
+    NO_FORMAT,
+    NUMBER_KEYS,
+    QUERY_KEYS,
+    PairFormat,
+    PairRow,
+    UnusableRowError,
+    base_key,
+    check_keys,
+    pair_row,
+    recognise,
+)
+from kl3m_embeddings.data.records import (
+    BYTES_PER_MB,
+    EMPTY,
+    INVALID_UTF8,
+    TOO_LONG,
+    ReadOptions,
+    Skipped,
+)
+from kl3m_embeddings.data.table_readers import ROWS_PER_BATCH, readable_table
+from kl3m_embeddings.data.text_readers import (
+    COMPRESSIONS,
+    bounded_lines,
+    csv_lines,
+    opened_bytes,
+    parse_json,
+)
+from kl3m_embeddings.errors import DataError
+
+MAX_KEY_CHARS = 40  # without a header, a file's first row is taken for one
+WRONG_NUMBER_OF_CELLS = "not as many cells as the header"
+
+RawRow = tuple[int, Mapping[str, object] | str]
+"""Line, and the values by key or the reason why there are none."""
+
+
+class PairFile(NamedTuple):
+    """A file of pairs; `name` is what messages call it."""
+
+    name: str
+    location: str
+    read: Callable[[str, ReadOptions], Iterator[RawRow]]
+    num_bytes: int
+    modified_ns: int
+
+
+def list_pair_files(paths: str | Path | Sequence[str | Path]) -> list[PairFile]:
+    """The files that paths, folders and globs stand for, in a fixed order.
+
+    Raises:
+        DataError: there is no such file, or it is of no known type.
+    """
+    many = [paths] if isinstance(paths, str | Path) else paths
+    return [_pair_file(file, root) for path in many for file, root in _expand(Path(path))]
+
+
+@dataclass
+class PairReader:
+    """The rows of a file; what was recognised and left out is known once they are read.
+
+    Attributes:
+        pair_format: recognised at the first row that has one.
+        ignored_keys: found in rows, and not read.
+        filtered: number of texts left out of their rows, by reason.
+    """
+
+    file: PairFile
+    options: ReadOptions
+    pair_format: PairFormat | None = None
+    ignored_keys: set[str] = field(default_factory=set)
+    filtered: Counter[str] = field(default_factory=Counter)
+    _checked_keys: set[tuple[str, ...]] = field(default_factory=set)
+
+    def rows(self) -> Iterator[PairRow | Skipped]:
+        """The file's rows.
+
+        Raises:
+            DataError: no row is of a known format, or one is of another than those before.
+        """
+        for line, values in self.file.read(self.file.location, self.options):
+            if isinstance(values, str):
+                yield Skipped(self.file.name, line, values)
+                continue
+            try:
+                pair_format = self._format_of(tuple(values), line)
+                yield pair_row(pair_format, values, line, self.options, self.filtered)
+            except UnusableRowError as error:
+                yield Skipped(self.file.name, line, str(error))
+        if self.pair_format is None:
+            raise DataError(
+                f"{self.file.location}: no row is of a known format; {_known_formats()}"
+            )
+
+    def _format_of(self, keys: tuple[str, ...], line: int) -> PairFormat:
+        """The file's format, once it is known that these keys are in it."""
+        if self.pair_format is None:
+            self.pair_format = recognise(keys)
+        if self.pair_format is None:
+            if QUERY_KEYS.isdisjoint(keys):
+                names = ", ".join(repr(key[:MAX_KEY_CHARS]) for key in keys) or "none"
+                raise DataError(
+                    f"{self.file.location}:{line}: no known format has the keys {names}; "
+                    f"{_known_formats()}"
+                )
+            raise UnusableRowError(NO_FORMAT)
+        if keys not in self._checked_keys:
+            place = f"{self.file.location}:{line}"
+            self.ignored_keys |= check_keys(self.pair_format, keys, place)
+            self._checked_keys.add(keys)
+        return self.pair_format
+
+
+def _known_formats() -> str:
+    return "known are " + ", ".join(one.name for one in FORMATS)
+
+
+def _jsonl_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
+    """JSON objects, one a line."""
+    with opened_bytes(location, options) as stream:
+        for line, content in enumerate(bounded_lines(stream, options.max_bytes), start=1):
+            yield line, parse_json(content)
+
+
+def _csv_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
+    """Comma-separated values, quoted where needed; a cell may hold line breaks."""
+    csv.field_size_limit(options.max_bytes)  # a global of csv's: there is no other way to raise it
+    with opened_bytes(location, options) as stream:
+        rows = csv.reader(csv_lines(stream, options.max_bytes), strict=True)
+        line = 1
+        try:
+            header = _checked_header(next(rows, []), location)
+            line = rows.line_num + 1
+            for cells in rows:
+                yield line, _values(header, cells)
+                line = rows.line_num + 1
+        except csv.Error as error:
+            raise DataError(
+                f"{location}:{line}: not CSV: {error}; is a quote in this row never closed?"
+            ) from error
+
+
+def _tsv_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
+    """Tab-separated values, one row a line; a quote is a character like any other."""
+    header: list[str] = []
+    with opened_bytes(location, options) as stream:
+        for line, content in enumerate(bounded_lines(stream, options.max_bytes), start=1):
+            try:
+                cells = None if content is None else content.decode().split("\t")
+            except UnicodeDecodeError:
+                yield line, INVALID_UTF8
+                continue
+            if line == 1:
+                header = _checked_header(cells or [], location)
+            else:
+                yield line, TOO_LONG if cells is None else _values(header, cells)
+
+
+def _parquet_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
+    """Rows of a parquet file, counted from 1; columns that no format knows are not read."""
+    from pyarrow import parquet
+
+    row = 0
+    with readable_table(location), parquet.ParquetFile(location, buffer_size=BYTES_PER_MB) as file:
+        names = _checked_header(file.schema_arrow.names, location)
+        ignored = dict.fromkeys(name for name in names if base_key(name) not in KNOWN_KEYS)
+        columns = [name for name in names if name not in ignored]
+        try:
+            for batch in file.iter_batches(ROWS_PER_BATCH, columns=columns):
+                for values in batch.to_pylist():
+                    row += 1
+                    yield row, values | ignored
+        except UnicodeDecodeError as error:
+            raise DataError(f"{location}: invalid UTF-8 after row {row}; mend the file") from error
+    options.on_bytes(Path(location).stat().st_size)
+
+
+ROW_READERS = {
+    ".jsonl": _jsonl_rows,
+    ".csv": _csv_rows,
+    ".tsv": _tsv_rows,
+    ".parquet": _parquet_rows,
+}
+
+
+def _checked_header(names: list[str], location: str) -> list[str]:
+    """The column names themselves, if each is there once."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{location}: more than one column {twice[0]!r}; keep one of them")
+    return names
+
+
+def _values(header: Sequence[str], cells: Sequence[str]) -> Mapping[str, object] | str:
+    """A row's cells by column, as numbers where they should be."""
+    if len(cells) != len(header):
+        return EMPTY if "".join(cells) == "" else WRONG_NUMBER_OF_CELLS
+    return {
+        name: _number_if_one(cell) if name in NUMBER_KEYS else cell
+        for name, cell in zip(header, cells, strict=True)
+    }
+
+
+def _number_if_one(cell: str) -> float | str | None:
+    """What a cell says, where a number is expected; None if it is empty."""
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return cell
+
+
+def _expand(path: Path) -> list[tuple[Path, Path]]:
+    """The files that one argument stands for, and the folder that their names start from."""
+    if path.is_file():
+        return [(path, path.parent)]
+    if path.is_dir():
+        root, files = path, path.rglob("*")
+    elif WILDCARD.search(str(path)):
+        first_wildcard = next(i for i, part in enumerate(path.parts) if WILDCARD.search(part))
+        root = Path(*path.parts[:first_wildcard])
+        files = root.glob(str(Path(*path.parts[first_wildcard:])))
+    else:
+        raise DataError(f"{path}: no such file or folder")
+    known = sorted(file for file in files if file.is_file() and _reader_of(file))
+    if not known:
+        raise DataError(f"{path}: no file of a known type there ({_known_types()})")
+    return [(file, root) for file in known]
+
+
+def _pair_file(path: Path, root: Path) -> PairFile:
+    reader = _reader_of(path)
+    if reader is None:
+        raise DataError(f"{path}: not a known type ({_known_types()})")
+    status = path.stat()
+    name = path.relative_to(root).as_posix()
+    return PairFile(name, str(path), reader, status.st_size, status.st_mtime_ns)
+
+
+def _reader_of(path: Path) -> Callable[[str, ReadOptions], Iterator[RawRow]] | None:
+    """The reader for a file of this name; hidden files have none."""
+    if path.name.startswith("."):
+        return None
+    is_compressed = path.suffix.lower() in COMPRESSIONS
+    suffix = (path.with_suffix("") if is_compressed else path).suffix.lower()
+    return None if is_compressed and suffix == ".parquet" else ROW_READERS.get(suffix)
+
+
+def _known_types() -> str:
+    return f"{', '.join(ROW_READERS)}; text also as .gz, .zst"

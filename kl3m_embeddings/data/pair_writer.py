@@ -1,0 +1,162 @@
+"""Writes a pair set: texts to token shards, rows to arrays of text ids.
+
+Memory holds about 200 bytes for each distinct text and 8 for each id, until `finish`.
+"""
+
+import hashlib
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from kl3m_embeddings.data.encoding import encode_texts
+from kl3m_embeddings.data.pair_formats import EMPTY_TEXT, NO_POSITIVE, NO_QUERY, PairRow
+from kl3m_embeddings.data.pair_set import ARRAYS, FORMAT, VERSION
+from kl3m_embeddings.data.records import Document, Skipped
+from kl3m_embeddings.data.shard_writer import ShardWriter, flush_to_disk, write_atomically
+from kl3m_embeddings.data.shards import DATASET_FILE, sha256_of_file, sha256_of_files
+from kl3m_embeddings.data.tokenizer import Tokenizer
+
+DIGEST_BYTES = 16
+NO_TOKENS = -1  # the id of a text of which the tokenizer leaves nothing
+
+
+@dataclass
+class PairSetWriter:
+    """Appends rows to a pair set.
+
+    Attributes:
+        texts: writes the shards, of tokens of type `dtype`.
+        skipped: number of rows that gave no pair, by reason.
+        filtered: number of texts left out of their rows, by reason.
+    """
+
+    tokenizer: Tokenizer
+    texts: ShardWriter
+    dtype: np.dtype[Any]
+    quarantine: BinaryIO
+    arrays: Mapping[str, "array[Any]"] = field(
+        default_factory=lambda: {
+            name: array("q" if dtype is np.int64 else "f") for name, dtype in ARRAYS.items()
+        }
+    )
+    skipped: Counter[str] = field(default_factory=Counter)
+    filtered: Counter[str] = field(default_factory=Counter)
+    last_skipped: Skipped | None = None
+    _ids: dict[bytes, int] = field(default_factory=dict)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows so far."""
+        return len(self.arrays["queries"])
+
+    def add(self, rows: Iterable[PairRow | Skipped], file: str) -> None:
+        """Append a batch of rows of a file, and the texts that are new in it."""
+        rows = list(rows)
+        self._add_texts([row for row in rows if isinstance(row, PairRow)], file)
+        for row in rows:
+            if isinstance(row, Skipped):
+                self._skip(row)
+            else:
+                self._add_row(row, file)
+
+    def finish(
+        self, folder: Path, identity: Mapping[str, Any], files_read: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Write the arrays and, last, `dataset.json`, which makes the folder a pair set.
+
+        Args:
+            folder: of the pair set.
+            identity: what the result depends on.
+            files_read: name, number of rows, format and ignored keys of each file.
+        """
+        self._write_arrays(folder)
+        flush_to_disk(self.quarantine)
+        self.texts.finish((0, 0))
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+        files = {
+            path.relative_to(folder).as_posix(): {
+                "num_bytes": path.stat().st_size,
+                "sha256": sha256_of_file(path),
+            }
+            for path in sorted(paths)
+        }
+        info = {
+            "format": FORMAT,
+            "version": VERSION,
+            **identity,
+            "num_rows": self.num_rows,
+            "skipped": self.skipped,
+            "filtered": self.filtered,
+            "files_read": files_read,
+            "files": files,
+            "sha256": sha256_of_files(files),
+        }
+        write_atomically(folder / DATASET_FILE, info)
+
+    def _write_arrays(self, folder: Path) -> None:
+        """Write the arrays; labels or scores that are all missing make an empty one."""
+        for name in ("positive", "negative"):
+            self.arrays[f"{name}_starts"].append(len(self.arrays[f"{name}s"]))
+        for name, dtype in ARRAYS.items():
+            values = np.frombuffer(self.arrays[name], dtype=dtype)
+            if dtype is np.float32 and np.isnan(values).all():
+                values = values[:0]
+            with (folder / f"{name}.npy").open("wb") as file:
+                np.save(file, values, allow_pickle=False)
+                flush_to_disk(file)
+
+    def _add_texts(self, rows: Iterable[PairRow], file: str) -> None:
+        """Tokenise the texts that were not seen before."""
+        new: dict[bytes, Document] = {}
+        for row in rows:
+            for text in (row.query, *row.positives, *row.negatives):
+                digest = _digest(text)
+                if digest not in self._ids and digest not in new:
+                    new[digest] = Document(f"{file}:{row.line}", text)
+        texts = [document.text for document in new.values()]
+        encoded = encode_texts(self.tokenizer, texts, self.dtype)
+        for (digest, document), tokens in zip(new.items(), encoded, strict=True):
+            self._ids[digest] = NO_TOKENS
+            if len(tokens):
+                self._ids[digest] = self.texts.progress.counts.num_documents
+                self.texts.add_document(document, tokens, (0, 0))
+
+    def _add_row(self, row: PairRow, file: str) -> None:
+        """Append a row's ids."""
+        query = self._ids[_digest(row.query)]
+        positives = self._with_tokens(row.positives, row.positive_scores)
+        negatives = self._with_tokens(row.negatives, row.negative_scores)
+        if query == NO_TOKENS or not positives:
+            reason = NO_QUERY if query == NO_TOKENS else NO_POSITIVE
+            self._skip(Skipped(file, row.line, reason))
+            return
+        self.arrays["queries"].append(query)
+        self.arrays["lines"].append(row.line)
+        self.arrays["labels"].append(np.nan if row.label is None else row.label)
+        for name, scores in (("positive", positives), ("negative", negatives)):
+            self.arrays[f"{name}_starts"].append(len(self.arrays[f"{name}s"]))
+            self.arrays[f"{name}s"].extend(scores)
+            self.arrays[f"{name}_scores"].extend(scores.values())
+
+    def _with_tokens(self, texts: Sequence[str], scores: Sequence[float]) -> dict[int, float]:
+        """Scores by text id, of the texts that have tokens."""
+        found = {self._ids[_digest(text)]: one for text, one in zip(texts, scores, strict=True)}
+        if found.pop(NO_TOKENS, None) is not None:
+            self.filtered[EMPTY_TEXT] += 1
+        return found
+
+    def _skip(self, skipped: Skipped) -> None:
+        self.skipped[skipped.reason] += 1
+        self.last_skipped = skipped
+        line = json.dumps(skipped._asdict(), ensure_ascii=False, allow_nan=False)
+        self.quarantine.write(line.encode() + b"\n")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
