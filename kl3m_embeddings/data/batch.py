@@ -1,6 +1,5 @@
 """What one forward pass takes: tensors of a fixed shape, and what the log says of them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -46,15 +45,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the tensors, without waiting for the device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> "Batch":
-        """Put the tensors where a GPU can copy them from while it computes."""
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, move: Callable[[Tensor], Tensor]) -> "Batch":
         tensors: dict[str, Any] = {
-            entry.name: move(value)
+            entry.name: value.to(device, non_blocking=True)
             for entry in fields(self)
             if isinstance(value := getattr(self, entry.name), Tensor)
         }

@@ -96,25 +96,36 @@ def iter_documents(
             on_skip(record.item)
 
 
-def _expand(path: str) -> list[Source]:
-    """The files that one argument stands for."""
-    if path.startswith(HUB_PREFIX):
-        return [Source(path, path, read_hub, 0, 0)]
-    if Path(path).is_file():
-        return [_source(Path(path), Path(path).parent)]
-    if Path(path).is_dir():
-        root, files = Path(path), Path(path).rglob("*")
-    elif WILDCARD.search(path):
-        parts = Path(path).parts
-        first_wildcard = next(i for i, part in enumerate(parts) if WILDCARD.search(part))
-        root = Path(*parts[:first_wildcard])
-        files = root.glob(str(Path(*parts[first_wildcard:])))
+def expand_path(
+    path: Path, is_known: Callable[[Path], bool], known_types: str
+) -> list[tuple[Path, Path]]:
+    """The files that a file, folder or glob stands for, each with the folder its name starts from.
+
+    Raises:
+        DataError: there is no such file, or none that `is_known`.
+    """
+    if path.is_file():
+        return [(path, path.parent)]
+    if path.is_dir():
+        root, files = path, path.rglob("*")
+    elif WILDCARD.search(str(path)):
+        first_wildcard = next(i for i, part in enumerate(path.parts) if WILDCARD.search(part))
+        root = Path(*path.parts[:first_wildcard])
+        files = root.glob(str(Path(*path.parts[first_wildcard:])))
     else:
         raise DataError(f"{path}: no such file or folder")
-    known = sorted(file for file in files if file.is_file() and _reader_of(file.name))
+    known = sorted(file for file in files if file.is_file() and is_known(file))
     if not known:
-        raise DataError(f"{path}: no file of a known type there ({_known_types()})")
-    return [_source(file, root) for file in known]
+        raise DataError(f"{path}: no file of a known type there ({known_types})")
+    return [(file, root) for file in known]
+
+
+def _expand(path: str) -> list[Source]:
+    """The sources that one argument stands for."""
+    if path.startswith(HUB_PREFIX):
+        return [Source(path, path, read_hub, 0, 0)]
+    found = expand_path(Path(path), lambda file: bool(_reader_of(file.name)), _known_types())
+    return [_source(file, root) for file, root in found]
 
 
 def _source(file: Path, root: Path) -> Source:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from kl3m_embeddings.data.documents import WILDCARD
+from kl3m_embeddings.data.documents import expand_path
 from kl3m_embeddings.data.pair_formats import (
     FORMATS,
     KNOWN_KEYS,
@@ -69,7 +69,13 @@ def list_pair_files(paths: str | Path | Sequence[str | Path]) -> list[PairFile]:
         DataError: there is no such file, or it is of no known type.
     """
     many = [paths] if isinstance(paths, str | Path) else paths
-    return [_pair_file(file, root) for path in many for file, root in _expand(Path(path))]
+    return [
+        _pair_file(file, root)
+        for path in many
+        for file, root in expand_path(
+            Path(path), lambda file: bool(_reader_of(file)), _known_types()
+        )
+    ]
 
 
 @dataclass
@@ -223,24 +229,6 @@ def _number_if_one(cell: str) -> float | str | None:
         return float(cell) if cell else None
     except ValueError:
         return cell
-
-
-def _expand(path: Path) -> list[tuple[Path, Path]]:
-    """The files that one argument stands for, and the folder that their names start from."""
-    if path.is_file():
-        return [(path, path.parent)]
-    if path.is_dir():
-        root, files = path, path.rglob("*")
-    elif WILDCARD.search(str(path)):
-        first_wildcard = next(i for i, part in enumerate(path.parts) if WILDCARD.search(part))
-        root = Path(*path.parts[:first_wildcard])
-        files = root.glob(str(Path(*path.parts[first_wildcard:])))
-    else:
-        raise DataError(f"{path}: no such file or folder")
-    known = sorted(file for file in files if file.is_file() and _reader_of(file))
-    if not known:
-        raise DataError(f"{path}: no file of a known type there ({_known_types()})")
-    return [(file, root) for file in known]
 
 
 def _pair_file(path: Path, root: Path) -> PairFile:

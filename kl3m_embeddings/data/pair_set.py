@@ -17,7 +17,6 @@ A pair set is a folder that holds
 Everything is memory-mapped.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,12 +27,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from kl3m_embeddings.data.shards import (
-    DATASET_FILE,
     TokenShards,
-    sha256_of_file,
-    sha256_of_files,
+    read_checked_info,
+    verify_files,
 )
-from kl3m_embeddings.errors import DataError
 
 FORMAT = "kl3m-pair-set"
 VERSION = 1
@@ -179,32 +176,12 @@ class PairSet:
         Raises:
             DataError: naming the first file that differs.
         """
-        for name, file in self.info["files"].items():
-            if sha256_of_file(self.path / name) != file["sha256"]:
-                raise DataError(
-                    f"{self.path / name}: its SHA-256 is not the one recorded; {REMEDY}"
-                )
+        verify_files(self.path, self.info, REMEDY)
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """Read `dataset.json` and check that the files it names are there, in the size it names."""
-    file = path / DATASET_FILE
-    if not file.is_file():
-        raise DataError(f"{path}: not a built pair set (no {DATASET_FILE})")
-    try:
-        info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{file}: not valid JSON ({error}); {REMEDY}") from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT or info.get("version") != VERSION:
-        raise DataError(f"{file}: not a pair set of format {FORMAT} {VERSION}")
-    for name, expected in info["files"].items():
-        found = (path / name).stat().st_size if (path / name).is_file() else None
-        if found != expected["num_bytes"]:
-            size = "is missing" if found is None else f"has {found:,} bytes"
-            raise DataError(f"{path / name}: {size}, expected {expected['num_bytes']:,}; {REMEDY}")
-    if sha256_of_files(info["files"]) != info["sha256"]:
-        raise DataError(f"{file}: its sha256 does not match its files' hashes; {REMEDY}")
-    return info
+    """Read a pair set's `dataset.json` and check that its files are there, in the size it names."""
+    return read_checked_info(path, "pair set", FORMAT, VERSION, REMEDY)
 
 
 def _map(path: Path) -> Any:  # noqa: ANN401 - int64 or float32, as ARRAYS says

@@ -151,31 +151,50 @@ class TokenShards:
         Raises:
             DataError: naming the first file that differs.
         """
-        for name, file in self.info["files"].items():
-            if sha256_of_file(self.path / name) != file["sha256"]:
-                raise DataError(
-                    f"{self.path / name}: its SHA-256 is not the one recorded; {REMEDY}"
-                )
+        verify_files(self.path, self.info, REMEDY)
+
+
+def verify_files(path: Path, info: Mapping[str, Any], remedy: str) -> None:
+    """Compare every file that `dataset.json` names with its SHA-256.
+
+    Raises:
+        DataError: naming the first file that differs.
+    """
+    for name, file in info["files"].items():
+        if sha256_of_file(path / name) != file["sha256"]:
+            raise DataError(f"{path / name}: its SHA-256 is not the one recorded; {remedy}")
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """Read `dataset.json` and check that the files it names are there, in the size it names."""
+    """Read a dataset's `dataset.json` and check that its files are there, in the size it names."""
+    return read_checked_info(path, "dataset", FORMAT, VERSION, REMEDY)
+
+
+def read_checked_info(
+    path: Path, kind: str, format_name: str, version: int, remedy: str
+) -> dict[str, Any]:
+    """Read a folder's `dataset.json` and check its format, and its files' presence and sizes.
+
+    Raises:
+        DataError: naming what is missing or different, and the `remedy`.
+    """
     file = path / DATASET_FILE
     if not file.is_file():
-        raise DataError(f"{path}: not a built dataset (no {DATASET_FILE}); {REMEDY}")
+        raise DataError(f"{path}: not a built {kind} (no {DATASET_FILE}); {remedy}")
     try:
         info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{file}: not valid JSON ({error}); {REMEDY}") from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT or info.get("version") != VERSION:
-        raise DataError(f"{file}: not a dataset of format {FORMAT} {VERSION}; {REMEDY}")
+        raise DataError(f"{file}: not valid JSON ({error}); {remedy}") from error
+    found_format = (info.get("format"), info.get("version")) if isinstance(info, dict) else None
+    if found_format != (format_name, version):
+        raise DataError(f"{file}: not a {kind} of format {format_name} {version}; {remedy}")
     for name, expected in info["files"].items():
         found = (path / name).stat().st_size if (path / name).is_file() else None
         if found != expected["num_bytes"]:
             size = "is missing" if found is None else f"has {found:,} bytes"
-            raise DataError(f"{path / name}: {size}, expected {expected['num_bytes']:,}; {REMEDY}")
+            raise DataError(f"{path / name}: {size}, expected {expected['num_bytes']:,}; {remedy}")
     if sha256_of_files(info["files"]) != info["sha256"]:
-        raise DataError(f"{file}: its sha256 does not match its files' hashes; {REMEDY}")
+        raise DataError(f"{file}: its sha256 does not match its files' hashes; {remedy}")
     return info
 
 
