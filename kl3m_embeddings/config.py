@@ -1,107 +1,22 @@
 """Every field of training.json: typed, documented, strict.
 
 The published kl3m folders load unmodified, so their spelling stands (`matroyshka_probability`);
-the other spelling is an alias. How the file is read: config_file.py.
+the other spelling is an alias. How the file is read: config_file.py. The `tasks`: config_tasks.py.
 """
 
-import math
 from typing import Annotated, Literal
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    model_validator,
+from pydantic import AliasChoices, Field, JsonValue, model_validator
+
+from kl3m_embeddings.config_section import (
+    Count,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Section,
 )
-
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
-NonNegativeFloat = Annotated[float, Field(ge=0.0)]
-
-
-class Section(BaseModel):
-    """A part of training.json: unknown keys and wrong types are errors, and nothing changes."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class MlmOptions(Section):
-    """Masked language modelling."""
-
-    probability: Probability
-    """Share of steps that train this task."""
-    mask_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
-    """Share of a sample's tokens that are predicted: 80% masked, 10% random, 10% kept."""
-    masking: Literal["token", "word", "span"] = "token"
-    """What is chosen: single tokens, whole words, or spans of a geometric length."""
-    mean_span_tokens: PositiveFloat = 3.0
-    """Mean length of a span, for `span`."""
-
-
-class NspOptions(Section):
-    """Next segment or not, beside masked language modelling."""
-
-    probability: Probability
-    """Share of steps that train this task."""
-    mask_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
-    """Share of tokens predicted by the masked-language-model head of the same step."""
-    variant: Literal["next_segment", "sentence_order"] = "next_segment"
-    """What is told apart: half of the pairs come from two documents, or half are swapped."""
-
-
-class NlpOptions(Section):
-    """Next-line prediction: a line wholly masked, predicted from the lines before it."""
-
-    probability: Probability
-    """Share of steps that train this task."""
-    max_line_tokens: PositiveInt = 32
-    """Longer lines are predicted up to this many tokens."""
-
-
-class MhmOptions(Section):
-    """Masked-heading modelling: a heading wholly masked, predicted from the body below it."""
-
-    probability: Probability
-    """Share of steps that train this task."""
-    max_heading_tokens: PositiveInt = 24
-    """A line longer than this is no heading."""
-
-
-def _task_value(value: object) -> object:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return {"probability": value} if is_number else value
-
-
-class TasksConfig(Section):
-    """Each task's probability, or an object `{"probability": p, ...options}`; they sum to 1."""
-
-    mlm: Annotated[MlmOptions | None, BeforeValidator(_task_value)] = None
-    """Masked language modelling."""
-    nsp: Annotated[NspOptions | None, BeforeValidator(_task_value)] = None
-    """Next-segment prediction or sentence order, beside masked language modelling."""
-    nlp: Annotated[NlpOptions | None, BeforeValidator(_task_value)] = None
-    """Next-line prediction."""
-    mhm: Annotated[MhmOptions | None, BeforeValidator(_task_value)] = None
-    """Masked-heading modelling."""
-
-    def chosen(self) -> dict[str, MlmOptions | NspOptions | NlpOptions | MhmOptions]:
-        """The tasks with a probability above zero, in the order of the table."""
-        options = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: option for name, option in options.items() if option and option.probability}
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> "TasksConfig":
-        total = sum(option.probability for option in self.chosen().values())
-        if not math.isclose(total, 1.0, abs_tol=1e-6):
-            raise ValueError(f"the probabilities sum to {total:g}, and must sum to 1")
-        return self
+from kl3m_embeddings.config_tasks import MlmOptions, TasksConfig
 
 
 class OptimizerConfig(Section):
@@ -192,6 +107,33 @@ class DatasetConfig(Section):
     """Column or key that names the document."""
 
 
+class PairFilesConfig(Section):
+    """One named set of pairs; docs/pairs.md tells the formats."""
+
+    path: str | list[str]
+    """Files, folders or globs; or a built pair set (a folder with dataset.json)."""
+    weight: PositiveFloat | None = None
+    """Share of batches, relative to the other sets'. All or none: none means by rows."""
+
+
+class EvalPairsConfig(Section):
+    """One named set of held-out pairs: what is measured follows from its labels."""
+
+    path: str | list[str]
+    """Files, folders or globs; or a built pair set (a folder with dataset.json)."""
+    max_rows: PositiveInt | None = None
+    """Evaluate so many of its rows, the same ones each time; null: all."""
+
+
+class EvalConfig(Section):
+    """What is evaluated every `steps_per_eval`, beside the loss on held-out text."""
+
+    pairs: dict[str, EvalPairsConfig] = Field(default_factory=dict)
+    """Named sets of held-out pairs. `--eval-pairs NAME=PATH` replaces them."""
+    dims: list[PositiveInt] | None = None
+    """Also with so many dimensions only; null: the tasks' `matryoshka_dims`."""
+
+
 class SaveConfig(Section):
     """Which checkpoints are kept."""
 
@@ -200,16 +142,21 @@ class SaveConfig(Section):
     keep_every: PositiveInt | None = None
     """Also every checkpoint whose step is a multiple of this."""
     keep_best: bool = False
-    """Also the one with the lowest mean evaluation loss."""
+    """Also the best one by `best_metric`."""
+    best_metric: str | None = None
+    """A field of eval.jsonl, the highest wins, as `docs/ndcg@10`; null: the lowest mean loss, or
+    where no text is evaluated the first set's main metric."""
 
 
 class TrainingConfig(Section):
     """training.json."""
 
-    tokenizer: str
-    """Folder with a tokenizer.json, the file itself, or a hub name."""
+    tokenizer: str | None = None
+    """Folder with a tokenizer.json, the file itself, or a hub name; null: that of `init_from`."""
     data: dict[str, DatasetConfig] = Field(default_factory=dict)
     """Named datasets. `--data NAME=PATH` on the command line replaces them."""
+    pairs: dict[str, PairFilesConfig] = Field(default_factory=dict)
+    """Named sets of pairs, for the task of that name. `--pairs NAME=PATH` replaces them."""
     tasks: TasksConfig = Field(default_factory=lambda: TasksConfig(mlm=MlmOptions(probability=1.0)))
     """What is trained, by probability."""
     optimizer: OptimizerConfig
@@ -217,7 +164,9 @@ class TrainingConfig(Section):
     seed: Count = 0
     """Of the weights, the order of the data, the masks and dropout."""
     init_from: str | None = None
-    """Start from these weights: a model or checkpoint folder, or a hub name; null: random ones."""
+    """Start from this model: a model folder (its newest checkpoint), any transformers or
+    sentence-transformers folder, a hub name, or `package:NAME/FOLDER` in an installed Python
+    package. Its pooling, Dense layers, normalisation and prompts are kept. null: random weights."""
     precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Of the computation; the weights that are trained are float32 always."""
     batch_size: PositiveInt = 64
@@ -228,8 +177,16 @@ class TrainingConfig(Section):
     """Run the encoder through torch.compile."""
     deterministic: bool | None = None
     """Same bits at every repetition; null: on the CPU only (on a GPU it costs speed)."""
-    pooling: Literal["mean", "cls"] = "mean"
-    """How exported checkpoints turn token vectors into a text's vector."""
+    gradient_checkpointing: bool = False
+    """Compute each layer again in the backward pass: less memory, a third more time."""
+    pooling: Literal["mean", "cls", "max", "mean_sqrt_len"] | None = None
+    """From the tokens' vectors to the text's; null: as `init_from` has it, else `mean`."""
+    normalise: bool | None = None
+    """Scale a text's vector to unit length; null: as `init_from` has it, else not."""
+    query_prefix: str | None = None
+    """Put before every query of a pair; null: the prompt `query` of `init_from`, else none."""
+    document_prefix: str | None = None
+    """Put before every positive and negative; null: the prompt `document`, or none."""
     matroyshka_probability: Probability = Field(
         0.0, validation_alias=AliasChoices("matroyshka_probability", "matryoshka_probability")
     )
@@ -245,7 +202,9 @@ class TrainingConfig(Section):
     steps_per_eval: PositiveInt = 1000
     """Steps between evaluations."""
     num_eval_samples: Count = 1000
-    """Held-out samples, drawn once and written to eval_samples.jsonl; 0: no evaluation."""
+    """Held-out samples, drawn once and written to eval_samples.jsonl; 0: no text is evaluated."""
+    eval: EvalConfig = Field(default_factory=EvalConfig)
+    """What else is evaluated."""
     save: SaveConfig = Field(default_factory=SaveConfig)
     """Which checkpoints are kept."""
     max_skipped_steps: PositiveInt = 20
@@ -265,10 +224,27 @@ class TrainingConfig(Section):
             return deepspeed
         return self.optimizer.gradient_accumulation_steps
 
+    @property
+    def masks_tokens(self) -> bool:
+        """Whether a task predicts masked tokens."""
+        return bool(self.tasks.chosen().keys() - self.tasks.embedding().keys())
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether a task is made of the datasets of `data`."""
+        return bool(self.tasks.chosen().keys() - {"pairs"})
+
     @model_validator(mode="after")
     def _weights_all_or_none(self) -> "TrainingConfig":
-        given = [name for name, dataset in self.data.items() if dataset.weight is not None]
-        if given and len(given) < len(self.data):
-            missing = sorted(set(self.data) - set(given))
-            raise ValueError(f"data: give every dataset a weight or none (missing: {missing})")
+        for key, sets in (("data", self.data), ("pairs", self.pairs)):
+            weights = {name: one.weight for name, one in sets.items()}
+            missing = sorted(name for name, weight in weights.items() if weight is None)
+            if 0 < len(missing) < len(weights):
+                raise ValueError(f"{key}: give every entry a weight or none (missing: {missing})")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_tokenizer(self) -> "TrainingConfig":
+        if self.tokenizer is None and self.init_from is None:
+            raise ValueError("tokenizer: missing, and there is no init_from to take it from")
         return self

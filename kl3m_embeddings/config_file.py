@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -58,16 +58,19 @@ def load_training(path: Path, overrides: Iterable[str] = ()) -> TrainingConfig:
 
 
 def _error_line(path: Path, details: dict[str, Any]) -> str:
-    location = [str(part) for part in details["loc"]]
+    location, section = _walk([str(part) for part in details["loc"]])
     key = ".".join(location)
     if details["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(location[-1], _names_at(location[:-1]), n=1, cutoff=0.6)
-        known = f"did you mean {close[0]}?" if close else "see docs/config.md"
-        return f"{path}: {key}: unknown key ({known})"
+        hint = _nearest(location[-1], section.model_fields) or "see docs/config.md"
+        return f"{path}: {key}: unknown key ({hint})"
     if details["type"] == "missing":
         return f"{path}: {key}: missing, and there is no default (see docs/config.md)"
     if details["type"] == "value_error":
         return f"{path}: {key + ': ' if key else ''}{details['ctx']['error']}"
+    if details["type"] == "union_tag_invalid":
+        tag, tags = details["ctx"]["tag"], details["ctx"]["expected_tags"].replace("'", "")
+        hint = _nearest(tag, tags.split(", ")) or f"one of {tags}"
+        return f"{path}: {key}: there is no {tag!r} ({hint})"
     return f"{path}: {key}: {details['msg']} (it is {_shown(details['input'])})"
 
 
@@ -76,20 +79,37 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _names_at(location: list[str]) -> list[str]:
-    """Field names of the section at `location`, for "did you mean"."""
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _walk(location: list[str]) -> tuple[list[str], type[BaseModel]]:
+    """The key that a place names, and the section that its last part is a field of.
+
+    pydantic puts the name of the chosen kind into the place, as in tasks.pairs.loss.infonce.margin;
+    a person wrote tasks.pairs.loss.margin.
+    """
     section: type[BaseModel] = TrainingConfig
-    for name in location:
-        section = _section_type(section, name) or section
-    return list(section.model_fields)
+    kinds: dict[str, type[BaseModel]] = {}
+    key = []
+    for place, name in enumerate(location):
+        if name in kinds:
+            section, kinds = kinds[name], {}
+            continue
+        key.append(name)
+        if place < len(location) - 1:
+            candidates = _section_types(section, name)
+            if len(candidates) > 1:
+                kinds = {str(one.model_fields["name"].default): one for one in candidates}
+            section = candidates[0] if candidates else section
+    return key, section
 
 
-def _section_type(section: type[BaseModel], name: str) -> type[BaseModel] | None:
+def _section_types(section: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    """The sections that the field `name` may hold; none for a key that its user has chosen."""
     field = section.model_fields.get(name)
-    if field is None:  # a key chosen by the user, as in data.NAME
-        return None
-    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-    for kind in candidates:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
+    if field is None:
+        return []
+    candidates = [field.annotation, *get_args(field.annotation)]
+    return [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]

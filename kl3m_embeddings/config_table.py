@@ -12,15 +12,15 @@ from pydantic_core import PydanticUndefined
 
 from kl3m_embeddings.config import (
     DatasetConfig,
-    MhmOptions,
-    MlmOptions,
-    NlpOptions,
-    NspOptions,
+    EvalConfig,
+    EvalPairsConfig,
     OptimizerConfig,
+    PairFilesConfig,
     SaveConfig,
-    TasksConfig,
     TrainingConfig,
 )
+from kl3m_embeddings.config_losses import AnyLossOptions
+from kl3m_embeddings.config_tasks import TasksConfig
 
 INTRODUCTION = """\
 # training.json
@@ -29,14 +29,22 @@ Every field, made from `kl3m_embeddings/config.py` by `make docs`. Unknown keys 
 errors, all of them reported at once. `--set KEY=JSON` on the command line replaces any field, as in
 `--set optimizer.peak_lr=1e-4`.
 """
+TASKS = {
+    f"tasks.{name}": next(one for one in get_args(field.annotation) if one is not NoneType)
+    for name, field in TasksConfig.model_fields.items()
+}
+LOSSES = {
+    f"tasks.pairs.loss, {one.model_fields['name'].default}": one for one in get_args(AnyLossOptions)
+}
 SECTIONS: dict[str, type[BaseModel]] = {
     "tasks": TasksConfig,
-    "tasks.mlm": MlmOptions,
-    "tasks.nsp": NspOptions,
-    "tasks.nlp": NlpOptions,
-    "tasks.mhm": MhmOptions,
+    **TASKS,
+    **LOSSES,
     "optimizer": OptimizerConfig,
     "data.NAME": DatasetConfig,
+    "pairs.NAME": PairFilesConfig,
+    "eval": EvalConfig,
+    "eval.pairs.NAME": EvalPairsConfig,
     "save": SaveConfig,
 }
 BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
@@ -76,7 +84,7 @@ def _name(annotation: object) -> str:
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, UnionType):
-        names = [_name(one) for one in arguments if one is not NoneType]
+        names = list(dict.fromkeys(_name(one) for one in arguments if one is not NoneType))
         return " or ".join([*names, "null"] if NoneType in arguments else names)
     if origin is list:
         return f"list of {_name(arguments[0])}"

@@ -72,6 +72,25 @@ def _ideal_grades(
     return ideal
 
 
+def grades_at_ranks(
+    ranks: Int[np.ndarray, "relevant"], num_relevant: Int[np.ndarray, "queries"], depth: int
+) -> RankedGrades:
+    """Grades where only the ranks of the relevant documents are known: 1 there, 0 elsewhere.
+
+    Args:
+        ranks: of all queries' relevant documents, end to end; the best is 0, and no rank is twice
+            in one query.
+        num_relevant: of each query.
+        depth: ranks from there on count as not retrieved.
+    """
+    queries = np.repeat(np.arange(len(num_relevant)), num_relevant)
+    retrieved = np.zeros((len(num_relevant), depth))
+    is_found = ranks < depth
+    retrieved[queries[is_found], ranks[is_found]] = 1
+    columns = np.arange(num_relevant.max(initial=0))
+    return RankedGrades(retrieved, (columns < num_relevant[:, None]).astype(np.float64))
+
+
 def ndcg_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, "queries"]:
     """Normalised discounted cumulative gain: grade / log2(rank + 1), over that of the best order.
 

@@ -104,6 +104,50 @@ def tiny_corpus_files(tmp_path_factory):
     return paths
 
 
+def tiny_pairs(num_rows=60, seed=0, num_negatives=2):
+    """Rows of a query, its positive and negatives: words of the positive in another order."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for number in range(num_rows):
+        words = generator.choice(WORDS, int(generator.integers(3, 24))).tolist()
+        query = generator.permutation(words)[: 2 + number % 5]
+        negatives = [
+            " ".join(generator.choice(WORDS, int(generator.integers(3, 24))))
+            for _ in range(num_negatives)
+        ]
+        rows.append(
+            {"query": " ".join(query), "positive": [" ".join(words)], "negative": negatives}
+        )
+    return rows
+
+
+@pytest.fixture(scope="session")
+def tiny_pair_files(tmp_path_factory):
+    """JSONL files by name: pairs with negatives, graded ones, and held-out pairs."""
+    folder = tmp_path_factory.mktemp("pairs")
+    pairs = tiny_pairs()
+    labels = [0.0, 0.25, 0.5, 1.0]
+    contents = {
+        "train": pairs,
+        "other": tiny_pairs(40, seed=5),
+        "graded": [
+            {
+                "sentence1": row["query"],
+                "sentence2": row["positive"][0],
+                "score": labels[number % 4],
+            }
+            for number, row in enumerate(pairs)
+        ],
+        "held_out": tiny_pairs(30, seed=9, num_negatives=0),
+    }
+    paths = {}
+    for name, rows in contents.items():
+        paths[name] = folder / f"{name}.jsonl"
+        lines = [json.dumps(row) for row in rows]
+        paths[name].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return paths
+
+
 @pytest.fixture(scope="session")
 def shard_cache(tmp_path_factory):
     """Where raw text becomes shards; shared by the session's runs."""
@@ -111,8 +155,18 @@ def shard_cache(tmp_path_factory):
 
 
 @pytest.fixture
-def make_model_folder(tmp_path, tiny_tokenizer_folder, tiny_corpus_files, shard_cache, monkeypatch):
-    """A function that makes a model folder; keyword arguments replace fields of training.json."""
+def make_model_folder(
+    tmp_path, tiny_tokenizer_folder, tiny_corpus_files, tiny_pair_files, shard_cache, monkeypatch
+):
+    """A function that makes a model folder; keyword arguments replace fields of training.json.
+
+    With the task `pairs` it has two sets of pairs and two held-out ones, unless told otherwise.
+    """
+    files = {name: {"path": str(path)} for name, path in tiny_pair_files.items()}
+    of_pairs = {
+        "pairs": {name: files[name] for name in ("train", "other")},
+        "eval": {"pairs": {name: files[name] for name in ("held_out", "graded")}},
+    }
     monkeypatch.setenv("KL3M_CACHE", str(shard_cache))
 
     def make(name="model", *, config=None, **fields):
@@ -128,7 +182,9 @@ def make_model_folder(tmp_path, tiny_tokenizer_folder, tiny_corpus_files, shard_
             "steps_per_eval": 6,
             "num_eval_samples": 6,
             "optimizer": {"total_steps": 12, "warmup_steps": 4, "peak_lr": 1e-3},
-        } | fields
+        }
+        training |= of_pairs if "pairs" in fields.get("tasks", {}) else {}
+        training |= fields
         (folder / "config.json").write_text(json.dumps(TINY_CONFIG | (config or {})))
         (folder / "training.json").write_text(json.dumps(training))
         return folder

@@ -15,6 +15,7 @@ from kl3m_embeddings.metrics import (
     best_f1,
     binary_average_precision,
     grade_ranking,
+    grades_at_ranks,
     mrr_at_k,
     ndcg_at_k,
     pearson,
@@ -100,6 +101,19 @@ def test_grades_below_zero_are_zero():
 def test_nothing_may_be_judged_twice():
     with pytest.raises(AssertionError, match="judged twice"):
         grade_ranking(np.array([[0, 1]]), np.zeros(2, int), np.zeros(2, int), np.ones(2))
+
+
+@pytest.mark.parametrize("depth", [3, NUM_DOCUMENTS])
+def test_ranks_of_the_relevant_are_as_good_as_the_ranking(depth):
+    generator = np.random.default_rng(2)
+    ranking = np.array([generator.permutation(NUM_DOCUMENTS) for _ in range(20)])
+    judged = [(q, d) for q in range(20) for d in generator.permutation(NUM_DOCUMENTS)[: q % 5]]
+    queries, documents = np.array(judged).T
+    ranks = np.argsort(ranking, axis=1)[queries, documents]
+    found = grades_at_ranks(ranks, np.bincount(queries, minlength=20), depth)
+    expected = grade_ranking(ranking[:, :depth], queries, documents, np.ones(len(queries)))
+    assert found.retrieved.tolist() == expected.retrieved.tolist()
+    assert found.ideal.tolist() == expected.ideal.tolist()
 
 
 pairs = st.lists(

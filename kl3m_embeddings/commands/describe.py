@@ -103,7 +103,8 @@ def draw_one(options: argparse.Namespace) -> None:
 
 def draw_several(options: argparse.Namespace) -> None:
     """The table and the plots that compare several runs, and the statistics of each."""
-    from kl3m_embeddings.report.compare import compare_plots, render_comparison, unique_names
+    from kl3m_embeddings.report.compare import render_comparison, unique_names
+    from kl3m_embeddings.report.compare_plots import compare_plots
     from kl3m_embeddings.report.output import show, write_statistics
     from kl3m_embeddings.report.run import read_run
     from kl3m_embeddings.report.statistics import default_window, describe_run

@@ -11,30 +11,26 @@ from pathlib import Path
 import torch
 from transformers import PretrainedConfig
 
-from kl3m_embeddings.commands.run_text import RunText, build_evaluator, open_text, warn
+from kl3m_embeddings.commands.run_card import card_writer
+from kl3m_embeddings.commands.run_model import build_objective, model_writer, open_model
+from kl3m_embeddings.commands.run_sources import build_evaluator, open_sources
+from kl3m_embeddings.commands.run_text import warn
 from kl3m_embeddings.config import TrainingConfig
-from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.encoder.allocator import keep_freed_memory
-from kl3m_embeddings.encoder.architecture import load_architecture
-from kl3m_embeddings.encoder.build import MaskedEncoder, build_encoder, load_encoder
-from kl3m_embeddings.encoder.export import write_model_folder
 from kl3m_embeddings.encoder.flops import training_flops
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.engine.single import DTYPES, SingleEngine
 from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.strict_json import read_json_object
-from kl3m_embeddings.tasks import TASKS
-from kl3m_embeddings.tasks.base import TextSource
-from kl3m_embeddings.tasks.objective import Objective
-from kl3m_embeddings.tasks.plan import Planner, StepPlan
+from kl3m_embeddings.tasks.embedding import EmbeddingTask
+from kl3m_embeddings.tasks.plan import PlannedTask, Planner, StepPlan
 from kl3m_embeddings.train.checkpoint import (
     TRAINER,
     Checkpoint,
-    newest_verified,
     remove_unfinished,
 )
 from kl3m_embeddings.train.clipping import GradNormWindow
-from kl3m_embeddings.train.evaluate import SAMPLES_FILE, write_samples
+from kl3m_embeddings.train.evaluate_text import SAMPLES_FILE, write_samples
 from kl3m_embeddings.train.hardware import (
     describe_hardware,
     describe_versions,
@@ -74,19 +70,19 @@ class RunRequest:
 def open_run(request: RunRequest) -> Iterator[Trainer]:
     """A trainer that stands where the run is to start; its log files close at the end."""
     folder, training = request.folder, request.training
-    architecture = load_architecture(folder / "config.json")
-    text = open_text(training, architecture, folder / "config.json")
-    architecture.pad_token_id = text.tokenizer.pad_id
+    remove_unfinished(folder)
+    start = find_start(folder, restart=request.restart, resume_from=request.resume_from, warn=warn)
+    model = open_model(folder, training, start)
+    sources = open_sources(training, model, quiet=request.quiet)
     identity = run_identity(
         training,
         read_json_object(folder / "config.json"),
-        {one.name: one.sha256 for one in text.shards},
-        text.tokenizer.fingerprint,
-        max_length=text.max_length,
+        {one.name: one.sha256 for one in sources.text.shards} if sources.text else {},
+        {one.name: one.sha256 for one in sources.pair_sets},
+        model.tokenizer.fingerprint,
+        max_length=model.max_length,
         world_size=1,
     )
-    remove_unfinished(folder)
-    start = find_start(folder, restart=request.restart, resume_from=request.resume_from, warn=warn)
     if start is not None:
         if not request.quiet:
             print(f"{folder}: going on from {start.path.name}", file=sys.stderr)
@@ -96,7 +92,12 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
     set_determinism(training, device)
     if device.type == "cpu":
         keep_freed_memory()
-    objective = build_objective(training, architecture, start, device)
+    losses = {
+        name: one.task.loss
+        for name, one in sources.tasks.items()
+        if isinstance(one.task, EmbeddingTask)
+    }
+    objective = build_objective(model, training, losses, device)
     engine = SingleEngine(
         objective,
         build_optimizers(objective.named_parameters(), training.optimizer),
@@ -106,11 +107,11 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
     )
     state = TrainState(**engine.load(start.path / TRAINER)) if start else TrainState()
     state.log_offsets = dict(start.manifest["log_offsets"]) if start else {}
-    planner = build_planner(training, text.train, architecture)
     peak_flops = measure_peak_flops(device, DTYPES[training.precision])
-    evaluator = build_evaluator(training, text)
-    if evaluator is not None:
-        write_samples(evaluator, folder / SAMPLES_FILE)
+    evaluator = build_evaluator(training, model, sources, objective)
+    if evaluator and evaluator.text:
+        write_samples(evaluator.text, folder / SAMPLES_FILE)
+    card = card_writer(folder, request.command, training, model, sources, objective, device)
     with ExitStack() as stack:
         logs = open_logs(folder, state, stack)
         write_run_record(request, state, device, peak_flops, start)
@@ -119,49 +120,19 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
             training=training,
             engine=engine,
             device=device,
-            planner=planner,
+            planner=build_planner(training, model.architecture, sources.tasks),
             evaluator=evaluator,
             state=state,
             grad_norms=GradNormWindow(training.optimizer, device, state.grad_norms),
             logs=logs,
-            write_model=model_writer(objective.encoder, text, training),
+            write_model=model_writer(objective, model, card),
             checkpoint_details={"identity": identity, "num_threads": torch.get_num_threads()},
-            flops_of=flops_counter(architecture),
+            flops_of=flops_counter(model.architecture),
             peak_flops=peak_flops,
             last_step=last_step(request, state),
             verified_steps={start.step} if start and start.path.parent == folder else set(),
             quiet=request.quiet,
         )
-
-
-def build_objective(
-    training: TrainingConfig,
-    architecture: PretrainedConfig,
-    start: Checkpoint | None,
-    device: torch.device,
-) -> Objective:
-    """The encoder with its weights and the tasks' heads, on the device."""
-    seed = derive_key(training.seed, "weights") >> 1
-    if start is not None:
-        encoder = load_encoder(start.path, seed=seed, config=architecture)
-    elif training.init_from is not None:
-        encoder = load_encoder(initial_folder(training.init_from), seed=seed, config=architecture)
-        if encoder.fresh_parameters:
-            warn(f"{training.init_from}: drawn anew: {', '.join(encoder.fresh_parameters)}")
-    else:
-        encoder = build_encoder(architecture, seed=seed)
-    pair_head = "nsp" in training.tasks.chosen()
-    return Objective(encoder, pair_head=pair_head, seed=seed).to(device)
-
-
-def initial_folder(init_from: str) -> str | Path:
-    """`init_from` itself, or the newest whole checkpoint of the model folder that it names."""
-    folder = Path(init_from)
-    if folder.is_dir() and not (folder / "model.safetensors").exists():
-        checkpoint = newest_verified(folder, warn)
-        if checkpoint is not None:
-            return checkpoint.path
-    return init_from
 
 
 def set_determinism(training: TrainingConfig, device: torch.device) -> None:
@@ -175,16 +146,13 @@ def set_determinism(training: TrainingConfig, device: torch.device) -> None:
 
 
 def build_planner(
-    training: TrainingConfig, source: TextSource, architecture: PretrainedConfig
+    training: TrainingConfig, architecture: PretrainedConfig, tasks: Mapping[str, PlannedTask]
 ) -> Planner:
     """Plans of this device's steps."""
-    chosen = training.tasks.chosen()
     return Planner(
-        source=source,
-        tasks={name: TASKS[name](options) for name, options in chosen.items()},
-        probabilities={name: options.probability for name, options in chosen.items()},
+        tasks=tasks,
+        seed=training.seed,
         hidden_size=int(architecture.hidden_size),
-        batch_size=training.batch_size,
         accumulation=training.gradient_accumulation_steps,
         matroyshka_probability=training.matroyshka_probability,
         matroyshka_min_log2=training.matroyshka_min_log2,
@@ -226,36 +194,14 @@ def write_run_record(
         file.write(json_line(record))
 
 
-def model_writer(
-    encoder: MaskedEncoder, text: RunText, training: TrainingConfig
-) -> Callable[[Path], None]:
-    """A function that writes the exported model, tokenizer included, into a folder."""
-
-    def write(path: Path) -> None:
-        write_model_folder(
-            path,
-            encoder,
-            tokenizer_pad_id=text.tokenizer.pad_id,
-            max_length=text.max_length,
-            pooling=training.pooling,
-        )
-        text.tokenizer.save(path, text.max_length)
-
-    return write
-
-
 def flops_counter(architecture: PretrainedConfig) -> Callable[[StepPlan], float]:
     """A function that counts the floating-point operations of a step."""
 
     def count(plan: StepPlan) -> float:
         return sum(
-            training_flops(
-                architecture,
-                batch.input_ids.numel(),
-                batch.input_ids.shape[1],
-                len(batch.target_positions),
-            )
+            training_flops(architecture, rows * length, length, batch.num_targets)
             for batch in plan.batches
+            for rows, length in batch.shapes()
         )
 
     return count

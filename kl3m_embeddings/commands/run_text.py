@@ -1,27 +1,21 @@
-"""The text of a run: its tokenizer, its shards, what is trained on and what is held out."""
+"""The text of a run: its shards, what is trained on and what is held out."""
 
 import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transformers import PretrainedConfig
-
-from kl3m_embeddings.config import DatasetConfig, MlmOptions, TrainingConfig
+from kl3m_embeddings.config import DatasetConfig, TrainingConfig
+from kl3m_embeddings.config_tasks import MlmOptions
 from kl3m_embeddings.data.build import BuildOptions, build_shards
 from kl3m_embeddings.data.corpus import open_corpora
 from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.shards import DATASET_FILE, TokenShards
-from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
-from kl3m_embeddings.encoder.architecture import (
-    check_sequence_length,
-    check_vocabulary,
-    max_sequence_length,
-)
+from kl3m_embeddings.data.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError, DataError
-from kl3m_embeddings.tasks import TASKS
+from kl3m_embeddings.tasks import MASKED_TASKS
 from kl3m_embeddings.tasks.base import NUM_SPECIAL, TextSource
-from kl3m_embeddings.train.evaluate import Evaluator, draw_samples
+from kl3m_embeddings.train.evaluate_text import TextEvaluation, draw_samples
 
 # not `num_eval_samples`: what is trained on must not depend on how often one looks
 NUM_HELD_OUT_DOCUMENTS = 1000
@@ -29,15 +23,12 @@ NUM_HELD_OUT_DOCUMENTS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class RunText:
-    """What a run reads."""
+    """The datasets that a run reads."""
 
-    tokenizer: Tokenizer
     shards: list[TokenShards]
     train: TextSource
     held_out: TextSource | None
     """None where there are too few documents to hold some out."""
-    max_length: int
-    """Tokens of a sample, special ones included."""
 
 
 def warn(message: str) -> None:
@@ -45,18 +36,14 @@ def warn(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
-def open_text(training: TrainingConfig, architecture: PretrainedConfig, path: Path) -> RunText:
-    """Open, and where need be build, everything that `training` reads.
+def open_text(training: TrainingConfig, tokenizer: Tokenizer, max_length: int) -> RunText:
+    """Open, and where need be build, the datasets of `training`.
 
     Args:
         training: training.json.
-        architecture: must have room for the tokenizer and the samples.
-        path: of config.json, for messages.
+        tokenizer: of the run.
+        max_length: tokens of a sample, special ones included.
     """
-    tokenizer = load_tokenizer(training.tokenizer)
-    check_vocabulary(architecture, tokenizer.vocab_size, path)
-    max_length = training.max_length or max_sequence_length(architecture)
-    check_sequence_length(architecture, max_length, path)
     if not training.data:
         raise ConfigError("data: no dataset: name one in training.json or with --data NAME=PATH")
     shards = [open_shards(name, one, tokenizer) for name, one in training.data.items()]
@@ -69,11 +56,9 @@ def open_text(training: TrainingConfig, architecture: PretrainedConfig, path: Pa
         num_held_out=NUM_HELD_OUT_DOCUMENTS,
     )
     return RunText(
-        tokenizer=tokenizer,
         shards=shards,
         train=TextSource(train, tokenizer, max_length, training.seed),
         held_out=TextSource(held_out, tokenizer, max_length, training.seed) if held_out else None,
-        max_length=max_length,
     )
 
 
@@ -88,22 +73,26 @@ def open_shards(name: str, dataset: DatasetConfig, tokenizer: Tokenizer) -> Toke
                 "build it again with `kl3m corpus build --tokenizer ...`"
             )
         return replace(shards, name=name)
-    cache = Path(os.environ.get("KL3M_CACHE", ".cache")) / "shards"
     key = derive_key(tokenizer.fingerprint, *sorted(str(Path(path).resolve()) for path in paths))
     options = BuildOptions(text_column=dataset.text_column, id_column=dataset.id_column)
-    folder = cache / f"{key:016x}"
+    folder = cache_folder("shards") / f"{key:016x}"
     return build_shards(name, paths, tokenizer, folder, options=options, overwrite=True).shards
 
 
-def build_evaluator(training: TrainingConfig, text: RunText) -> Evaluator | None:
-    """Plain masked language modelling on held-out text; None where no samples are wanted."""
-    if not training.num_eval_samples:
+def cache_folder(kind: str) -> Path:
+    """Where what is built once from files lies."""
+    return Path(os.environ.get("KL3M_CACHE", ".cache")) / kind
+
+
+def text_evaluation(training: TrainingConfig, text: RunText | None) -> TextEvaluation | None:
+    """Plain masked language modelling on held-out text; None where nothing masks or is wanted."""
+    if text is None or not training.masks_tokens or not training.num_eval_samples:
         return None
     if text.held_out is None:
         warn("too few documents to hold some out: evaluation is on text that is trained on")
     return draw_samples(
         text.held_out or text.train,
-        TASKS["mlm"](training.tasks.mlm or MlmOptions(probability=1.0)),
+        MASKED_TASKS["mlm"](training.tasks.mlm or MlmOptions(probability=1.0)),
         num_samples=training.num_eval_samples,
         batch_size=training.batch_size,
     )

@@ -29,6 +29,14 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--data", action="append", default=[], metavar="NAME=PATH", help="a dataset; repeatable"
     )
+    for name, what in (("pairs", "a set of pairs"), ("eval-pairs", "a set of held-out pairs")):
+        parser.add_argument(
+            f"--{name}",
+            action="append",
+            default=[],
+            metavar="NAME=PATH",
+            help=f"{what}; repeatable",
+        )
     parser.add_argument("--tokenizer", metavar="PATH", help="instead of training.json's")
     parser.add_argument(
         "--set",
@@ -72,11 +80,17 @@ def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     if arguments.tokenizer:
         fields["tokenizer"] = arguments.tokenizer
     if arguments.data:
-        fields["data"] = parse_data(arguments.data)
+        fields["data"] = parse_named_paths("--data", arguments.data)
+    if arguments.pairs:
+        fields["pairs"] = parse_named_paths("--pairs", arguments.pairs)
+    if arguments.eval_pairs:
+        held_out = parse_named_paths("--eval-pairs", arguments.eval_pairs)
+        fields["eval"] = {**fields.get("eval", {}), "pairs": held_out}
     training = parse_training(apply_overrides(fields, overrides), path)
     if training.endpoint_url:
         print("warning: endpoint_url is ignored: name datasets in `data`", file=sys.stderr)
-    read_json_object(folder / "config.json")
+    if (folder / "config.json").exists() or training.init_from is None:
+        read_json_object(folder / "config.json")
 
     # read once, when torch loads: threads that spin while they wait make a step many times slower
     # as soon as anything else runs on the machine (docs/performance.md)
@@ -114,7 +128,8 @@ def run(request: "RunRequest") -> int:
         raise RetryError(
             f"{request.folder}: out of device memory at batch_size {training.batch_size} and "
             f"max_length {training.max_length or 'of config.json'}: halve batch_size and double "
-            "optimizer.gradient_accumulation_steps; the checkpoints are as they were"
+            "optimizer.gradient_accumulation_steps, or for embedding tasks set chunk_tokens; the "
+            "checkpoints are as they were"
         ) from None
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
@@ -126,15 +141,15 @@ def run(request: "RunRequest") -> int:
         ) from None
 
 
-def parse_data(arguments: Sequence[str]) -> dict[str, dict[str, str]]:
-    """`--data NAME=PATH` as the `data` section."""
-    datasets = {}
+def parse_named_paths(option: str, arguments: Sequence[str]) -> dict[str, dict[str, str]]:
+    """`NAME=PATH` as a section of training.json."""
+    named = {}
     for argument in arguments:
         name, equals, path = argument.partition("=")
         if not (name and equals and path):
-            raise ConfigError(f"--data {argument}: write NAME=PATH")
-        datasets[name] = {"path": path}
-    return datasets
+            raise ConfigError(f"{option} {argument}: write NAME=PATH")
+        named[name] = {"path": path}
+    return named
 
 
 def main(argv: Sequence[str] | None = None) -> int:

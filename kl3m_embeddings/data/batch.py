@@ -1,12 +1,17 @@
-"""What one forward pass takes: tensors of a fixed shape, and what the log says of them."""
+"""What one forward pass takes: token ids, what is asked of them, and what the log says of it.
+
+Masked tasks ask for tokens at `target_positions`, whose number is fixed. Embedding tasks ask for a
+vector of each row; their rows are the texts of all columns, one column after another.
+"""
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+T = TypeVar("T", "Batch", "PairTargets")
 IGNORED_LABEL = -100
 """The label of the places that fill the targets up to their fixed shape."""
 
@@ -20,7 +25,30 @@ class BatchInfo:
     tokens_by_dataset: dict[str, int]
     documents: dict[str, list[str]]
     num_fallback: int = 0
-    """Samples without the structure that the task asks for, trained by plain masking."""
+    """Samples without the structure that the task asks for, trained in a plainer way."""
+    num_clashes: int = 0
+    """Pairs that have a text of a pair before them in the batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairTargets:
+    """What is known of pairs beside their texts.
+
+    Column 0 of an embedding batch holds anchors, 1 positives, 2 and on hard negatives.
+    """
+
+    labels: Float[Tensor, " pairs"] | None = None
+    """How similar columns 0 and 1 are: 0 or 1, or graded."""
+    teacher_scores: Float[Tensor, "pairs candidates"] | None = None
+    """A teacher's score of the anchor with its positive, then with each of its negatives."""
+    text_ids: Int[Tensor, "columns pairs"] | None = None
+    """Equal for equal texts, on all devices: a hash of the text, say."""
+    guide_embeddings: Float[Tensor, "columns pairs guide_dim"] | None = None
+    """Another model's embeddings of the same texts; they need not be normalised."""
+
+    def to(self, device: torch.device) -> "PairTargets":
+        """Copy the tensors, without waiting for the device."""
+        return _moved(self, device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +57,17 @@ class Batch:
 
     input_ids: Int[Tensor, "batch length"]
     attention_mask: Int[Tensor, "batch length"]
-    target_positions: Int[Tensor, " targets"]
-    """Places in the flattened (batch * length) that the masked-language-model head predicts."""
-    target_labels: Int[Tensor, " targets"]
+    target_positions: Int[Tensor, " targets"] | None = None
+    """Places in the flattened (batch * length) that the masked-language-model head predicts; None:
+    the texts' embeddings are wanted."""
+    target_labels: Int[Tensor, " targets"] | None = None
     """Token ids there; IGNORED_LABEL where the fixed shape is not filled."""
-    pair_labels: Float[Tensor, " batch"] | None = None
+    segment_labels: Float[Tensor, " batch"] | None = None
     """1: the second segment follows the first; 0: it does not; NaN: there is no second."""
+    parts: tuple[Int[Tensor, "_"], ...] = ()
+    """The rows that are embedded together; their numbers, together all rows."""
+    pair_targets: PairTargets | None = None
+    """What embeddings are compared by."""
     embedding_mask: Float[Tensor, " hidden"] | None = None
     """Ones, then zeros from `reduced_dim` on; None: all dimensions."""
     dropout_seed: int | None = None
@@ -43,11 +76,40 @@ class Batch:
     """Number of targets of each loss: what its sum is divided by, over the whole step."""
     info: BatchInfo
 
+    def shapes(self) -> list[tuple[int, int]]:
+        """Rows and length of each forward pass, padding included."""
+        if not self.parts:
+            return [(self.input_ids.shape[0], self.input_ids.shape[1])]
+        lengths = self.attention_mask.sum(dim=1)
+        return [(len(rows), int(lengths[rows].max())) for rows in self.parts]
+
+    @property
+    def num_targets(self) -> int:
+        """Places that the masked-language-model head predicts, filling ones included."""
+        return 0 if self.target_positions is None else len(self.target_positions)
+
     def to(self, device: torch.device) -> "Batch":
         """Copy the tensors, without waiting for the device."""
-        tensors: dict[str, Any] = {
-            entry.name: value.to(device, non_blocking=True)
-            for entry in fields(self)
-            if isinstance(value := getattr(self, entry.name), Tensor)
-        }
-        return replace(self, **tensors)
+        return _moved(self, device)
+
+    def rows(self, rows: Int[Tensor, " rows"], dropout_seed: int | None) -> "Batch":
+        """Some rows, cut to the longest of them, as a batch to embed."""
+        mask = self.attention_mask[rows]
+        length = int(mask.sum(dim=1).max())
+        return replace(
+            self,
+            input_ids=self.input_ids[rows, :length],
+            attention_mask=mask[:, :length],
+            parts=(),
+            pair_targets=None,
+            dropout_seed=dropout_seed,
+        )
+
+
+def _moved(values: T, device: torch.device) -> T:
+    tensors: dict[str, Any] = {
+        entry.name: value.to(device, non_blocking=True)
+        for entry in fields(values)
+        if isinstance(value := getattr(values, entry.name), Tensor)
+    }
+    return replace(values, **tensors)

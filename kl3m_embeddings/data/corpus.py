@@ -7,6 +7,7 @@ evaluation: they give no training window at all.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,16 @@ class Windows:
     """Shape (samples): which document of the dataset."""
     starts: NDArray[np.int64]
     """Shape (samples): the first token's place in the dataset's token stream."""
+
+
+class Spans(NamedTuple):
+    """Pieces of documents; all of shape (samples)."""
+
+    datasets: NDArray[np.int64]
+    documents: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    """The first token's place in the dataset's token stream."""
+    lengths: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +90,27 @@ class Corpus:
 
     def windows(self, first_sample: int, count: int) -> Windows:
         """Samples `first_sample` and on: a pure function of the seed and the numbers."""
+        return self.read(self.locate(first_sample, count), self.window)
+
+    def locate(self, first_sample: int, count: int) -> Spans:
+        """Where the windows of samples `first_sample` and on are."""
         datasets, numbers = self.order.locate(first_sample, count)
         documents = np.empty_like(numbers)
         starts = np.empty_like(numbers)
         for dataset in np.unique(datasets):
             rows = datasets == dataset
             documents[rows], starts[rows] = self.indices[dataset].locate(numbers[rows])
-        return self.cut(datasets, documents, starts)
+        return self.window_spans(datasets, documents, starts)
+
+    def window_spans(
+        self,
+        datasets: NDArray[np.int64],
+        documents: NDArray[np.int64],
+        starts: NDArray[np.int64],
+    ) -> Spans:
+        """Windows at these `starts`, up to the ends of their documents; all of shape (samples)."""
+        _, ends = self.document_bounds(datasets, documents)
+        return Spans(datasets, documents, starts, np.minimum(ends - starts, self.window))
 
     def cut(
         self,
@@ -94,34 +119,71 @@ class Corpus:
         starts: NDArray[np.int64],
     ) -> Windows:
         """Windows at other `starts` within the given documents; all of shape (samples)."""
-        tokens = np.empty((len(starts), self.window), dtype=np.int64)
-        ends = np.empty_like(starts)
+        return self.read(self.window_spans(datasets, documents, starts), self.window)
+
+    def read(self, spans: Spans, width: int | None = None) -> Windows:
+        """The tokens of spans, `width` of each or as many as the longest has."""
+        width = int(spans.lengths.max()) if width is None else width
+        tokens = np.empty((len(spans.starts), width), dtype=np.int64)
+        for dataset in np.unique(spans.datasets):
+            rows = spans.datasets == dataset
+            tokens[rows] = self.indices[dataset].shards.gather(spans.starts[rows], width)
+        tokens[np.arange(width) >= spans.lengths[:, None]] = 0
+        return Windows(tokens=tokens, **spans._asdict())
+
+    def document_bounds(
+        self, datasets: NDArray[np.int64], documents: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where documents begin and end in their token streams, both of shape (samples)."""
+        starts = np.empty_like(documents)
+        ends = np.empty_like(documents)
         for dataset in np.unique(datasets):
             rows = datasets == dataset
-            shards = self.indices[dataset].shards
-            tokens[rows] = shards.gather(starts[rows], self.window)
-            ends[rows] = shards.document_starts[documents[rows] + 1]
-        lengths = np.minimum(ends - starts, self.window)
-        tokens[np.arange(self.window) >= lengths[:, None]] = 0
-        return Windows(
-            tokens=tokens, lengths=lengths, datasets=datasets, documents=documents, starts=starts
-        )
+            document_starts = self.indices[dataset].shards.document_starts
+            starts[rows] = document_starts[documents[rows]]
+            ends[rows] = document_starts[documents[rows] + 1]
+        return starts, ends
 
     def document_start(self, windows: Windows) -> NDArray[np.int64]:
         """Where each window's document begins in the token stream, of shape (samples)."""
-        starts = np.empty_like(windows.starts)
-        for dataset in np.unique(windows.datasets):
-            rows = windows.datasets == dataset
-            starts[rows] = self.indices[dataset].shards.document_starts[windows.documents[rows]]
-        return starts
+        return self.document_bounds(windows.datasets, windows.documents)[0]
 
-    def document_ids(self, windows: Windows) -> dict[str, list[str]]:
+    def document_hashes(
+        self, datasets: NDArray[np.int64], documents: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """A number for each document, equal for equal ones, of shape (samples).
+
+        It is that of the length and the first window: documents that differ later only count as
+        equal, too, if they are as long.
+        """
+        starts, ends = self.document_bounds(datasets, documents)
+        return text_hashes(self.cut(datasets, documents, starts).tokens, ends - starts)
+
+    def document_ids(self, windows: Windows | Spans) -> dict[str, list[str]]:
         """The distinct documents of the windows, by dataset name, in order of appearance."""
         seen: dict[str, dict[str, None]] = {}
         for dataset, document in zip(windows.datasets, windows.documents, strict=True):
             name = self.indices[dataset].shards.document_id(int(document))
             seen.setdefault(self.names[dataset], {})[name] = None
         return {name: list(ids) for name, ids in seen.items()}
+
+
+def text_hashes(tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number for each text, equal for equal ones, from 0 to 2**63; of shape (texts).
+
+    Multilinear hashing (Lemire and Kaser 2014, https://arxiv.org/abs/1202.4961): different texts
+    of 2**18 ids collide with a probability of at most 2**-45.
+
+    Args:
+        tokens: shape (texts, longest); what lies beyond a text's length does not matter.
+        lengths: shape (texts); of a text that goes on beyond `tokens`, its whole length.
+    """
+    width = tokens.shape[1]
+    multipliers = np.random.Philox(key=derive_key("text hash")).random_raw(width + 1)
+    values = np.where(np.arange(width) < lengths[:, None], tokens, 0).astype(np.uint64)
+    sums = values @ multipliers[1:] + lengths.astype(np.uint64) * multipliers[0]
+    hashes: NDArray[np.int64] = (sums >> np.uint64(1)).astype(np.int64)
+    return hashes
 
 
 def open_corpora(

@@ -30,7 +30,7 @@ def random_uint32(key: int, first_row: int, num_rows: int, per_row: int) -> NDAr
     blocks_per_row = -(-per_row // UINT32_PER_BLOCK)
     generator = np.random.Philox(key=key, counter=first_row * blocks_per_row)
     words = generator.random_raw(num_rows * blocks_per_row * 4)
-    return words.view(np.uint32).reshape(num_rows, -1)[:, :per_row]
+    return words.view(np.uint32).reshape(num_rows, blocks_per_row * UINT32_PER_BLOCK)[:, :per_row]
 
 
 def random_uniform(key: int, first_row: int, num_rows: int, per_row: int) -> NDArray[np.float64]:

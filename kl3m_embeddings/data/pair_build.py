@@ -15,16 +15,17 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from kl3m_embeddings.data.build import BATCH_CHARS, BATCH_ROWS, build_lock
+from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.pair_files import PairFile, PairReader, list_pair_files
 from kl3m_embeddings.data.pair_formats import PairRow
-from kl3m_embeddings.data.pair_set import TEXTS_FOLDER, PairSet, read_info
+from kl3m_embeddings.data.pair_set import TEXTS_FOLDER, PairSet, is_pair_set, read_info
 from kl3m_embeddings.data.pair_writer import PairSetWriter
 from kl3m_embeddings.data.records import ReadOptions, Skipped
 from kl3m_embeddings.data.shard_writer import Progress, open_writer, remove_build_files
@@ -50,6 +51,8 @@ def build_pair_set(
     tokenizer: Tokenizer,
     out_dir: str | Path,
     *,
+    query_prefix: str = "",
+    document_prefix: str = "",
     max_line_mb: int = 64,
     overwrite: bool = False,
 ) -> PairBuildResult:
@@ -60,6 +63,8 @@ def build_pair_set(
         paths: files, folders or globs.
         tokenizer: its fingerprint is recorded.
         out_dir: where the pair sets lie.
+        query_prefix: tokenised before every query, as one text with it.
+        document_prefix: before every positive and negative.
         max_line_mb: longer lines and texts are skipped.
         overwrite: replace a pair set that was built from other sources or with other options.
 
@@ -74,7 +79,8 @@ def build_pair_set(
         raise ConfigError(f"pair set name {name!r}: use letters, digits, '_', '-' and '.'")
     folder, partial = Path(out_dir) / name, Path(out_dir) / f".{name}.partial"
     files = list_pair_files(paths)
-    identity = _identity(name, files, tokenizer, max_line_mb)
+    prefixes = {"query_prefix": query_prefix, "document_prefix": document_prefix}
+    identity = _identity(name, files, tokenizer, max_line_mb) | prefixes
     if _is_there(folder, identity, overwrite=overwrite):
         return PairBuildResult(PairSet.open(folder), 0.0, was_built=False)
     with _writing(folder), build_lock(partial):
@@ -85,6 +91,64 @@ def build_pair_set(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return PairBuildResult(PairSet.open(folder), time.perf_counter() - started_s, was_built=True)
+
+
+def open_or_build_pair_set(
+    name: str,
+    paths: str | Path | Sequence[str | Path],
+    tokenizer: Tokenizer,
+    cache_dir: str | Path,
+    *,
+    query_prefix: str = "",
+    document_prefix: str = "",
+) -> PairSet:
+    """Open a pair set, or build one of files in a folder of the cache that is theirs alone.
+
+    Args:
+        name: of the pair set, whatever it was built as.
+        paths: one built pair set, or files, folders and globs.
+        tokenizer: a built pair set must be of the same.
+        cache_dir: where pair sets of files lie.
+        query_prefix: a built pair set must have the same.
+        document_prefix: likewise.
+
+    Raises:
+        DataError: a built pair set is damaged or is of another tokenizer or prefix.
+        ConfigError, OutputError, RetryError: as `build_pair_set`.
+    """
+    many = [paths] if isinstance(paths, str | Path) else list(paths)
+    prefixes = {"query_prefix": query_prefix, "document_prefix": document_prefix}
+    if len(many) == 1 and is_pair_set(Path(many[0])):
+        pairs = PairSet.open(many[0])
+        _check_built(pairs, tokenizer, prefixes)
+        return replace(pairs, name=name)
+    sources = [str(Path(path).resolve()) for path in many]
+    key = derive_key(tokenizer.fingerprint, query_prefix, document_prefix, *sources)
+    folder = Path(cache_dir) / f"{key:016x}"
+    return build_pair_set(
+        name,
+        many,
+        tokenizer,
+        folder,
+        query_prefix=query_prefix,
+        document_prefix=document_prefix,
+        overwrite=True,
+    ).pair_set
+
+
+def _check_built(pairs: PairSet, tokenizer: Tokenizer, prefixes: Mapping[str, str]) -> None:
+    """Check that a pair set fits this tokenizer and these prefixes."""
+    if pairs.tokenizer_fingerprint != tokenizer.fingerprint:
+        raise DataError(
+            f"{pairs.path}: built with another tokenizer than this one; "
+            "build it again, or name its files instead"
+        )
+    for key, prefix in prefixes.items():
+        if pairs.info[key] != prefix:
+            raise DataError(
+                f"{pairs.path}: built with {key} {pairs.info[key]!r}, and it is to be {prefix!r}; "
+                f"set {key}, build it again, or name its files instead"
+            )
 
 
 def _build(
@@ -101,7 +165,8 @@ def _build(
         (folder / QUARANTINE_FILE).open("wb") as quarantine,
         tqdm(total=num_bytes, unit="B", unit_scale=True, disable=None) as bar,
     ):
-        writer = PairSetWriter(tokenizer, texts, dtype, quarantine)
+        prefixes = (identity["query_prefix"], identity["document_prefix"])
+        writer = PairSetWriter(tokenizer, texts, dtype, quarantine, *prefixes)
         options = ReadOptions(max_line_mb=identity["max_line_mb"], on_bytes=bar.update)
         readers = [PairReader(file, options) for file in files]
         files_read = [_read_file(reader, writer) for reader in readers]

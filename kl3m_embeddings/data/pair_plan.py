@@ -166,4 +166,5 @@ def _shared_texts(pairs: PairSet, rows: np.ndarray, negatives: np.ndarray) -> Sh
         pairs.positives[positives],
         pairs.negatives[negatives.reshape(-1)],
     ]
-    return SharedTexts.build(np.concatenate(owners), np.concatenate(texts), len(rows))
+    originals = pairs.originals[np.concatenate(texts)]
+    return SharedTexts.build(np.concatenate(owners), originals, len(rows))

@@ -2,8 +2,11 @@
 
 A pair set is a folder that holds
 
-- `texts/`: every distinct text once, a dataset of token shards (see `shards`). A text's number in
-  it is its id; its name there is where it was first seen, such as `pairs.jsonl:17`.
+- `texts/`: every distinct text once, behind the prefix of its role, a dataset of token shards (see
+  `shards`). A text's number in it is its id; its name there is where it was first seen, such as
+  `pairs.jsonl:17`.
+- `originals.npy`: int64, for each text id the least id of the same text without its prefix: another
+  one only where the text is a query and a document, and their prefixes differ.
 - `queries.npy`: int64, the text id of each row's query.
 - `positives.npy`, `positive_starts.npy`: int64, the text ids of the rows' positives, end to end,
   and where each row's start (one more than there are rows). The same for `negatives`.
@@ -11,12 +14,13 @@ A pair set is a folder that holds
   negative; NaN where a teacher gave no score. Empty where the set has none at all.
 - `lines.npy`: int64, the line of each row in its file.
 - `quarantine.jsonl`: file, line and reason of the rows that were skipped; never their content.
-- `dataset.json`: counts, the tokenizer's fingerprint, and every file's size and SHA-256. It is
+- `dataset.json`: counts, prefixes, the tokenizer's fingerprint, each file's size and SHA-256. It is
   written last, so a folder without it is not a pair set.
 
 Everything is memory-mapped.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,17 +31,19 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from kl3m_embeddings.data.shards import (
+    DATASET_FILE,
     TokenShards,
     read_checked_info,
     verify_files,
 )
 
 FORMAT = "kl3m-pair-set"
-VERSION = 1
+VERSION = 2
 TEXTS_FOLDER = "texts"
 REMEDY = "remove the folder and build it again"
 
 ARRAYS: dict[str, type[np.generic]] = {
+    "originals": np.int64,
     "queries": np.int64,
     "positives": np.int64,
     "positive_starts": np.int64,
@@ -55,6 +61,7 @@ class PairSet:
     """A built pair set, opened for random access.
 
     Attributes:
+        originals: for each text id the least one of the same text, whatever the prefix.
         queries: text ids, one for each row.
         positives: text ids of all rows; row `r` has those from `positive_starts[r]` on.
         negatives: as the positives.
@@ -68,6 +75,7 @@ class PairSet:
 
     name: str
     path: Path
+    originals: Int64[np.ndarray, "texts"]
     queries: Int64[np.ndarray, "rows"]
     positives: Int64[np.ndarray, "positives"]
     positive_starts: Int64[np.ndarray, "rows_and_1"]
@@ -112,6 +120,18 @@ class PairSet:
     def tokenizer_fingerprint(self) -> str:
         """Of the tokenizer that made the tokens."""
         return self.texts.tokenizer_fingerprint
+
+    @property
+    def query_prefix(self) -> str:
+        """Stands before every query in `texts`."""
+        prefix: str = self.info["query_prefix"]
+        return prefix
+
+    @property
+    def document_prefix(self) -> str:
+        """Stands before every positive and negative in `texts`."""
+        prefix: str = self.info["document_prefix"]
+        return prefix
 
     @property
     def has_labels(self) -> bool:
@@ -164,6 +184,10 @@ class PairSet:
             ignored = ", ".join(file["ignored_keys"])
             note = f"; not read: {ignored}" if ignored else ""
             lines.append(f"  {file['name']}: {file['num_rows']:,} rows, {file['format']}{note}")
+        if self.query_prefix or self.document_prefix:
+            lines.append(
+                f"  before queries: {self.query_prefix!r}, documents: {self.document_prefix!r}"
+            )
         for what, counts in (("rows skipped", "skipped"), ("texts left out", "filtered")):
             if info[counts]:
                 reasons = ", ".join(f"{n:,} {reason}" for reason, n in info[counts].items())
@@ -182,6 +206,15 @@ class PairSet:
 def read_info(path: Path) -> dict[str, Any]:
     """Read a pair set's `dataset.json` and check that its files are there, in the size it names."""
     return read_checked_info(path, "pair set", FORMAT, VERSION, REMEDY)
+
+
+def is_pair_set(path: Path) -> bool:
+    """Whether a folder says that it is a pair set, whole or not, of this version or another."""
+    try:
+        info = json.loads((path / DATASET_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(info, dict) and info.get("format") == FORMAT
 
 
 def _map(path: Path) -> Any:  # noqa: ANN401 - int64 or float32, as ARRAYS says

@@ -1,5 +1,8 @@
 """Writes a pair set: texts to token shards, rows to arrays of text ids.
 
+A text is tokenised behind the prefix of its role: query or document (a positive or negative). So a
+text in both roles has two ids where the prefixes differ, and one where they do not.
+
 Memory holds about 200 bytes for each distinct text and 8 for each id, until `finish`.
 """
 
@@ -32,6 +35,8 @@ class PairSetWriter:
 
     Attributes:
         texts: writes the shards, of tokens of type `dtype`.
+        query_prefix: put before every query.
+        document_prefix: put before every positive and negative.
         skipped: number of rows that gave no pair, by reason.
         filtered: number of texts left out of their rows, by reason.
     """
@@ -40,6 +45,8 @@ class PairSetWriter:
     texts: ShardWriter
     dtype: np.dtype[Any]
     quarantine: BinaryIO
+    query_prefix: str = ""
+    document_prefix: str = ""
     arrays: Mapping[str, "array[Any]"] = field(
         default_factory=lambda: {
             name: array("q" if dtype is np.int64 else "f") for name, dtype in ARRAYS.items()
@@ -48,7 +55,15 @@ class PairSetWriter:
     skipped: Counter[str] = field(default_factory=Counter)
     filtered: Counter[str] = field(default_factory=Counter)
     last_skipped: Skipped | None = None
-    _ids: dict[bytes, int] = field(default_factory=dict)
+    _ids: dict[str, dict[bytes, int]] = field(init=False)
+    """Text ids by prefix and text."""
+    _empty: dict[str, list[int]] = field(init=False)
+    """By prefix, the tokens that there are without a text."""
+
+    def __post_init__(self) -> None:
+        prefixes = {self.query_prefix, self.document_prefix}
+        self._ids = {prefix: {} for prefix in prefixes}
+        self._empty = {prefix: self.tokenizer.encode(prefix) for prefix in prefixes}
 
     @property
     def num_rows(self) -> int:
@@ -113,23 +128,35 @@ class PairSetWriter:
 
     def _add_texts(self, rows: Iterable[PairRow], file: str) -> None:
         """Tokenise the texts that were not seen before."""
-        new: dict[bytes, Document] = {}
+        new: dict[tuple[str, bytes], Document] = {}
         for row in rows:
-            for text in (row.query, *row.positives, *row.negatives):
-                digest = _digest(text)
-                if digest not in self._ids and digest not in new:
-                    new[digest] = Document(f"{file}:{row.line}", text)
+            for prefix, texts in self._texts_by_prefix(row):
+                for text in texts:
+                    digest = _digest(text)
+                    if digest not in self._ids[prefix] and (prefix, digest) not in new:
+                        new[prefix, digest] = Document(f"{file}:{row.line}", prefix + text)
         texts = [document.text for document in new.values()]
         encoded = encode_texts(self.tokenizer, texts, self.dtype)
-        for (digest, document), tokens in zip(new.items(), encoded, strict=True):
-            self._ids[digest] = NO_TOKENS
-            if len(tokens):
-                self._ids[digest] = self.texts.progress.counts.num_documents
-                self.texts.add_document(document, tokens, (0, 0))
+        for ((prefix, digest), document), tokens in zip(new.items(), encoded, strict=True):
+            self._ids[prefix][digest] = NO_TOKENS
+            if tokens.tolist() != self._empty[prefix]:
+                self._add_text(prefix, digest, document, tokens)
+
+    def _texts_by_prefix(self, row: PairRow) -> tuple[tuple[str, Sequence[str]], ...]:
+        documents = (*row.positives, *row.negatives)
+        return (self.query_prefix, (row.query,)), (self.document_prefix, documents)
+
+    def _add_text(self, prefix: str, digest: bytes, document: Document, tokens: np.ndarray) -> None:
+        """Append a text under the next id."""
+        number = self.texts.progress.counts.num_documents
+        seen = [ids[digest] for ids in self._ids.values() if digest in ids]
+        self.arrays["originals"].append(min([one for one in seen if one >= 0], default=number))
+        self._ids[prefix][digest] = number
+        self.texts.add_document(document, tokens, (0, 0))
 
     def _add_row(self, row: PairRow, file: str) -> None:
         """Append a row's ids."""
-        query = self._ids[_digest(row.query)]
+        query = self._ids[self.query_prefix][_digest(row.query)]
         positives = self._with_tokens(row.positives, row.positive_scores)
         negatives = self._with_tokens(row.negatives, row.negative_scores)
         if query == NO_TOKENS or not positives:
@@ -146,7 +173,8 @@ class PairSetWriter:
 
     def _with_tokens(self, texts: Sequence[str], scores: Sequence[float]) -> dict[int, float]:
         """Scores by text id, of the texts that have tokens."""
-        found = {self._ids[_digest(text)]: one for text, one in zip(texts, scores, strict=True)}
+        ids = self._ids[self.document_prefix]
+        found = {ids[_digest(text)]: one for text, one in zip(texts, scores, strict=True)}
         if found.pop(NO_TOKENS, None) is not None:
             self.filtered[EMPTY_TEXT] += 1
         return found

@@ -23,7 +23,7 @@ from kl3m_embeddings.encoder.dropout import sign_of_dropped
 
 Context = Any  # torch's annotation of it knows one saved tensor only
 
-INTEGER_OF_SIZE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+INTEGER_OF_SIZE = {4: torch.int32, 8: torch.int64}
 
 # Scores of this many pairs of positions exist at a time: 4 MB in bf16.
 NUM_SCORES_AT_ONCE = 2**21
@@ -57,11 +57,8 @@ class DisentangledAttentionCPU(torch.autograd.Function):
             scores = position_scores(q, k, pos_key, pos_query * scale).baddbmm_(q, k.mT)
             if key_bias is not None:
                 scores.view(num_heads, -1, *scores.shape[1:]).add_(key_bias[group, None, :])
-            weights = torch.softmax(scores, dim=-1, out=scores)
-            if dropout:
-                mark_dropped(weights, dropout)
-            context = torch.relu(weights) @ v
-            output[group] = by_sequence(context * (1 / (1 - dropout)), num_heads)
+            context, weights = attend(scores, v, dropout)
+            output[group] = by_sequence(context, num_heads)
             if any(ctx.needs_input_grad):
                 kept_weights.append(weights)
         ctx.save_for_backward(query, key, value, pos_key, pos_query, output, *kept_weights)
@@ -81,9 +78,8 @@ class DisentangledAttentionCPU(torch.autograd.Function):
         for group, weights in zip(groups(query), kept_weights, strict=True):
             q, k, v = by_head(query[group]) * ctx.scale, by_head(key[group]), by_head(value[group])
             grad_context = by_head(grad_output[group])
-            grad_scores, grad_v = softmax_gradients(
-                weights, v, grad_context, by_head(output[group]), ctx.dropout
-            )
+            row_sums = (grad_context * by_head(output[group])).sum(dim=-1, keepdim=True)
+            grad_scores, grad_v = softmax_gradients(weights, v, grad_context, row_sums, ctx.dropout)
             grad_q, grad_k = grad_scores @ k, grad_scores.mT @ q
 
             if band.shape != (expected := band_shape(q, num_heads)):
@@ -110,11 +106,19 @@ def position_scores(q: Tensor, k: Tensor, pos_key: Tensor, pos_query: Tensor) ->
     return scores.add_(shifted(q @ pos_key.mT, length))
 
 
+def attend(scores: Tensor, v: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
+    """A group's outputs, and its weights, which take the place of `scores`."""
+    weights = torch.softmax(scores, dim=-1, out=scores)
+    if not dropout:
+        return torch.bmm(weights, v), weights
+    mark_dropped(weights, dropout)
+    return torch.bmm(torch.relu(weights), v).mul_(1 / (1 - dropout)), weights
+
+
 def softmax_gradients(
-    signed_weights: Tensor, v: Tensor, grad_context: Tensor, context: Tensor, dropout: float
+    signed_weights: Tensor, v: Tensor, grad_context: Tensor, row_sums: Tensor, dropout: float
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of a group's scores and values."""
-    row_sums = (grad_context * context).sum(dim=-1, keepdim=True)
+    """Gradients of a group's scores and values; `row_sums` are those of dO * O."""
     grad_context = grad_context * (1 / (1 - dropout))
     weights = torch.relu(signed_weights)
     grad_v = weights.mT @ grad_context
@@ -160,5 +164,6 @@ def shifted(table_scores: Tensor, length: int) -> Tensor:
 def mark_dropped(weights: Tensor, p: float) -> None:
     """Turn the sign of each of the weights, which are not negative, with probability p."""
     sign = sign_of_dropped(weights.numel(), p).view(weights.shape)
-    integer = INTEGER_OF_SIZE[weights.itemsize]
-    weights.view(integer).bitwise_or_(sign.to(integer) << (8 * weights.itemsize - 16))
+    if weights.itemsize > 2:
+        sign = sign.to(INTEGER_OF_SIZE[weights.itemsize]) << (8 * weights.itemsize - 16)
+    weights.view(sign.dtype).bitwise_or_(sign)

@@ -5,7 +5,6 @@ A folder may be transformers', sentence-transformers' or our own. transformers r
 missing or surplus layer, is an error here.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,19 +20,28 @@ from transformers.utils import logging as transformers_logging
 from kl3m_embeddings.encoder.deberta import DebertaV2ForMaskedLM
 from kl3m_embeddings.encoder.heads import MASKED_HEADS, Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
+from kl3m_embeddings.encoder.module_files import module_entries
+from kl3m_embeddings.encoder.packing import speed_up
+from kl3m_embeddings.encoder.source import resolve_source
 from kl3m_embeddings.errors import ConfigError
 
 __all__ = ["MaskedEncoder", "build_encoder", "load_encoder"]
 
 
-def build_encoder(config: PretrainedConfig, *, seed: int) -> MaskedEncoder:
+def build_encoder(
+    config: PretrainedConfig, *, seed: int, masked_head: bool = True
+) -> MaskedEncoder:
     """A freshly initialised fp32 encoder; the same seed gives the same weights.
 
-    `config.pad_token_id` must already be the tokenizer's: RoBERTa counts positions from it.
+    Args:
+        config: Its `pad_token_id` must already be the tokenizer's: RoBERTa counts positions from
+            it.
+        seed: Of the weights.
+        masked_head: As for `load_encoder`.
     """
     with seeded(seed):
-        network = new_network(config)
-    return MaskedEncoder(network, config)
+        network: Network = new_network(config)
+    return MaskedEncoder(network if masked_head else without_head(network), config)
 
 
 def new_network(config: PretrainedConfig) -> nn.Module:
@@ -44,18 +52,32 @@ def new_network(config: PretrainedConfig) -> nn.Module:
         return network
     auto = AutoModelForMaskedLM if config.model_type in MASKED_HEADS else AutoModel
     stock: nn.Module = auto.from_config(config, dtype=torch.float32)
+    speed_up(stock)
     return stock
 
 
+def without_head(network: Network) -> Network:
+    """Transformers' network without its masked-language head; ours, whose head is small, as it is.
+
+    A head that nothing trains would be exported as if it could predict something.
+    """
+    return network if isinstance(network, DebertaV2ForMaskedLM) else network.base_model
+
+
 def load_encoder(
-    source: str | Path, *, seed: int = 0, config: PretrainedConfig | None = None
+    source: str | Path,
+    *,
+    seed: int = 0,
+    config: PretrainedConfig | None = None,
+    masked_head: bool = True,
 ) -> MaskedEncoder:
     """Load fp32 weights from safetensors; a head that the checkpoint lacks is drawn from `seed`.
 
     Args:
-        source: A folder, or a hub name when there is a network.
+        source: A folder, `package:NAME/SUBFOLDER`, or a hub name; see `resolve_source`.
         seed: Of the weights that the checkpoint lacks; they are listed in `fresh_parameters`.
         config: The architecture that the weights must fit; None: the folder's own.
+        masked_head: Whether the masked-language head is wanted.
 
     Raises:
         ConfigError: The folder is missing, or its weights do not fit its config.json.
@@ -80,18 +102,25 @@ def load_encoder(
         if config.model_type == "deberta-v2":
             network = new_network(config)
             network.load_state_dict(model.state_dict())
+        else:
+            speed_up(network)
+    if not masked_head:  # and nothing else may be missing
+        return MaskedEncoder(without_head(network), config)
     return MaskedEncoder(network, config, tuple(sorted(info["missing_keys"])))
 
 
-def transformer_folder(source: str | Path) -> str:
-    """The folder of the transformer inside a sentence-transformers folder; else `source` itself."""
-    path = Path(source)
-    modules = path / "modules.json"
-    if modules.is_file():
-        path = path / json.loads(modules.read_text(encoding="utf-8"))[0]["path"]
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise ConfigError(f"{path}: no config.json: give a folder that holds a model")
-    return str(path)
+def transformer_folder(source: str | Path) -> Path:
+    """The folder of the transformer itself, which lies inside some sentence-transformers folders.
+
+    Raises:
+        ConfigError: There is no such folder, package or hub name, or no config.json in it.
+    """
+    folder = resolve_source(source)
+    entries = module_entries(folder)
+    folder = entries[0].folder if entries else folder
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder}: no config.json: give a folder that holds a model")
+    return folder
 
 
 def check_weights(source: str, model: Network, info: Mapping[str, Iterable[Any]]) -> None:

@@ -23,6 +23,7 @@ from functools import lru_cache
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import DebertaV2Config
 from transformers.activations import ACT2FN
 
@@ -90,10 +91,15 @@ class Embeddings(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The stack of layers and the relative embeddings they share."""
+    """The stack of layers and the relative embeddings they share.
+
+    With `gradient_checkpointing` a layer keeps its input alone for the backward pass, which runs it
+    again with the same random numbers (https://arxiv.org/abs/1604.06174).
+    """
 
     def __init__(self, config: DebertaV2Config) -> None:
         super().__init__()
+        self.gradient_checkpointing = False
         self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.conv = Convolution(config) if getattr(config, "conv_kernel_size", 0) > 0 else None
         self.num_buckets = getattr(config, "position_buckets", -1)
@@ -120,8 +126,12 @@ class Encoder(nn.Module):
                 embeddings.shape[1], self.num_buckets, self.max_offset, embeddings.device
             )
         hidden = embeddings
+        recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         for index, layer in enumerate(self.layer):
-            hidden = layer(hidden, attention_mask, relative, rows)
+            inputs = hidden, attention_mask, relative, rows
+            hidden = (
+                checkpoint(layer, *inputs, use_reentrant=False) if recompute else layer(*inputs)
+            )
             if index == 0 and self.conv is not None:
                 hidden = self.conv(embeddings, hidden, attention_mask)
         return hidden

@@ -1,15 +1,19 @@
 """Dropout whose random bits are cheap on the CPU.
 
 torch draws one uniform number an element there, which takes longer than the layer it regularises.
-Here 15 bits an element are cut out of whole 64-bit words of the same, seeded generator: a
-probability is met to within 2**-16.
+Here 15 bits an element are cut out of the 64-bit words of a faster generator, numpy's SFC64, which
+torch's own seeds anew for each layer: a probability is met to within 2**-16. What is kept is marked
+by integer operations on those bits, without a comparison.
 """
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 BITS = 15
+ONE = 0x3F80
+"""The bits of 1.0 in bfloat16."""
 
 
 class Dropout(nn.Module):
@@ -23,20 +27,28 @@ class Dropout(nn.Module):
         """Zero each element with probability p and scale the others up to keep the mean."""
         if not self.training or self.p == 0:
             return states
-        if states.device.type != "cpu":
+        if states.device.type != "cpu" or torch.compiler.is_compiling():
             return nn.functional.dropout(states, self.p)
-        kept = random_bits(states.numel()) >= round(self.p * 2**BITS)
-        factor: Tensor = kept.view(states.shape).to(states.dtype).mul_(1 / (1 - self.p))
-        return states * factor
+        kept = kept_or_zero(states.numel(), self.p).view(states.shape)
+        return states * kept.to(states.dtype).mul_(1 / (1 - self.p))
 
 
-def random_bits(count: int) -> Int[Tensor, "count"]:
-    """`count` uniform numbers below 2**15, as int16, from torch's CPU generator."""
-    words = torch.empty((count + 3) // 4, dtype=torch.int64).random_()
-    bits: Tensor = words.view(torch.int16)[:count].bitwise_and_(2**BITS - 1)
+def random_bits(count: int) -> Int[Tensor, " count"]:
+    """`count` uniform numbers below 2**15, as int16, under a seed from torch's CPU generator."""
+    seed = int(torch.randint(2**63 - 1, ()))
+    words = np.random.SFC64(seed).random_raw((count + 3) // 4)
+    bits: Tensor = torch.from_numpy(words.view(np.int16)[:count]).bitwise_and_(2**BITS - 1)
     return bits
 
 
-def sign_of_dropped(count: int, p: float) -> Int[Tensor, "count"]:
+def kept_or_zero(count: int, p: float) -> Float[Tensor, " count"]:
+    """bfloat16 zeros with probability p, else ones."""
+    # Negative where kept; the shift makes that all ones, and the mask 1.0.
+    bits = random_bits(count).sub_(2**BITS - round(p * 2**BITS))
+    kept: Tensor = bits.bitwise_right_shift_(BITS).bitwise_and_(ONE).view(torch.bfloat16)
+    return kept
+
+
+def sign_of_dropped(count: int, p: float) -> Int[Tensor, " count"]:
     """int16 with the sign bit alone set, with probability p, else 0."""
     return random_bits(count).sub_(round(p * 2**BITS)).bitwise_and_(-(2**BITS))

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
-from kl3m_embeddings.encoder.pooling import POOLINGS, finish
+from kl3m_embeddings.encoder.pooling import finish
 
 MAX_BATCH_TOKENS = 8192
 
@@ -23,6 +24,7 @@ def encode_ids(
     num_dims: int | None = None,
     normalise: bool = True,
     max_batch_tokens: int = MAX_BATCH_TOKENS,
+    head: EmbeddingHead | None = None,
 ) -> NDArray[np.float32]:
     """One vector for each text, of shape (texts, dims), in the order given.
 
@@ -30,20 +32,24 @@ def encode_ids(
         encoder: on whichever device; it is put into evaluation mode.
         texts: token ids, special tokens included, none longer than the encoder's positions.
         pad_id: fills shorter texts.
-        pooling: `mean` or `cls`.
+        pooling: a name of POOLINGS, where there is no `head`.
         num_dims: keep so many dimensions; None: all.
-        normalise: scale to unit length.
+        normalise: scale to unit length what was kept, as sentence-transformers'
+            `normalize_embeddings`; a head that normalises does so before the cut.
         max_batch_tokens: a batch holds at most so many, padding included, or a single text.
+        head: what follows the encoder, on the same device.
     """
     encoder.eval()
+    head = head or EmbeddingHead(encoder.hidden_size, pooling=pooling)
     device = next(encoder.parameters()).device
-    vectors = np.empty((len(texts), num_dims or encoder.hidden_size), dtype=np.float32)
+    num_dims = min(num_dims or head.embedding_size, head.embedding_size)
+    vectors = np.empty((len(texts), num_dims), dtype=np.float32)
     for rows in batches_by_length([len(text) for text in texts], max_batch_tokens):
         input_ids, attention_mask = padded([texts[row] for row in rows], pad_id)
         input_ids, attention_mask = input_ids.to(device), attention_mask.to(device)
         hidden_states = encoder.hidden_states(input_ids, attention_mask)
-        pooled = POOLINGS[pooling](hidden_states, attention_mask)
-        vectors[rows] = finish(pooled, num_dims, normalise=normalise).cpu().numpy()
+        embeddings = head(hidden_states, attention_mask)
+        vectors[rows] = finish(embeddings, num_dims, normalise=normalise).cpu().numpy()
     return vectors
 
 

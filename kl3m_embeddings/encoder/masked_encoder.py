@@ -15,6 +15,7 @@ from transformers import PretrainedConfig
 from kl3m_embeddings.encoder.deberta import DebertaV2ForMaskedLM
 from kl3m_embeddings.encoder.heads import MASKED_HEADS, MaskedHead, Network
 from kl3m_embeddings.encoder.masked_loss import linear_cross_entropy
+from kl3m_embeddings.encoder.packing import stock_hidden_states
 from kl3m_embeddings.errors import ConfigError
 
 
@@ -64,10 +65,30 @@ class MaskedEncoder(nn.Module):
             states = network.deberta(input_ids, attention_mask.bool(), embedding_mask)
             return states
         with scaled_embeddings(network.base_model, embedding_mask):
-            states = network.base_model(
-                input_ids=input_ids, attention_mask=attention_mask.long()
-            ).last_hidden_state
-        return states
+            return stock_hidden_states(network.base_model, input_ids, attention_mask)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep only each layer's input for the backward pass, which computes the rest again.
+
+        Dropout repeats itself exactly. Evaluation, and passes without gradients, are unchanged.
+
+        Raises:
+            ConfigError: transformers' network for this architecture cannot.
+        """
+        network: Network = self.network
+        if isinstance(network, DebertaV2ForMaskedLM):
+            network.deberta.encoder.gradient_checkpointing = True
+            return
+        # Releases of transformers that lack the first name have the second, since deprecated.
+        enable = getattr(network, "activation_checkpointing_enable", None)
+        enable = enable or network.gradient_checkpointing_enable
+        try:
+            enable({"use_reentrant": False})
+        except ValueError as error:
+            raise ConfigError(
+                f"model_type {self.config.model_type!r} has no gradient checkpointing "
+                "in transformers: train without it"
+            ) from error
 
     def target_logits(
         self,

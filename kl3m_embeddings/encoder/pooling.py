@@ -1,4 +1,7 @@
-"""From the hidden states of a text's tokens to its one vector."""
+"""From the hidden states of a text's tokens to its one vector.
+
+Every pooling computes in fp32, whatever the states are, and gives zero to a text without tokens.
+"""
 
 from collections.abc import Callable
 
@@ -17,6 +20,26 @@ def mean_pool(
     return (hidden_states.float() * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 
+def mean_sqrt_len_pool(
+    hidden_states: Float[Tensor, "batch length hidden"],
+    attention_mask: Bool[Tensor, "batch length"] | Int[Tensor, "batch length"],
+) -> Float[Tensor, "batch hidden"]:
+    """The sum over the tokens that are not padding, over the square root of their number."""
+    mask = attention_mask.float()[..., None]
+    return (hidden_states.float() * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1).sqrt()
+
+
+def max_pool(
+    hidden_states: Float[Tensor, "batch length hidden"],
+    attention_mask: Bool[Tensor, "batch length"] | Int[Tensor, "batch length"],
+) -> Float[Tensor, "batch hidden"]:
+    """The largest value of each dimension among the tokens that are not padding."""
+    mask = attention_mask.bool()[..., None]
+    lowest = torch.finfo(torch.float32).min
+    largest = hidden_states.float().masked_fill(~mask, lowest).amax(dim=1)
+    return largest.masked_fill(~mask.any(dim=1), 0.0)
+
+
 def cls_pool(
     hidden_states: Float[Tensor, "batch length hidden"],
     attention_mask: Bool[Tensor, "batch length"] | Int[Tensor, "batch length"],
@@ -26,7 +49,12 @@ def cls_pool(
     return hidden_states[torch.arange(len(first), device=first.device), first].float()
 
 
-POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cls": cls_pool, "mean": mean_pool}
+POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cls": cls_pool,
+    "max": max_pool,
+    "mean": mean_pool,
+    "mean_sqrt_len": mean_sqrt_len_pool,
+}
 
 
 def finish(

@@ -24,10 +24,12 @@ class TrainState:
     """Steps skipped since the last that was not."""
     evaluated_step: int = -1
     """The step of the last finished evaluation."""
+    last_eval: dict[str, Any] = field(default_factory=dict)
+    """The row of that evaluation."""
     best_step: int | None = None
-    """The step with the lowest mean evaluation loss."""
-    best_loss: float | None = None
-    """That loss."""
+    """The step with the best evaluation."""
+    best_score: float | None = None
+    """What was best about it: a metric, or a loss with its sign turned."""
     grad_norms: list[float | None] = field(default_factory=list)
     """The clipping window: norm of step s at place s % size; null: not known or not finite."""
     log_offsets: dict[str, int] = field(default_factory=dict)

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kl3m_embeddings.losses.targets import PairTargets, labelled_cosines
+from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.targets import labelled_cosines
 
 
 class Contrastive(nn.Module):

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kl3m_embeddings.losses.targets import PairTargets
+from kl3m_embeddings.data.batch import PairTargets
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses.gather import first_row, gather
 from kl3m_embeddings.losses.similarity import all_dots, normalised
-from kl3m_embeddings.losses.targets import PairTargets
 
 MIN_TEMPERATURE = 0.01
 """No learnt temperature falls below it (Radford et al. 2021, section 2.5)."""

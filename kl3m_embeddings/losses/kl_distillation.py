@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.similarity import SIMILARITIES, in_fp32
-from kl3m_embeddings.losses.targets import PairTargets, scores_of_teacher
+from kl3m_embeddings.losses.targets import scores_of_teacher
 
 
 class KLDistillation(nn.Module):

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.losses.targets import PairTargets
 
 
 class Matryoshka(nn.Module):

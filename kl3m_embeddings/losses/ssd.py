@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.similarity import cosine
-from kl3m_embeddings.losses.targets import PairTargets
 
 
 class SSD(nn.Module):

@@ -1,27 +1,12 @@
-"""What is known of a batch of pairs beside their embeddings, and the errors if it is not enough."""
-
-from dataclasses import dataclass
+"""What a loss takes out of its targets, and the errors where they do not have it."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses.similarity import cosine
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairTargets:
-    """Column 0 of an embedding batch holds anchors, 1 positives, 2 and on hard negatives."""
-
-    labels: Float[Tensor, "pairs"] | None = None
-    """How similar columns 0 and 1 are: 0 or 1, or graded."""
-    teacher_scores: Float[Tensor, "pairs candidates"] | None = None
-    """A teacher's score of the anchor with its positive, then with each of its negatives."""
-    text_ids: Int[Tensor, "columns pairs"] | None = None
-    """Equal for equal texts, on all devices: a hash of the text, say."""
-    guide_embeddings: Float[Tensor, "columns pairs guide_dim"] | None = None
-    """Another model's embeddings of the same texts; they need not be normalised."""
 
 
 def labelled_cosines(

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.similarity import cosine, in_fp32
-from kl3m_embeddings.losses.targets import PairTargets, hard_negatives
+from kl3m_embeddings.losses.targets import hard_negatives
 
 
 def _cosine_distance(first: Tensor, second: Tensor) -> Tensor:

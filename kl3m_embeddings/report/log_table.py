@@ -18,13 +18,18 @@ from kl3m_embeddings.report.jsonl import Lines, Schema, read_columns
 SINGLE = (
     "epoch", "reduced_dim", "num_fallback", "sample_time", "forward_time", "backward_time",
     "optimizer_time", "step_time", "clip_threshold", "grad_norm", "padding_fraction", "device_mb",
-    "mfu", "accuracy",
+    "mfu", "accuracy", "temperature",
 )  # fmt: skip
+SIMILARITIES = (
+    "mean_sim_positive", "mean_sim_negative", "mean_sim_same", "mean_sim_similar", "mean_sim_diff",
+)  # fmt: skip
+# what only tasks have that compare the vectors of texts
+OF_EMBEDDING_TASKS = ("num_pairs", "num_clashes", *SIMILARITIES)
 DOUBLE = ("lr", "loss", "total_time", "token_rate", "num_samples", "num_tokens")
 BY_DATASET = ("samples_by_dataset", "tokens_by_dataset")
 SCHEMA: Schema = {
     "step": pl.Int64,
-    **dict.fromkeys(SINGLE, pl.Float32),
+    **dict.fromkeys((*SINGLE, *OF_EMBEDDING_TASKS), pl.Float32),
     **dict.fromkeys(DOUBLE, pl.Float64),
     **dict.fromkeys(("task", "time", *BY_DATASET), pl.String),
     "skipped": pl.Boolean,
@@ -89,7 +94,7 @@ def three_tables(frame: pl.DataFrame) -> list[pl.DataFrame]:
 
 def to_steps(frame: pl.LazyFrame) -> pl.LazyFrame:
     """The scalar fields: finite numbers, tasks as categories, times to the second."""
-    numbers = pl.col(*SINGLE, *DOUBLE)
+    numbers = pl.col(*SINGLE, *OF_EMBEDDING_TASKS, *DOUBLE)
     return frame.select(
         "line",
         "step",

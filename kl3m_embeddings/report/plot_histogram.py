@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from kl3m_embeddings.report.columns import median, percentile
 from kl3m_embeddings.report.names import counted, number, printable
-from kl3m_embeddings.report.plot_parts import subtitle
+from kl3m_embeddings.report.plot_parts import listed, subtitle
 from kl3m_embeddings.report.run import Run
 from kl3m_embeddings.report.style import (
     BLACK,
@@ -27,7 +27,7 @@ OUTLIER = 3.0
 
 
 def loss_hist_by_task(run: Run, window: int) -> Figure | str:
-    """One histogram a task, one above the other over the same losses."""
+    """One histogram a task, one above the other; over the same losses, unless they are mixed."""
     rows = run.steps.with_row_index("row").drop_nulls("loss")
     if rows.is_empty():
         return "the log has no loss"
@@ -37,6 +37,8 @@ def loss_hist_by_task(run: Run, window: int) -> Figure | str:
     quarter = run.steps.height // 4
     first = rows.filter(pl.col("row") < quarter)
     last = rows.filter(pl.col("row") >= run.steps.height - max(1, quarter))
+    if run.mixes_losses:
+        return hist_of_mixed_losses(run, rows, first, last)
     figure = new_figure(title(last, tasks), subtitle(run), 1.9 + 0.72 * min(len(tasks), MAX_TASKS))
     axes = place(figure, min(len(tasks), MAX_TASKS), left_in=1.3, right_in=1.5, hspace=0.25)
     for place_, task, colour in zip(axes, tasks, SERIES, strict=False):
@@ -60,6 +62,42 @@ def loss_hist_by_task(run: Run, window: int) -> Figure | str:
         figure,
         f"{more}Height: share of the steps of that quarter. "
         f"Outside of the axis: {counted(num_outside, 'step')}.",
+    )
+    return figure
+
+
+def hist_of_mixed_losses(
+    run: Run, rows: pl.DataFrame, first: pl.DataFrame, last: pl.DataFrame
+) -> Figure:
+    """One histogram a task, each over losses of its own."""
+    tasks = run.tasks[:MAX_TASKS]
+    medians = [
+        f"{printable(task, 16)} {number(median(last.filter(task=task)['loss']), 3)}"
+        for task in run.tasks
+    ]
+    height_in = 1.9 + 0.95 * len(tasks)
+    figure = new_figure(listed("Median loss now", medians), subtitle(run), height_in)
+    panels = place(figure, len(tasks), left_in=1.6, right_in=1.5, hspace=0.65, sharex=False)
+    num_outside = 0
+    for axes, task, colour in zip(panels, tasks, SERIES, strict=False):
+        losses = rows.filter(task=task)["loss"]
+        edges, is_log = bar_edges(losses)
+        draw_histogram(
+            axes, first.filter(task=task)["loss"], last.filter(task=task)["loss"], edges, colour
+        )
+        axes.set_ylabel(
+            printable(task, 16), rotation=0, ha="right", va="bottom", y=0.0, weight="bold"
+        )
+        if is_log:
+            axes.set_xscale("log")
+            log_ticks(axes.xaxis)
+        num_outside += len(losses) - int(losses.is_between(edges[0], edges[-1]).sum())
+    panels[-1].set_xlabel("loss of a step; each task has a scale of its own")
+    legend(panels[0])
+    footnote(
+        figure,
+        "Height: share of the steps of that quarter. "
+        f"Outside of the axes: {counted(num_outside, 'step')}.",
     )
     return figure
 

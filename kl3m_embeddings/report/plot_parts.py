@@ -1,5 +1,7 @@
 """What the plots of one run share: headline, axis over the steps, marks where it was resumed."""
 
+from collections.abc import Sequence
+
 import polars as pl
 from matplotlib.axes import Axes
 
@@ -28,6 +30,16 @@ def moved(first: float | int, last: float | int) -> str:
     if number(first, 3) == number(last, 3):
         return f"is {number(last, 3)}"
     return f"{verb} from {number(first, 3)} to {number(last, 3)}"
+
+
+def listed(what: str, parts: Sequence[str], limit: int = 68) -> str:
+    """`what: part, part and 2 more`: as many parts as a headline has room for, one at least."""
+    for num_shown in range(len(parts), 0, -1):
+        rest = len(parts) - num_shown
+        text = f"{what}: {', '.join(parts[:num_shown])}" + (f" and {rest:,} more" if rest else "")
+        if len(text) <= limit:
+            break
+    return text
 
 
 def step_axis_of(axes: Axes, run: Run) -> None:

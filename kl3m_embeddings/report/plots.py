@@ -8,13 +8,15 @@ from matplotlib.figure import Figure
 from kl3m_embeddings.report.plot_histogram import loss_hist_by_task
 from kl3m_embeddings.report.plot_loss import learning_rate_loss, loss_by_step
 from kl3m_embeddings.report.plot_mix import samples_by_dataset, tokens_by_task
+from kl3m_embeddings.report.plot_pair_metrics import pair_metrics_by_step
+from kl3m_embeddings.report.plot_similarity import similarity_by_step
 from kl3m_embeddings.report.plot_speed import step_time_components
 from kl3m_embeddings.report.plot_svd import svd_metrics
 from kl3m_embeddings.report.run import Run
 from kl3m_embeddings.report.style import save, styled
 
-# A plot is a figure, or the reason why there is none.
-PLOTS: dict[str, Callable[[Run, int], Figure | str]] = {
+# A plot is a figure, or the reason why there is none; None if the run is not one that has it.
+PLOTS: dict[str, Callable[[Run, int], Figure | str | None]] = {
     "loss_by_step": loss_by_step,
     "learning_rate_loss": learning_rate_loss,
     "loss_hist_by_task": loss_hist_by_task,
@@ -22,6 +24,8 @@ PLOTS: dict[str, Callable[[Run, int], Figure | str]] = {
     "svd_metrics": svd_metrics,
     "samples_by_dataset": samples_by_dataset,
     "tokens_by_task": tokens_by_task,
+    "pair_metrics_by_step": pair_metrics_by_step,
+    "similarity_by_step": similarity_by_step,
 }
 
 
@@ -34,7 +38,7 @@ def draw_all(run: Run, window: int, folder: Path) -> tuple[list[Path], list[str]
             figure = plot(run, window)
             if isinstance(figure, str):
                 missing.append(f"{path.name} is not drawn: {figure}")
-            else:
+            elif figure is not None:
                 save(figure, path)
                 written.append(path)
     return written, missing

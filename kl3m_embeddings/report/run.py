@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import polars as pl
 
 from kl3m_embeddings.report.errors import USAGE, ReportError
 from kl3m_embeddings.report.jsonl import read_objects
-from kl3m_embeddings.report.log_table import LogTable, read_log
+from kl3m_embeddings.report.log_table import OF_EMBEDDING_TASKS, LogTable, read_log
 from kl3m_embeddings.report.names import printable
 
 
@@ -39,6 +40,26 @@ class Run:
     def resumes(self) -> list[int]:
         """The steps at which the run was resumed."""
         return sorted({start["step"] for start in self.starts if start["step"] > 0})
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """The tasks, most frequent first."""
+        counts = self.steps["task"].drop_nulls().value_counts().cast({"task": pl.String})
+        return counts.sort("count", "task", descending=[True, False])["task"].to_list()
+
+    @cached_property
+    def embedding_tasks(self) -> list[str]:
+        """Those of `tasks` that compare the vectors of texts."""
+        if not any(self.log.has(name) for name in OF_EMBEDDING_TASKS):
+            return []
+        is_one = pl.any_horizontal(pl.col(*OF_EMBEDDING_TASKS).is_not_null())
+        names = set(self.steps.filter(is_one)["task"].drop_nulls().unique().cast(pl.String))
+        return [name for name in self.tasks if name in names]
+
+    @property
+    def mixes_losses(self) -> bool:
+        """Whether its tasks have losses that cannot be compared: no curve may join them."""
+        return bool(self.embedding_tasks) and len(self.tasks) > 1
 
     def has_eval(self, *columns: str) -> bool:
         """Whether each of `columns` has a value in some evaluation."""

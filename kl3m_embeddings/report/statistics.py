@@ -7,8 +7,17 @@ import math
 
 import polars as pl
 
-from kl3m_embeddings.report.columns import first, last, mean, percentile, summary, total
+from kl3m_embeddings.report.columns import last, mean, percentile, summary, total
+from kl3m_embeddings.report.embedding_statistics import embedding_tasks
+from kl3m_embeddings.report.loss_statistics import (
+    loss_by,
+    loss_by_task,
+    loss_by_window,
+    loss_statistics,
+    reducing_steps,
+)
 from kl3m_embeddings.report.names import printable
+from kl3m_embeddings.report.pair_metrics import find_sets, metrics_of_sets, without_pair_metrics
 from kl3m_embeddings.report.run import Run
 from kl3m_embeddings.report.step_statistics import (
     Statistics,
@@ -21,24 +30,25 @@ from kl3m_embeddings.report.step_statistics import (
 )
 
 WINDOWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-NUM_WINDOWS = 10
 NUM_RECENT = 1000
 
 
 def describe_run(run: Run, window: int | None = None) -> Statistics:
     """All statistics of `run`; `window` steps make a moving average (None: by the run's length)."""
     window = window or default_window(run.steps.height)
+    # Averages over tasks whose losses are of different scales say nothing.
+    joint = run.steps.clear() if run.mixes_losses else run.steps
     statistics = {
         "name": run.name,
         "notes": run.notes,
         "run": run_statistics(run),
         "log": log_statistics(run),
         "progress": progress(run),
-        "loss": loss_statistics(run, window),
-        "loss_by_window": loss_by_window(run.steps),
-        "loss_by_task": loss_by(run.steps, "task"),
-        "loss_by_reduced_dim": loss_by(run.steps, "reduced_dim"),
-        "eval": eval_statistics(run.evals),
+        "loss": loss_statistics(joint, window),
+        "loss_by_window": loss_by_window(run),
+        "loss_by_task": loss_by_task(run, window),
+        "loss_by_reduced_dim": loss_by(reducing_steps(run), "reduced_dim"),
+        "eval": eval_statistics(without_pair_metrics(run.evals)),
         "speed": speed(run.steps),
         "phases": phases(run.steps),
         "padding": summary(run.steps["padding_fraction"]),
@@ -47,6 +57,10 @@ def describe_run(run: Run, window: int | None = None) -> Statistics:
         "fallbacks": fallbacks(run.steps),
         "datasets": datasets(run),
     }
+    if run.embedding_tasks:
+        statistics["embedding_tasks"] = embedding_tasks(run)
+    if sets := find_sets(run.evals):
+        statistics["pair_metrics"] = metrics_of_sets(sets)
     return {key: plain(value) for key, value in statistics.items()}
 
 
@@ -67,12 +81,6 @@ def plain(value: object) -> object:
 def default_window(num_steps: int) -> int:
     """The moving average's window: the largest of WINDOWS that is at most 5% of the run."""
     return max(window for window in WINDOWS if window == 1 or 20 * window <= num_steps)
-
-
-def moving_average(steps: pl.DataFrame, window: int) -> pl.DataFrame:
-    """Columns step, loss, average: of the last `window` steps that have a loss, or of fewer."""
-    average = pl.col("loss").rolling_mean(window, min_samples=1)
-    return steps.select("step", "loss").drop_nulls().with_columns(average=average)
 
 
 def run_statistics(run: Run) -> Statistics:
@@ -117,81 +125,6 @@ def progress(run: Run) -> Statistics:
         "lr": last(steps["lr"]),
         "lr_max": percentile(steps["lr"], 100),
     }
-
-
-def loss_statistics(run: Run, window: int) -> Statistics:
-    """The first, last and lowest loss; the lowest average is one of a full window, if there is."""
-    losses = moving_average(run.steps, window)
-    full = losses.slice(max(0, min(window, losses.height) - 1))
-    best = full.filter(pl.col("average") == pl.col("average").min())
-    return {
-        "window": window,
-        "first": first(losses["loss"]),
-        "last": last(losses["loss"]),
-        "min": percentile(losses["loss"], 0),
-        "last_average": last(losses["average"]),
-        "best_average": first(best["average"]),
-        "best_average_step": best["step"][0] if len(best) else None,
-        "mean_of_last": {
-            str(size): mean(losses["loss"].tail(size))
-            for size in (100, 1000, 10000)
-            if losses.height >= size
-        },
-    }
-
-
-def loss_by_window(steps: pl.DataFrame) -> list[Statistics]:
-    """The run in ten windows of equally many logged steps: loss, gradient norm, speed."""
-    size = max(1, -(-steps.height // NUM_WINDOWS))
-    return (
-        steps.group_by(window=pl.int_range(pl.len()) // size, maintain_order=True)
-        .agg(
-            pl.col("step").first().alias("first_step"),
-            pl.col("step").last().alias("last_step"),
-            *loss_summary(),
-            pl.col("grad_norm").median(),
-            (pl.col("num_tokens").sum() / pl.col("step_time").sum()).alias("tokens_per_s"),
-        )
-        .drop("window")
-        .to_dicts()
-    )
-
-
-def loss_summary() -> list[pl.Expr]:
-    """Mean, median and the 5th and 95th percentile of the loss."""
-    loss = pl.col("loss")
-    return [
-        loss.mean().alias("mean"),
-        loss.quantile(0.05).alias("p5"),
-        loss.median().alias("median"),
-        loss.quantile(0.95).alias("p95"),
-    ]
-
-
-def loss_by(steps: pl.DataFrame, column: str) -> list[Statistics]:
-    """The loss of each value of `column`: in the first tenth of the run, and in the last."""
-    if not steps[column].count():
-        return []
-    tenth = max(1, steps.height // 10)
-    row = pl.int_range(pl.len())
-    loss = pl.col("loss")
-    is_last = pl.col("row") >= steps.height - tenth
-    return (
-        steps.with_columns(row=row)
-        .group_by(pl.col(column).alias("name"))
-        .agg(
-            pl.len().alias("num_steps"),
-            (pl.len() / steps.height).alias("share"),
-            pl.col("num_tokens").sum(),
-            loss.filter(pl.col("row") < tenth).mean().alias("first_mean"),
-            loss.filter(is_last).mean().alias("last_mean"),
-            loss.filter(is_last).quantile(0.05).alias("last_p5"),
-            loss.filter(is_last).quantile(0.95).alias("last_p95"),
-            pl.col("accuracy").filter(is_last).mean().alias("last_accuracy"),
-        )
-        .sort("num_steps" if column == "task" else "name", descending=True)
-        .to_dicts()
-    )
 
 
 def eval_statistics(evals: pl.DataFrame) -> Statistics | None:

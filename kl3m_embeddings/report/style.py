@@ -54,6 +54,7 @@ STYLE: dict[str, Any] = {
 WIDTH_IN = 8.0
 HEIGHT_IN = 4.6
 TOP_IN, TOP_WITHOUT_LEGEND_IN, BOTTOM_IN = 1.0, 0.75, 0.62
+LEFT_IN = 0.62
 DPI = 200
 LABEL_POINTS = 8.5
 
@@ -81,9 +82,10 @@ def place(
     *,
     top_in: float = TOP_IN,
     right_in: float = 1.5,
-    left_in: float = 0.62,
+    left_in: float = LEFT_IN,
     hspace: float = 0.12,
     height_ratios: Sequence[float] | None = None,
+    sharex: bool = True,
 ) -> list[Axes]:
     """Axes one above the other that share x; room for the legend above, for labels at the right."""
     height_in = figure.get_figheight()
@@ -96,6 +98,8 @@ def place(
         hspace=hspace,
         height_ratios=height_ratios,
     )
+    if not sharex:
+        return [figure.add_subplot(grid[row]) for row in range(rows)]
     first = figure.add_subplot(grid[0])
     axes = [first, *(figure.add_subplot(grid[row], sharex=first) for row in range(1, rows))]
     for upper in axes[:-1]:
@@ -108,13 +112,24 @@ def footnote(figure: Figure, text: str) -> None:
     figure.text(0.02, 0.09 / figure.get_figheight(), text, size=7.5, color=GREY, va="bottom")
 
 
-def legend(axes: Axes) -> None:
-    """The legend between headline and axes, where it hides no data: one line, or two if need be."""
-    num_entries = len(axes.get_legend_handles_labels()[0])
+def legend(axes: Axes, *others: Axes) -> None:
+    """The legend between headline and axes, where it hides no data: one line, or two if need be.
+
+    Names that only `others` have are in it, too.
+    """
+    entries: dict[str, Any] = {}
+    for one in (axes, *others):
+        handles, names = one.get_legend_handles_labels()
+        entries |= {
+            name: handle for name, handle in zip(names, handles, strict=True) if name not in entries
+        }
+    num_entries = len(entries)
     if not num_entries:
         return
     for num_columns in (num_entries, -(-num_entries // 2)):
         drawn = axes.legend(
+            entries.values(),
+            entries,
             loc="lower left",
             bbox_to_anchor=(0, 1.0),
             ncols=num_columns,
@@ -165,6 +180,12 @@ def log_ticks(axis: Axis) -> None:
     """Plain numbers at the powers of ten, and none between them."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 1)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def tinted(colour: str, share: float) -> str:
+    """`colour` with so much white in it."""
+    parts = (1 - (1 - part) * (1 - share) for part in mpl.colors.to_rgb(colour))
+    return mpl.colors.to_hex(tuple(parts))  # type: ignore[arg-type]
 
 
 def spans_scales(values: pl.Series) -> bool:

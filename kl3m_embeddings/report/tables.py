@@ -1,17 +1,21 @@
 """The statistics of a run as rich tables, for the terminal and for `stats.txt`."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from kl3m_embeddings.report.names import NO_VALUE, count, duration, number, percent, printable
 from kl3m_embeddings.report.step_statistics import Statistics
-
-MAX_NAMES = 8
-NAME_WIDTH = 22
+from kl3m_embeddings.report.table_parts import MAX_NAMES, grid, note_lines, with_rest
+from kl3m_embeddings.report.task_tables import (
+    embedding_tasks_table,
+    pair_metrics_tables,
+    similarities_table,
+    task_losses_table,
+    task_windows_table,
+)
 
 
 def render(statistics: Statistics) -> Iterator[RenderableType]:
@@ -20,6 +24,7 @@ def render(statistics: Statistics) -> Iterator[RenderableType]:
     yield from pairs_table("Run", run_rows(statistics["run"]))
     yield from pairs_table("Progress", progress_rows(statistics["progress"]))
     yield from pairs_table("Loss", loss_rows(statistics["loss"]))
+    yield from task_losses_table(statistics["loss_by_task"])
     yield from windows_table(statistics["loss_by_window"])
     yield from losses_table("Loss by task", "task", statistics["loss_by_task"])
     yield from losses_table(
@@ -30,37 +35,15 @@ def render(statistics: Statistics) -> Iterator[RenderableType]:
             for row in statistics["loss_by_reduced_dim"]
         ],
     )
+    yield from embedding_tasks_table(statistics.get("embedding_tasks", []))
+    yield from similarities_table(statistics.get("embedding_tasks", []))
     yield from eval_table(statistics["eval"])
+    yield from pair_metrics_tables(statistics.get("pair_metrics", []))
     yield from pairs_table("Speed", speed_rows(statistics["speed"]))
     yield from phases_table(statistics["phases"])
     yield from pairs_table("Health", health_rows(statistics))
     yield from datasets_table(statistics["datasets"])
     yield from note_lines(statistics["notes"])
-
-
-def note_lines(notes: Iterable[str]) -> Iterator[Text]:
-    """What is missing or wrong, one line each."""
-    yield from (Text(f"note: {printable(note, 1000)}", style="yellow") for note in notes)
-
-
-def grid(title: str, *columns: str) -> Table:
-    """An empty table: the first column is a name, the others are numbers."""
-    table = Table(
-        title=f"\n{title}",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-    )
-    for position, column in enumerate(columns):
-        table.add_column(
-            column,
-            justify="right" if position else "left",
-            no_wrap=True,
-            max_width=None if position else NAME_WIDTH,
-        )
-    return table
 
 
 def pairs_table(title: str, rows: list[tuple[str, str | None]]) -> Iterator[Table]:
@@ -143,6 +126,9 @@ def loss_rows(loss: Statistics) -> list[tuple[str, str | None]]:
 
 def windows_table(windows: list[Statistics]) -> Iterator[Table]:
     """The loss along the run, in ten windows."""
+    if windows and "mean_by_task" in windows[0]:
+        yield task_windows_table(windows)
+        return
     if all(row["mean"] is None for row in windows):
         return
     table = grid(
@@ -183,14 +169,6 @@ def losses_table(title: str, column: str, rows: list[Statistics]) -> Iterator[Ta
             percent(row["last_accuracy"]),
         )
     yield with_rest(table, rows)
-
-
-def with_rest(table: Table, rows: list[Statistics]) -> Table:
-    """`table` with a caption that says how many names it does not show."""
-    if len(rows) > MAX_NAMES:
-        table.caption = f"and {len(rows) - MAX_NAMES:,} more in stats.json"
-        table.caption_justify = "left"
-    return table
 
 
 def eval_table(evals: Statistics | None) -> Iterator[Table]:

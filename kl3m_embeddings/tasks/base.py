@@ -1,9 +1,10 @@
 """What a task is: how a batch is made from sample numbers, and which losses it yields."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,31 +21,53 @@ NUM_SPECIAL = 2  # [CLS] ... [SEP]
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What one forward pass gives; everything stays on the device."""
+    """What one forward pass gives: losses, or embeddings. Everything stays on the device."""
 
-    loss_sums: dict[str, Float[Tensor, ""]]
+    loss_sums: dict[str, Float[Tensor, ""]] = field(default_factory=dict)
     """Sum of each loss over its targets in this batch."""
-    target_losses: Float[Tensor, " targets"]
+    target_losses: Float[Tensor, " targets"] | None = None
     """Masked-language-model loss of every target; 0 at the filling ones."""
-    num_correct: Int[Tensor, ""]
+    num_correct: Int[Tensor, ""] | None = None
     """Targets whose likeliest token is the right one."""
-
-
-Forward = Callable[[Batch], Outputs]
+    embeddings: Float[Tensor, "rows dim"] | None = None
+    """The vector of each row, in float32."""
 
 
 @runtime_checkable
-class Task(Protocol):
+class Forward(Protocol):
+    """The engine's forward pass."""
+
+    def __call__(self, batch: Batch, *, grad: bool = True) -> Outputs:
+        """Run the objective on rows of this device."""
+        ...
+
+
+class LossPart(NamedTuple):
+    """One backward pass of a micro-batch."""
+
+    loss: Float[Tensor, ""]
+    """Over a step, these add up to the loss that is logged."""
+    is_last: bool
+    """Of its micro-batch."""
+    measures: Mapping[str, Float[Tensor, ""]] = MappingProxyType({})
+    """What else the log says of the step; over a step, these add up, too."""
+
+
+SourceT_contra = TypeVar("SourceT_contra", contravariant=True)
+
+
+@runtime_checkable
+class Task(Protocol[SourceT_contra]):
     """One kind of training step."""
 
-    def batch(self, source: "TextSource", first_sample: int, count: int) -> Batch:
+    def batch(self, source: SourceT_contra, first_sample: int, count: int) -> Batch:
         """Samples `first_sample` and on: a pure function of the source's seed and the numbers."""
         ...
 
     def losses(
         self, forward: Forward, batch: Batch, divisors: dict[str, float]
-    ) -> Iterator[tuple[Float[Tensor, ""], bool]]:
-        """Losses to go backward from, each with whether it is the batch's last.
+    ) -> Iterator[LossPart]:
+        """Losses to go backward from.
 
         Args:
             forward: the engine's forward pass.
@@ -80,32 +103,34 @@ class TextSource:
         return np.flatnonzero(~self.tokenizer.special_ids())
 
 
-def summed_losses(
-    forward: Forward, batch: Batch, divisors: dict[str, float]
-) -> Iterator[tuple[Float[Tensor, ""], bool]]:
+def summed_losses(forward: Forward, batch: Batch, divisors: dict[str, float]) -> Iterator[LossPart]:
     """One backward pass: each loss summed over its targets, over their number in the step."""
     outputs = forward(batch)
     parts = [total / divisors[name] for name, total in outputs.loss_sums.items()]
-    yield torch.stack(parts).sum(), True
+    yield LossPart(torch.stack(parts).sum(), is_last=True)
 
 
 def framed(
-    source: TextSource, tokens: NDArray[np.int64], lengths: NDArray[np.int64]
+    tokenizer: Tokenizer,
+    tokens: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    row_length: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`[CLS] tokens [SEP]` padded to max_length, and its attention mask; (samples, max_length).
+    """`[CLS] tokens [SEP]` padded, and its attention mask; both (rows, row_length).
 
     Args:
-        source: gives the special ids and max_length.
-        tokens: shape (samples, at most max_length - 2).
-        lengths: shape (samples): how many of each row's tokens count.
+        tokenizer: gives the special ids.
+        tokens: shape (rows, at most row_length - 2).
+        lengths: shape (rows): how many of each row's tokens count.
+        row_length: of what is returned.
     """
     rows = np.arange(len(tokens))
-    input_ids = np.full((len(tokens), source.max_length), source.tokenizer.pad_id, dtype=np.int64)
-    input_ids[:, 0] = source.tokenizer.cls_id
-    places = np.arange(source.max_length)
+    input_ids = np.full((len(tokens), row_length), tokenizer.pad_id, dtype=np.int64)
+    input_ids[:, 0] = tokenizer.cls_id
+    places = np.arange(row_length)
     inside = (places >= 1) & (places <= lengths[:, None])
     input_ids[inside] = tokens[np.arange(tokens.shape[1]) < lengths[:, None]]
-    input_ids[rows, lengths + 1] = source.tokenizer.sep_id
+    input_ids[rows, lengths + 1] = tokenizer.sep_id
     return input_ids, (places <= lengths[:, None] + 1).astype(np.int64)
 
 

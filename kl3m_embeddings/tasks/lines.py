@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kl3m_embeddings.config import MlmOptions
+from kl3m_embeddings.config_tasks import MlmOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch
 from kl3m_embeddings.data.corpus import Windows
 from kl3m_embeddings.data.counter_random import derive_key, random_uint32
@@ -101,7 +101,7 @@ def masked_line_batch(
     cut = source.corpus.cut(windows.datasets, windows.documents, starts)
     offsets = windows.starts + line_starts - starts
     lengths = np.where(found & ends_with_line, offsets + line_lengths, cut.lengths)
-    input_ids, attention_mask = framed(source, cut.tokens, lengths)
+    input_ids, attention_mask = framed(source.tokenizer, cut.tokens, lengths, source.max_length)
     places = np.arange(source.max_length) - 1
     maskable = (places >= 0) & (places < lengths[:, None])
     corrupted, labels = mask_tokens(source, input_ids, maskable, first_sample, FALLBACK)

@@ -11,7 +11,7 @@ https://arxiv.org/abs/1810.04805. Spans: Joshi et al. 2020, https://arxiv.org/ab
 import numpy as np
 from numpy.typing import NDArray
 
-from kl3m_embeddings.config import MlmOptions
+from kl3m_embeddings.config_tasks import MlmOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.data.counter_random import derive_key, random_uint32
 from kl3m_embeddings.tasks.base import TextSource

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
-from kl3m_embeddings.config import MhmOptions
+from kl3m_embeddings.config_tasks import MhmOptions
 from kl3m_embeddings.data.batch import Batch
-from kl3m_embeddings.tasks.base import Forward, TextSource, summed_losses
+from kl3m_embeddings.tasks.base import Forward, LossPart, TextSource, summed_losses
 from kl3m_embeddings.tasks.lines import choose_line, find_lines, masked_line_batch
 
 
@@ -46,6 +44,6 @@ class MaskedHeadingModelling:
 
     def losses(
         self, forward: Forward, batch: Batch, divisors: dict[str, float]
-    ) -> Iterator[tuple[Float[Tensor, ""], bool]]:
+    ) -> Iterator[LossPart]:
         """Mean cross-entropy of the heading's tokens."""
         return summed_losses(forward, batch, divisors)

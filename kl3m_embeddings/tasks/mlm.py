@@ -6,12 +6,16 @@ Devlin et al. 2019, https://arxiv.org/abs/1810.04805
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
-from kl3m_embeddings.config import MlmOptions
+from kl3m_embeddings.config_tasks import MlmOptions
 from kl3m_embeddings.data.batch import Batch
-from kl3m_embeddings.tasks.base import Forward, TextSource, assemble, framed, summed_losses
+from kl3m_embeddings.tasks.base import (
+    Forward,
+    LossPart,
+    TextSource,
+    assemble,
+    framed,
+    summed_losses,
+)
 from kl3m_embeddings.tasks.masking import mask_tokens, max_budget
 
 
@@ -24,7 +28,9 @@ class MaskedLanguageModelling:
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows with `mask_rate` of their tokens to predict."""
         windows = source.corpus.windows(first_sample, count)
-        input_ids, attention_mask = framed(source, windows.tokens, windows.lengths)
+        input_ids, attention_mask = framed(
+            source.tokenizer, windows.tokens, windows.lengths, source.max_length
+        )
         maskable = attention_mask.astype(bool)
         maskable[:, 0] = False
         maskable[range(count), windows.lengths + 1] = False
@@ -41,6 +47,6 @@ class MaskedLanguageModelling:
 
     def losses(
         self, forward: Forward, batch: Batch, divisors: dict[str, float]
-    ) -> Iterator[tuple[Float[Tensor, ""], bool]]:
+    ) -> Iterator[LossPart]:
         """Mean cross-entropy of the targets."""
         return summed_losses(forward, batch, divisors)

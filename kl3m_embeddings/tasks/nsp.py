@@ -13,15 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
-from kl3m_embeddings.config import MlmOptions, NspOptions
+from kl3m_embeddings.config_tasks import MlmOptions, NspOptions
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.corpus import Windows
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
-from kl3m_embeddings.tasks.base import Forward, TextSource, assemble, summed_losses
+from kl3m_embeddings.tasks.base import Forward, LossPart, TextSource, assemble, summed_losses
 from kl3m_embeddings.tasks.masking import mask_tokens, max_budget
 
 PARTNER_OFFSET = 1 << 40
@@ -66,13 +64,13 @@ class NextSegmentPrediction:
         )
         return replace(
             batch,
-            pair_labels=torch.from_numpy(segments.labels),
+            segment_labels=torch.from_numpy(segments.labels),
             counts=batch.counts | {"nsp": int(labelled.sum())},
         )
 
     def losses(
         self, forward: Forward, batch: Batch, divisors: dict[str, float]
-    ) -> Iterator[tuple[Float[Tensor, ""], bool]]:
+    ) -> Iterator[LossPart]:
         """Mean cross-entropy of the masked tokens plus that of the pairs."""
         return summed_losses(forward, batch, divisors)
 

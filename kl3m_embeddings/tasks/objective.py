@@ -1,50 +1,72 @@
-"""The one module that is trained: the encoder, and the heads that tasks add to it.
+"""The one module that is trained: the encoder, and the heads and losses that tasks add to it.
 
-Every loss is computed inside `forward`, so that an engine can hook the whole of it.
+A forward pass gives losses of masked tokens or embeddings. What compares embeddings is a module of
+its own (`losses`), kept here for the parameters it may have.
 """
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.encoder.build import MaskedEncoder
+from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.tasks.base import Outputs
 
 
 class Objective(nn.Module):
-    """Encoder and heads; a forward pass gives every loss that the batch has targets for."""
+    """Encoder, heads and losses."""
 
-    def __init__(self, encoder: MaskedEncoder, *, pair_head: bool, seed: int = 0) -> None:
+    def __init__(
+        self,
+        encoder: MaskedEncoder,
+        *,
+        pair_head: bool,
+        embedding_head: EmbeddingHead | None = None,
+        losses: Mapping[str, nn.Module] | None = None,
+        seed: int = 0,
+    ) -> None:
         """Wrap `encoder`.
 
         Args:
             encoder: what is exported.
             pair_head: whether a task tells pairs of segments apart.
-            seed: of the head's weights.
+            embedding_head: from tokens to texts; exported, too. None: the mean.
+            losses: of the embedding tasks, by task.
+            seed: of the pair head's weights.
         """
         super().__init__()
         self.encoder = encoder
         self.pair_head = _linear(encoder, seed) if pair_head else None
+        self.embedding_head = embedding_head or EmbeddingHead(encoder.hidden_size)
+        self.losses = nn.ModuleDict(losses)
 
     def forward(self, batch: Batch) -> Outputs:
-        """Losses summed over the targets of this batch, in float32."""
+        """Losses summed over this batch's targets, or its embeddings; in float32."""
         hidden_states = self.encoder.hidden_states(
             batch.input_ids, batch.attention_mask, batch.embedding_mask
         )
+        if batch.target_positions is None or batch.target_labels is None:
+            return Outputs(embeddings=self.embedding_head(hidden_states, batch.attention_mask))
         target_losses, correct = self.encoder.masked_lm_loss(
             hidden_states, batch.target_positions, batch.target_labels
         )
         loss_sums = {"mlm": target_losses.sum()}
-        if batch.pair_labels is not None:
-            assert self.pair_head is not None
-            logits = self.pair_head(hidden_states[:, 0])[:, 0].float()
-            known = ~batch.pair_labels.isnan()
-            losses = F.binary_cross_entropy_with_logits(
-                logits, torch.where(known, batch.pair_labels, 0.0), reduction="none"
-            )
-            loss_sums["nsp"] = torch.where(known, losses, 0.0).sum()
+        if batch.segment_labels is not None:
+            loss_sums["nsp"] = self._segment_loss(hidden_states, batch.segment_labels)
         return Outputs(loss_sums=loss_sums, target_losses=target_losses, num_correct=correct.sum())
+
+    def _segment_loss(self, hidden_states: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross-entropy of the pair head, summed over the labels that are known."""
+        assert self.pair_head is not None
+        logits = self.pair_head(hidden_states[:, 0])[:, 0].float()
+        known = ~labels.isnan()
+        losses = F.binary_cross_entropy_with_logits(
+            logits, torch.where(known, labels, 0.0), reduction="none"
+        )
+        return torch.where(known, losses, 0.0).sum()
 
 
 def _linear(encoder: MaskedEncoder, seed: int) -> nn.Linear:

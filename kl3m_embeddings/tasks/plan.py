@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
-from kl3m_embeddings.tasks.base import Task, TextSource
+from kl3m_embeddings.tasks.base import Task
+from kl3m_embeddings.tasks.embedding import EmbeddingTask
+
+COUNTED_STEPS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +31,34 @@ class StepPlan:
     """Number of targets of each loss over the micro-batches of this device."""
 
 
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task, what it reads, and how often."""
+
+    task: Task[Any]
+    source: Any
+    """What the task's `batch` takes."""
+    probability: float
+    batch_size: int
+    """Samples of a micro-batch on this device."""
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether the task compares the vectors of texts.
+
+        If so, its samples are numbered by its own steps: it goes through all of its source. Masked
+        tasks number theirs by the run's steps, so that no two train on the same sample.
+        """
+        return isinstance(self.task, EmbeddingTask)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Planner:
     """Makes the plan of any step."""
 
-    source: TextSource
-    tasks: Mapping[str, Task]
-    probabilities: Mapping[str, float]
+    tasks: Mapping[str, PlannedTask]
+    seed: int
     hidden_size: int
-    batch_size: int
-    """Samples of a micro-batch on this device."""
     accumulation: int
     """Micro-batches of a step."""
     matroyshka_probability: float
@@ -48,30 +72,68 @@ class Planner:
 
     def plan(self, step: int) -> StepPlan:
         """The plan of a step; steps count from 1."""
-        task, reduced_dim = self._draw(step)
+        name, reduced_dim = self._draw(step)
+        planned = self.tasks[name]
         mask = embedding_mask(self.hidden_size, reduced_dim)
+        before = self._num_steps_before(step, name) if planned.is_embedding else step - 1
         batches = []
-        for micro_step in range((step - 1) * self.accumulation, step * self.accumulation):
-            first_sample = (micro_step * self.world_size + self.rank) * self.batch_size
-            batch = self.tasks[task].batch(self.source, first_sample, self.batch_size)
-            seed = derive_key(self.source.seed, "dropout", micro_step, self.rank)
+        for number in range(self.accumulation):
+            micro_step = before * self.accumulation + number
+            first_sample = (micro_step * self.world_size + self.rank) * planned.batch_size
+            batch = planned.task.batch(planned.source, first_sample, planned.batch_size)
+            dropout = ((step - 1) * self.accumulation + number, self.rank)
+            seed = derive_key(self.seed, "dropout", *dropout)
             batches.append(replace(batch, embedding_mask=mask, dropout_seed=seed >> 1))
-        counts = {name: sum(batch.counts[name] for batch in batches) for name in batches[0].counts}
+        counts = {
+            count: sum(batch.counts[count] for batch in batches) for count in batches[0].counts
+        }
         return StepPlan(
-            step=step, task=task, reduced_dim=reduced_dim, batches=batches, counts=counts
+            step=step, task=name, reduced_dim=reduced_dim, batches=batches, counts=counts
         )
 
     def _draw(self, step: int) -> tuple[str, int | None]:
         """The step's task and `reduced_dim`: the same on all devices, drawn once."""
-        key = derive_key(self.source.seed, "step")
-        task_draw, reduce_draw, dim_draw = random_uniform(key, step, 1, 3)[0]
-        edges = np.cumsum(list(self.probabilities.values()))
-        place = int(np.searchsorted(edges, task_draw * edges[-1], side="right"))
-        task = list(self.probabilities)[place]
-        if reduce_draw >= self.matroyshka_probability:
-            return task, None
+        name = list(self.tasks)[_drawn_tasks(self.seed, self._edges, step, 1)[0]]
+        _, reduce_draw, dim_draw = _draws(self.seed, step, 1)[0]
+        if self.tasks[name].is_embedding or reduce_draw >= self.matroyshka_probability:
+            return name, None
         choices = reduced_dims(self.hidden_size, self.matroyshka_min_log2)
-        return task, choices[int(dim_draw * len(choices))]
+        return name, choices[int(dim_draw * len(choices))]
+
+    def _num_steps_before(self, step: int, name: str) -> int:
+        """Steps before `step` that train the task."""
+        place = list(self.tasks).index(name)
+        period, rest = divmod(step - 1, COUNTED_STEPS)
+        drawn = _drawn_tasks(self.seed, self._edges, 1 + period * COUNTED_STEPS, rest)
+        return _counts_before(self.seed, self._edges, period)[place] + int((drawn == place).sum())
+
+    @property
+    def _edges(self) -> tuple[float, ...]:
+        return tuple(np.cumsum([one.probability for one in self.tasks.values()]).tolist())
+
+
+def _draws(seed: int, first_step: int, num_steps: int) -> NDArray[np.float64]:
+    """For each step: its draws of task, of whether to reduce, and of the dimension."""
+    return random_uniform(derive_key(seed, "step"), first_step, num_steps, 3)
+
+
+def _drawn_tasks(
+    seed: int, edges: tuple[float, ...], first_step: int, num_steps: int
+) -> NDArray[np.int64]:
+    """The place in the table of each step's task."""
+    draws = _draws(seed, first_step, num_steps)[:, 0]
+    return np.searchsorted(edges, draws * edges[-1], side="right")
+
+
+@lru_cache(maxsize=8)
+def _counts_before(seed: int, edges: tuple[float, ...], period: int) -> list[int]:
+    """How often each task was drawn in the steps before those of a period."""
+    counts = np.zeros(len(edges), dtype=np.int64)
+    for earlier in range(period):
+        drawn = _drawn_tasks(seed, edges, 1 + earlier * COUNTED_STEPS, COUNTED_STEPS)
+        counts += np.bincount(drawn, minlength=len(edges))
+    result: list[int] = counts.tolist()
+    return result
 
 
 def reduced_dims(hidden_size: int, min_log2: int) -> list[int]:

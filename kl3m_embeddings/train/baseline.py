@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.data.corpus import Corpus
-from kl3m_embeddings.train.evaluate import Evaluator
+from kl3m_embeddings.train.evaluate_text import TextEvaluation
 
 NUM_COUNTED_SAMPLES = 20_000
 
@@ -21,13 +21,16 @@ class UnigramBaseline:
 
 
 def unigram_baseline(
-    train: Corpus, evaluator: Evaluator, vocab_size: int, num_samples: int = NUM_COUNTED_SAMPLES
+    train: Corpus,
+    evaluation: TextEvaluation,
+    vocab_size: int,
+    num_samples: int = NUM_COUNTED_SAMPLES,
 ) -> UnigramBaseline:
     """Count tokens in the training stream, one added to each, and predict the held-out targets.
 
     Args:
         train: what the run trains on; its first samples are counted, in the run's own proportions.
-        evaluator: the held-out samples.
+        evaluation: the held-out samples.
         vocab_size: of the tokenizer.
         num_samples: how many samples are counted.
     """
@@ -37,7 +40,8 @@ def unigram_baseline(
     log_probabilities = np.log(counts / counts.sum())
     losses: list[NDArray[np.float64]] = []
     num_correct = num_targets = 0
-    for batch in evaluator.batches:
+    for batch in evaluation.batches:
+        assert batch.target_labels is not None and batch.target_positions is not None
         num_rows, length = batch.input_ids.shape
         labelled = (batch.target_labels != IGNORED_LABEL).numpy()
         labels = batch.target_labels.numpy()[labelled]

@@ -1,77 +1,109 @@
-"""Held-out loss and the spectra of the weights, every `steps_per_eval`.
+"""What is measured every `steps_per_eval`: held-out text, held-out pairs, spectra of the weights.
 
-Samples are drawn once, masks included, and written to eval_samples.jsonl: every evaluation of a
-run, resumed or not, sees the same ones. Nothing here touches torch's random numbers.
+Nothing here touches torch's random numbers, and training does not depend on any of it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from numpy.typing import NDArray
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch
+from kl3m_embeddings.data.batch import Batch, BatchInfo
+from kl3m_embeddings.data.pair_set import PairSet
+from kl3m_embeddings.data.tokenizer import Tokenizer
+from kl3m_embeddings.encoder.encode import batches_by_length
 from kl3m_embeddings.engine.base import Engine
-from kl3m_embeddings.tasks.base import Task, TextSource
-from kl3m_embeddings.train.logs import json_line
+from kl3m_embeddings.tasks.base import NUM_SPECIAL, framed
+from kl3m_embeddings.train.evaluate_pairs import PairEvaluation
+from kl3m_embeddings.train.evaluate_text import TextEvaluation
 
-SAMPLES_FILE = "eval_samples.jsonl"
+BATCH_TOKENS = 8192
 # the matrices whose spectra are followed: the wide projection of each feed-forward layer
 SPECTRUM_NAMES = ("intermediate.dense.weight", "mlp.Wi.weight")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """Evaluates an engine's weights on fixed samples."""
+    """Evaluates an engine's weights, always on the same texts."""
 
-    batches: Sequence[Batch]
-    source: TextSource
+    text: TextEvaluation | None
+    pairs: Sequence[PairEvaluation]
+    tokenizer: Tokenizer
+    seq_len: int
+    """Tokens of a text of a pair, special ones included."""
+    dims: Sequence[int] = ()
+    """Sizes that embeddings are also cut to."""
+    best_metric: str | None = None
+    """The field that `score` looks at, the highest wins; None: see there."""
 
     def evaluate(self, engine: Engine, stopped: Callable[[], bool]) -> dict[str, Any] | None:
         """One row of eval.jsonl, less its step; None if `stopped` turned true meanwhile."""
-        losses: list[NDArray[np.float64]] = []
-        num_correct = num_targets = 0
-        for batch in self.batches:
+        row: dict[str, Any] = {}
+        for part in self._parts(engine, stopped):
+            if part is None:
+                return None
+            row |= part
+        return row | spectra(engine.weights())
+
+    def _parts(
+        self, engine: Engine, stopped: Callable[[], bool]
+    ) -> Iterator[Mapping[str, Any] | None]:
+        if self.text is not None:
+            yield self.text.evaluate(engine, stopped)
+        for one in self.pairs:
+
+            def embed(ids: Int64[np.ndarray, " texts"], pairs: PairSet = one.pairs) -> Any:  # noqa: ANN401
+                return self._embed(engine, pairs, ids, stopped)
+
+            yield one.evaluate(embed, embed, self.dims)
+
+    def _embed(
+        self,
+        engine: Engine,
+        pairs: PairSet,
+        ids: Int64[np.ndarray, " texts"],
+        stopped: Callable[[], bool],
+    ) -> Float32[np.ndarray, "texts dim"] | None:
+        """The vectors of a pair set's texts."""
+        limit = self.seq_len - NUM_SPECIAL
+        lengths = np.minimum(pairs.text_lengths[ids], limit)
+        vectors: Float32[np.ndarray, "texts dim"] | None = None
+        for rows in batches_by_length((lengths + NUM_SPECIAL).tolist(), BATCH_TOKENS):
             if stopped():
                 return None
-            outputs = engine.forward(batch, grad=False)
-            losses.append(sample_losses(batch, outputs.target_losses))
-            num_correct += int(outputs.num_correct)
-            num_targets += batch.counts["mlm"]
-        row = distribution(np.concatenate(losses))
-        return row | {"accuracy": num_correct / num_targets} | spectra(engine.weights())
+            tokens, row_lengths = pairs.text_tokens(ids[rows], int(lengths[rows].max()))
+            embeddings = engine.forward(self._batch(tokens, row_lengths), grad=False).embeddings
+            assert embeddings is not None
+            if vectors is None:
+                vectors = np.empty((len(ids), embeddings.shape[1]), dtype=np.float32)
+            vectors[rows] = embeddings.cpu().numpy()
+        return vectors
 
+    def _batch(
+        self, tokens: Int64[np.ndarray, "rows longest"], lengths: Int64[np.ndarray, " rows"]
+    ) -> Batch:
+        row_length = tokens.shape[1] + NUM_SPECIAL
+        input_ids, attention_mask = framed(self.tokenizer, tokens, lengths, row_length)
+        return Batch(
+            input_ids=torch.from_numpy(input_ids),
+            attention_mask=torch.from_numpy(attention_mask),
+            info=BatchInfo(task="eval", samples_by_dataset={}, tokens_by_dataset={}, documents={}),
+        )
 
-def sample_losses(batch: Batch, losses: Float[Tensor, " targets"]) -> NDArray[np.float64]:
-    """Mean loss of each sample's targets, of shape (samples)."""
-    num_samples, length = batch.input_ids.shape
-    labelled = (batch.target_labels != IGNORED_LABEL).numpy()
-    rows = batch.target_positions.numpy()[labelled] // length
-    totals = np.bincount(rows, losses.double().cpu().numpy()[labelled], minlength=num_samples)
-    counts = np.bincount(rows, minlength=num_samples)
-    return totals / np.maximum(counts, 1)
+    def headline(self, row: Mapping[str, Any]) -> float | None:
+        """What the progress bar shows: the mean loss, or the first pair set's main metric."""
+        return row["mean"] if self.text is not None else row.get(self.pairs[0].main_metric)
 
-
-def distribution(losses: NDArray[np.float64]) -> dict[str, Any]:
-    """Mean, median, spread and percentiles of the samples' losses; null where not finite."""
-    with np.errstate(invalid="ignore"):
-        p5, median, p95 = np.percentile(losses, [5, 50, 95])
-        row = {
-            "mean": losses.mean(),
-            "median": median,
-            "std": losses.std(),
-            "min": losses.min(),
-            "p5": p5,
-            "p95": p95,
-            "max": losses.max(),
-        }
-    numbers = {key: float(value) if np.isfinite(value) else None for key, value in row.items()}
-    return {**numbers, "num_samples": len(losses)}
+    def score(self, row: Mapping[str, Any]) -> float | None:
+        """How good the evaluation is: `best_metric`, or else the headline; higher is better."""
+        if self.best_metric is not None:
+            return row.get(self.best_metric)
+        headline = self.headline(row)
+        return -headline if headline is not None and self.text is not None else headline
 
 
 def spectra(weights: Mapping[str, Tensor]) -> dict[str, float]:
@@ -86,49 +118,3 @@ def spectra(weights: Mapping[str, Tensor]) -> dict[str, float]:
     mean = torch.stack([value[0] / value.mean() for value in values]).mean()
     median = torch.stack([value[0] / value.median() for value in values]).mean()
     return {"svd_mean_ratio_1": float(mean), "svd_median_ratio_1": float(median)}
-
-
-def draw_samples(source: TextSource, task: Task, *, num_samples: int, batch_size: int) -> Evaluator:
-    """The first samples of a source, masks included: a pure function of it.
-
-    Args:
-        source: the held-out text, or the training text where there is too little to hold out.
-        task: what the samples are evaluated by.
-        num_samples: how many.
-        batch_size: samples of a forward pass.
-    """
-    batches = [
-        task.batch(source, first, min(batch_size, num_samples - first))
-        for first in range(0, num_samples, batch_size)
-    ]
-    unseeded = [replace(batch, dropout_seed=None) for batch in batches]
-    return Evaluator(batches=unseeded, source=source)
-
-
-def write_samples(evaluator: Evaluator, path: Path) -> None:
-    """Write the samples as JSON lines, for people and programs to look at."""
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_bytes(b"".join(json_line(row) for row in _rows(evaluator)))
-    unfinished.rename(path)
-
-
-def _rows(evaluator: Evaluator) -> Iterator[dict[str, Any]]:
-    corpus, first_sample = evaluator.source.corpus, 0
-    for batch in evaluator.batches:
-        num_samples, length = batch.input_ids.shape
-        windows = corpus.windows(first_sample, num_samples)
-        labels = torch.full((num_samples * length,), IGNORED_LABEL)
-        labelled = batch.target_labels != IGNORED_LABEL
-        labels[batch.target_positions[labelled]] = batch.target_labels[labelled]
-        for row, row_labels in enumerate(labels.view(num_samples, length)):
-            positions = (row_labels != IGNORED_LABEL).nonzero()[:, 0]
-            dataset = int(windows.datasets[row])
-            yield {
-                "dataset": corpus.names[dataset],
-                "document": corpus.indices[dataset].shards.document_id(int(windows.documents[row])),
-                "task": batch.info.task,
-                "input_ids": batch.input_ids[row, batch.attention_mask[row] > 0].tolist(),
-                "target_positions": positions.tolist(),
-                "target_ids": row_labels[positions].tolist(),
-            }
-        first_sample += num_samples

@@ -13,6 +13,7 @@ def run_identity(
     training: TrainingConfig,
     architecture: Mapping[str, Any],
     datasets: Mapping[str, str],
+    pair_sets: Mapping[str, str],
     tokenizer_fingerprint: str,
     *,
     max_length: int,
@@ -24,6 +25,7 @@ def run_identity(
         training: training.json.
         architecture: config.json as a mapping.
         datasets: SHA-256 of each named dataset's shards.
+        pair_sets: SHA-256 of each named set of pairs, prefixes included.
         tokenizer_fingerprint: hash of what determines ids.
         max_length: tokens of a sample.
         world_size: number of devices.
@@ -46,11 +48,24 @@ def run_identity(
     }
     for name, options in training.tasks.chosen().items():
         values |= {f"tasks.{name}.{key}": value for key, value in options.model_dump().items()}
-    values["data"] = list(datasets)  # the order of the samples depends on that of the datasets
-    for name, sha256 in datasets.items():
-        values[f"data.{name}"] = sha256
-        values[f"data.{name}.weight"] = training.data[name].weight
+    if training.tasks.embedding():
+        values |= {"pooling": training.pooling, "normalise": training.normalise}
+    weights = {name: one.weight for name, one in training.data.items()}
+    values |= _sources("data", datasets, weights)
+    if pair_sets:
+        weights = {name: one.weight for name, one in training.pairs.items()}
+        values |= _sources("pairs", pair_sets, weights)
     return values | {f"config.{key}": value for key, value in shapes.items()}
+
+
+def _sources(
+    key: str, hashes: Mapping[str, str], weights: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """What is read; the order of the samples depends on that of the sources."""
+    values: dict[str, Any] = {key: list(hashes)}
+    for name, sha256 in hashes.items():
+        values |= {f"{key}.{name}": sha256, f"{key}.{name}.weight": weights[name]}
+    return values
 
 
 def refuse_changes(recorded: Mapping[str, Any], present: Mapping[str, Any], folder: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from kl3m_embeddings.config import TrainingConfig
@@ -45,8 +46,8 @@ class Trainer:
     state: TrainState
     grad_norms: GradNormWindow
     logs: Mapping[str, RowWriter]
-    write_model: Callable[[Path], None]
-    """Writes the exported model, tokenizer included, into a folder."""
+    write_model: Callable[[Path, TrainState], None]
+    """Writes the exported model, tokenizer and model card included, into a folder."""
     checkpoint_details: Mapping[str, Any]
     flops_of: Callable[[StepPlan], float]
     peak_flops: float
@@ -84,20 +85,26 @@ class Trainer:
         """One optimizer step; nothing in it waits for the device."""
         divisors = self.engine.sum_counts(plan.counts)
         safe_divisors = {name: max(total, 1.0) for name, total in divisors.items()}
+        task = self.planner.tasks[plan.task].task
         loss_sum = torch.zeros((), device=self.device)
         num_correct = torch.zeros((), device=self.device, dtype=torch.long)
+        measures: dict[str, Tensor] = {}
 
         def forward(batch: Batch, *, grad: bool = True) -> Outputs:
             outputs = self.engine.forward(batch, grad=grad)
             timer.mark("forward")
-            num_correct.add_(outputs.num_correct)
+            if outputs.num_correct is not None:
+                num_correct.add_(outputs.num_correct)
             return outputs
 
         for number, batch in enumerate(plan.batches, start=1):
-            for loss, last in self.planner.tasks[plan.task].losses(forward, batch, safe_divisors):
-                self.engine.backward(loss, last=last and number == len(plan.batches))
+            for part in task.losses(forward, batch, safe_divisors):
+                is_last = part.is_last and number == len(plan.batches)
+                self.engine.backward(part.loss, last=is_last)
                 timer.mark("backward")
-                loss_sum += loss.detach()
+                loss_sum += part.loss.detach()
+                for name, value in part.measures.items():
+                    measures[name] = measures.get(name, 0.0) + value
         lr = lr_at(plan.step, self.training.optimizer)
         threshold = self.grad_norms.threshold()
         result = self.engine.step(lr, threshold)
@@ -109,6 +116,7 @@ class Trainer:
             lr=lr,
             loss=loss_sum,
             num_correct=num_correct,
+            measures=measures,
             divisors=divisors,
             clip_threshold=threshold,
             result=result,
@@ -167,10 +175,11 @@ class Trainer:
         self.logs[EVAL].write({"step": self.state.step, **row})
         fault_point("after_eval_row")
         self.state.evaluated_step = self.state.step
-        mean, best = row["mean"], self.state.best_loss
-        self._postfix.last_eval = mean
-        if mean is not None and (best is None or mean < best):
-            self.state.best_loss, self.state.best_step = mean, self.state.step
+        self.state.last_eval = row
+        score, best = self.evaluator.score(row), self.state.best_score
+        self._postfix.last_eval = self.evaluator.headline(row)
+        if score is not None and (best is None or score > best):
+            self.state.best_score, self.state.best_step = score, self.state.step
 
     def _save(self) -> None:
         """Save, unless this step is saved already."""
@@ -188,7 +197,7 @@ class Trainer:
         fault_point("after_log_sync")
 
         def write(path: Path) -> None:
-            self.write_model(path)
+            self.write_model(path, self.state)
             fault_point("after_weights")
             self.engine.save(path / TRAINER, asdict(self.state))
 

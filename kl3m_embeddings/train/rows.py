@@ -4,7 +4,7 @@ import math
 import resource
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,7 @@ class PendingRow:
     lr: float
     loss: Float[Tensor, ""]
     num_correct: Int[Tensor, ""]
+    measures: Mapping[str, Float[Tensor, ""]]
     divisors: dict[str, float]
     clip_threshold: Float[Tensor, ""]
     result: StepResult
@@ -47,7 +48,8 @@ class PendingRow:
         step_time = sum(seconds.values())
         infos = [batch.info for batch in self.plan.batches]
         num_tokens = sum(sum(info.tokens_by_dataset.values()) for info in infos)
-        num_places = sum(batch.input_ids.numel() for batch in self.plan.batches)
+        shapes = [shape for batch in self.plan.batches for shape in batch.shapes()]
+        num_places = sum(rows * length for rows, length in shapes)
         skipped = bool(self.result.skipped)
         loss = float(self.loss)
         return {
@@ -63,8 +65,7 @@ class PendingRow:
             "samples_by_dataset": _added(info.samples_by_dataset for info in infos),
             "tokens_by_dataset": _added(info.tokens_by_dataset for info in infos),
             "loss": None if skipped or not math.isfinite(loss) else loss,
-            "accuracy": int(self.num_correct) / max(self.divisors["mlm"], 1.0),
-            "num_targets": int(self.divisors["mlm"]),
+            **self._outcome(),
             "num_fallback": sum(info.num_fallback for info in infos),
             "skipped": skipped,
             "grad_norm": _finite(self.result.norm),
@@ -79,6 +80,21 @@ class PendingRow:
             "device_mb": device_mb(self.timer.device),
             "mfu": self.flops / (step_time * peak_flops),
             "time": datetime.now().astimezone().isoformat(),
+        }
+
+    def _outcome(self) -> dict[str, Any]:
+        """Of masked tasks the share of right tokens; of the others what they measure themselves."""
+        if "mlm" in self.divisors:
+            num_targets = int(self.divisors["mlm"])
+            return {
+                "accuracy": int(self.num_correct) / max(num_targets, 1),
+                "num_targets": num_targets,
+            }
+        infos = [batch.info for batch in self.plan.batches]
+        return {
+            **{name: _finite(value) for name, value in self.measures.items()},
+            "num_pairs": int(self.divisors["pairs"]),
+            "num_clashes": sum(info.num_clashes for info in infos),
         }
 
     def objects(self) -> dict[str, Any]:

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from kl3m_embeddings.commands import describe
-from tests.report.logs import eval_row, log_row, write_lines, write_run
+from tests.report.logs import (
+    eval_row,
+    log_row,
+    mixed_eval_row,
+    mixed_row,
+    pair_eval_row,
+    pair_row,
+    write_lines,
+    write_run,
+)
 
 LAUNCHER = Path(__file__).parents[2] / "describe.py"
 PLOTS = 7
@@ -49,6 +58,24 @@ def test_several_logs_are_compared(tmp_path, capsys, monkeypatch):
         "a",
         "b",
     ]
+
+
+def test_runs_that_compare_vectors(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(
+        tmp_path / "a", 80, rows=[mixed_row(step) for step in range(1, 81)], evals=mixed_eval_row
+    )
+    write_run(tmp_path / "b", rows=[pair_row(step) for step in range(1, 61)], evals=pair_eval_row)
+    assert describe.main(["a"]) == 0
+    shown = capsys.readouterr().out
+    assert "Held-out pairs: nq" in shown
+    assert len(list((tmp_path / "a").glob("*.png"))) == PLOTS + 2
+    statistics = json.loads((tmp_path / "a/stats.json").read_text(), parse_constant=pytest.fail)
+    assert [one["name"] for one in statistics["pair_metrics"]] == ["nq", "quora", "sts"]
+    assert {one["name"] for one in statistics["embedding_tasks"]} == {"pairs", "crop", "ssd"}
+    assert describe.main(["a", "b"]) == 0
+    assert "Held-out pairs compared" in capsys.readouterr().out
+    assert len(list((tmp_path / "comparison").glob("*.png"))) == 4
 
 
 def test_bad_lines_are_told(tmp_path, capsys):

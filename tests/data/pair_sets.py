@@ -8,8 +8,11 @@ from kl3m_embeddings.data.pair_set import PairSet
 from kl3m_embeddings.data.shards import TokenShards
 
 
-def pair_set(rows, lengths=None, name="memory"):
-    """A set of rows `(query, [positives], [negatives])` of text ids; `lengths` by text id."""
+def pair_set(rows, lengths=None, name="memory", originals=None):
+    """A set of rows `(query, [positives], [negatives])` of text ids.
+
+    `lengths` and `originals` are by text id; all texts are of one token and differ without them.
+    """
     num_texts = 1 + max(max([query, *found, *wrong]) for query, found, wrong in rows)
     lengths = np.ones(num_texts, dtype=np.int64) if lengths is None else np.asarray(lengths)
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -32,6 +35,7 @@ def pair_set(rows, lengths=None, name="memory"):
     return PairSet(
         name=name,
         path=Path(name),
+        originals=np.arange(len(lengths)) if originals is None else np.asarray(originals),
         queries=np.array([query for query, _, _ in rows]),
         positives=positives,
         positive_starts=positive_starts,

@@ -11,7 +11,7 @@ import pytest
 
 from kl3m_embeddings.data import pair_build, pair_writer
 from kl3m_embeddings.data.build import build_shards
-from kl3m_embeddings.data.pair_build import build_pair_set
+from kl3m_embeddings.data.pair_build import build_pair_set, open_or_build_pair_set
 from kl3m_embeddings.data.pair_set import PairSet
 from kl3m_embeddings.errors import ConfigError, DataError, OutputError, RetryError
 
@@ -116,15 +116,14 @@ def test_text_tokens(build, tokenizer):
             assert not row[num_tokens:].any()
 
 
-def test_a_text_without_tokens_is_no_text(build, tokenizer, monkeypatch):
+@pytest.mark.parametrize("prefix", ["", "to: "])
+def test_a_text_without_tokens_is_no_text(build, tokenizer, monkeypatch, prefix):
+    """Whatever tokens its prefix has."""
     encode = pair_writer.encode_texts
 
     def without_tokens(tokenizer, texts, dtype):
-        tokens = encode(tokenizer, texts, dtype)
-        return [
-            row[: 0 if text in ("gone", "lost") else None]
-            for row, text in zip(tokens, texts, strict=True)
-        ]
+        shown = [text.replace("gone", "").replace("lost", "") for text in texts]
+        return encode(tokenizer, shown, dtype)
 
     monkeypatch.setattr(pair_writer, "encode_texts", without_tokens)
     rows = [
@@ -132,12 +131,169 @@ def test_a_text_without_tokens_is_no_text(build, tokenizer, monkeypatch):
         {"query": "a", "positive": "gone"},
         {"query": "a", "positive": ["gone", "b"], "negative": ["lost", "c"]},
     ]
-    pairs = build(rows).pair_set
-    assert texts_of(pairs, tokenizer, [*pairs.queries, *pairs.positives, *pairs.negatives]) == [
-        *"abc"
-    ]
+    pairs = build(rows, query_prefix=prefix, document_prefix=prefix).pair_set
+    ids = [*pairs.queries, *pairs.positives, *pairs.negatives]
+    assert texts_of(pairs, tokenizer, ids) == [prefix + text for text in "abc"]
     assert pairs.info["skipped"] == {"no query": 1, "no positive": 1}
     assert pairs.info["filtered"] == {"empty text": 3}
+
+
+PREFIXES = {"query_prefix": "query: ", "document_prefix": "passage: "}
+BOTH_ROLES = [
+    {"query": "the order", "positive": "is final", "negative": ["the court"]},
+    {"query": "the court", "positive": "notice", "negative": ["the order", "is final"]},
+    {"query": "is final", "positive": "the order"},
+]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 100])
+def test_tokens_are_those_of_prefix_and_text_together(build, tokenizer, monkeypatch, batch_rows):
+    monkeypatch.setattr(pair_build, "BATCH_ROWS", batch_rows)
+    pairs = build(BOTH_ROLES, **PREFIXES).pair_set
+    has_merged = []
+    for row, values in enumerate(BOTH_ROLES):
+        documents = [values["positive"], *values.get("negative", [])]
+        ids = [
+            pairs.positives[pairs.positive_starts[row]],
+            *pairs.negatives[pairs.negative_starts[row] : pairs.negative_starts[row + 1]],
+        ]
+        expected = [("query: ", values["query"], pairs.queries[row])]
+        expected += [("passage: ", *one) for one in zip(documents, ids, strict=True)]
+        for prefix, text, number in expected:
+            tokens = pairs.texts.document_tokens(int(number)).tolist()
+            assert tokens == tokenizer.encode(prefix + text)
+            has_merged.append(tokens != tokenizer.encode(prefix) + tokenizer.encode(text))
+    assert any(has_merged)
+    assert pairs.num_texts == 3 + 4
+
+
+@pytest.mark.parametrize("batch_rows", [1, 100])
+def test_originals_tell_texts_that_differ_by_their_prefix_only(build, monkeypatch, batch_rows):
+    monkeypatch.setattr(pair_build, "BATCH_ROWS", batch_rows)
+    pairs = build(BOTH_ROLES, **PREFIXES).pair_set
+    order, court, final = pairs.queries
+    (is_final, notice, the_order), the_court = pairs.positives, pairs.negatives[0]
+    assert len({order, court, final, is_final, notice, the_order, the_court}) == 7
+    for one, other in ((order, the_order), (court, the_court), (final, is_final)):
+        assert pairs.originals[one] == pairs.originals[other] == min(one, other)
+    assert pairs.originals[notice] == notice
+    assert len(set(pairs.originals)) == 4
+
+
+@pytest.mark.parametrize("prefix", ["", "text: "])
+def test_with_equal_prefixes_every_text_is_its_own_original(build, prefix):
+    pairs = build(BOTH_ROLES, query_prefix=prefix, document_prefix=prefix).pair_set
+    assert pairs.originals.tolist() == list(range(4)) == list(range(pairs.num_texts))
+    assert pairs.queries[0] == pairs.positives[2]
+
+
+def test_a_text_that_begins_with_a_prefix_is_another_text(build):
+    rows = [{"query": "the order", "positive": "query: the order"}]
+    pairs = build(rows, query_prefix="query: ").pair_set
+    assert pairs.queries[0] != pairs.positives[0]
+    assert pairs.originals.tolist() == [0, 1]
+
+
+def test_filters_look_at_texts_without_prefixes(build):
+    rows = [{"query": "a", "positive": ["a", "b"], "negative": ["a", "b", "c", "c"]}]
+    plain, prefixed = (build(rows, overwrite=True, **one).pair_set for one in ({}, PREFIXES))
+    assert prefixed.info["filtered"] == plain.info["filtered"]
+    assert sum(plain.info["filtered"].values()) == 4
+    assert (len(prefixed.positives), len(prefixed.negatives)) == (1, 1)
+
+
+def test_prefixes_are_part_of_what_a_set_is(tokenizer, write_jsonl, tmp_path):
+    source = write_jsonl(ROWS)
+
+    def build(**options):
+        return build_pair_set("tiny", source, tokenizer, tmp_path / "out", **options)
+
+    pairs = build(**PREFIXES).pair_set
+    assert (pairs.query_prefix, pairs.document_prefix) == ("query: ", "passage: ")
+    assert "before queries: 'query: ', documents: 'passage: '" in "\n".join(pairs.summary())
+    assert not build(**PREFIXES).was_built
+    with pytest.raises(ConfigError, match="with other query_prefix, document_prefix; overwrite"):
+        build()
+    plain = build(overwrite=True).pair_set
+    assert (plain.query_prefix, plain.document_prefix) == ("", "")
+    assert not any("before queries" in line for line in plain.summary())
+    assert plain.sha256 != pairs.sha256
+
+
+def test_a_set_of_an_older_version_is_told_and_built_again(build):
+    pairs = build().pair_set
+    info = json.loads((pairs.path / "dataset.json").read_text())
+    replace(pairs.path / "dataset.json", json.dumps(info | {"version": 1}).encode())
+    with pytest.raises(DataError, match="not a pair set of format kl3m-pair-set 2; remove"):
+        PairSet.open(pairs.path)
+    assert build().was_built
+
+
+def test_a_built_set_is_opened_as_it_is(build, tokenizer, tmp_path):
+    pairs = build(**PREFIXES).pair_set
+    for path in (pairs.path, [str(pairs.path)]):
+        opened = open_or_build_pair_set("other", path, tokenizer, tmp_path / "cache", **PREFIXES)
+        assert (opened.name, opened.path, opened.sha256) == ("other", pairs.path, pairs.sha256)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("key", ["query_prefix", "document_prefix"])
+def test_a_built_set_with_another_prefix_is_refused(build, tokenizer, tmp_path, key):
+    path = build(**PREFIXES).pair_set.path
+    message = rf"tiny: built with {key} '{PREFIXES[key][:5]}.*, and it is to be 'x'; set {key},"
+    with pytest.raises(DataError, match=message):
+        open_or_build_pair_set("other", path, tokenizer, tmp_path, **PREFIXES | {key: "x"})
+
+
+def test_a_built_set_of_another_tokenizer_is_refused(build, tokenizer, tiny_tokenizer, tmp_path):
+    path = build().pair_set.path
+    with pytest.raises(DataError, match=r"tiny: built with another tokenizer .*; build it again"):
+        open_or_build_pair_set("other", path, tiny_tokenizer, tmp_path)
+
+
+def test_a_damaged_set_is_told_not_read_as_files(build, tokenizer, tmp_path):
+    path = build().pair_set.path
+    replace(path / "lines.npy", b"")
+    with pytest.raises(DataError, match=r"lines\.npy: has 0 bytes"):
+        open_or_build_pair_set("other", path, tokenizer, tmp_path)
+
+
+def test_files_are_built_once_into_a_folder_of_their_own(tokenizer, write_jsonl, tmp_path):
+    paths = [str(write_jsonl(rows, name)) for rows, name in ((ROWS, "a.jsonl"), (ROWS, "b.jsonl"))]
+
+    def opened(paths, **prefixes):
+        return open_or_build_pair_set("tiny", paths, tokenizer, tmp_path / "cache", **prefixes)
+
+    first = opened(paths)
+    before = contents(tmp_path / "cache")
+    assert opened(paths).path == first.path
+    assert (first.name, first.num_rows) == ("tiny", 6)
+    assert contents(tmp_path / "cache") == before
+    others = [
+        opened(paths[::-1]),
+        opened(paths[:1]),
+        opened(paths, query_prefix="a"),
+        opened(paths, document_prefix="a"),
+    ]
+    assert len({first.path, *(other.path for other in others)}) == 5
+    write_jsonl(BOTH_ROLES, "a.jsonl")  # changed files take the place of what was built of them
+    assert opened(paths[:1]).num_texts == 4
+    assert opened(paths[:1]).path == others[1].path
+
+
+def test_a_folder_with_a_dataset_json_of_another_kind_is_read_as_files(
+    tokenizer, write_jsonl, tmp_path
+):
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    write_jsonl(ROWS, "pairs/rows.jsonl")
+    for content in ("{}", "[1]", "no JSON"):
+        (folder / "dataset.json").write_text(content)
+        assert open_or_build_pair_set("tiny", folder, tokenizer, tmp_path).num_rows == 3
+    documents = write_jsonl([{"text": "the order"}], "texts.jsonl")
+    shards = build_shards("shards", documents, tokenizer, tmp_path).shards.path
+    with pytest.raises(DataError, match="shards"):
+        open_or_build_pair_set("tiny", shards, tokenizer, tmp_path)
 
 
 def test_what_is_there_is_not_built_again(tokenizer, write_jsonl, tmp_path):

@@ -36,6 +36,9 @@ def reason(values):
         ({"query": "q", "positive": "p", "negative": None}, (("p",), ())),
         ({"query": "q", "doc": "p", "neg": ["n", "m"]}, (("p",), ("n", "m"))),
         ({"query": "q", "pos": ["p", "r"], "neg": ["n"]}, (("p", "r"), ("n",))),
+        ({"query": "q", "pos": ["p"], "neg": []}, (("p",), ())),
+        ({"query": "q", "positive": "p", "negative": ["", " "]}, (("p",), ())),
+        ({"query": "q", "positive": "p", "negative": ["p", "q"]}, (("p",), ())),
         ({"anchor": "q", "positive": "p", "negative": "n"}, (("p",), ("n",))),
         (
             {

@@ -128,6 +128,15 @@ def test_a_batch_has_what_belongs_to_its_rows():
     assert order_of([plain]).batch(3).labels is None
 
 
+def test_a_batch_of_one():
+    rows = [(0, [1], []), (0, [1], []), (1, [2], [0])]  # equal rows cannot clash
+    order = order_of([pair_set(rows)], batch_size=1, num_negatives=0)
+    batches = [order.batch(number) for number in range(6)]
+    assert sorted(batch.rows.tolist() for batch in batches[:3]) == [[0], [1], [2]]
+    assert all(batch.num_clashes == 0 for batch in batches)
+    assert {batch.negatives.shape for batch in batches} == {(1, 0)}
+
+
 def test_clashes_are_told():
     order = order_of([pair_set([(0, [row + 1], []) for row in range(16)])], num_negatives=0)
     assert order.batch(0).num_clashes == order.batch(0, slice(0, 1)).num_clashes == 7

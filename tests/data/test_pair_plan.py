@@ -196,6 +196,25 @@ def test_separating_keeps_the_rows_and_mends_what_it_can(num_batches, batch_size
     assert len(clashing_places(after, shared)) == expected
 
 
+def test_texts_that_differ_by_their_prefix_only_clash():
+    """Row n's query, id n, is the positive of row n + 1, id n + 101, under another prefix."""
+    rows = [(row, [100 + row], []) for row in range(100)]
+    originals = np.arange(200)
+    originals[101:] = np.arange(99)
+    plain, prefixed = pair_set(rows), pair_set(rows, originals=originals)
+    batches = plan(plain, batch_size=20, window_batches=1).rows
+    assert any(np.diff(np.sort(batch)).min() == 1 for batch in batches)
+    one = plan(prefixed, batch_size=20, window_batches=1)
+    assert not one.num_clashes.any()
+    assert all(np.diff(np.sort(batch)).min() > 1 for batch in one.rows)
+    assert (
+        plan(
+            pair_set([(0, [1], []), (2, [3], [])], originals=[0, 1, 2, 0]), batch_size=2
+        ).num_clashes
+        == 1
+    )
+
+
 def test_rows_without_clashes_stay_where_they_are():
     shared = SharedTexts.build(np.arange(6), np.array([0, 1, 2, 0, 1, 2]), 6)
     batches = np.array([[0, 1, 2], [5, 4, 3]])

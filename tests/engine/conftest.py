@@ -2,7 +2,8 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from kl3m_embeddings.config import MlmOptions, NspOptions, OptimizerConfig
+from kl3m_embeddings.config import OptimizerConfig
+from kl3m_embeddings.config_tasks import MlmOptions, NspOptions
 from kl3m_embeddings.encoder.build import build_encoder
 from kl3m_embeddings.engine.single import SingleEngine
 from kl3m_embeddings.optim.build import build_optimizers

@@ -2,7 +2,7 @@
 
 import torch
 
-from kl3m_embeddings.losses.targets import PairTargets
+from kl3m_embeddings.data.batch import PairTargets
 
 NUM_COLUMNS = {"cosine": 2, "contrastive": 2, "online_contrastive": 2, "cosent": 2}
 

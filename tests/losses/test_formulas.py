@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.contrastive import Contrastive
 from kl3m_embeddings.losses.cosent import CoSENT
 from kl3m_embeddings.losses.cosine import Cosine
@@ -11,7 +12,6 @@ from kl3m_embeddings.losses.kl_distillation import KLDistillation
 from kl3m_embeddings.losses.margin_mse import MarginMSE
 from kl3m_embeddings.losses.online_contrastive import OnlineContrastive
 from kl3m_embeddings.losses.ssd import SSD, mean_similarities
-from kl3m_embeddings.losses.targets import PairTargets
 from kl3m_embeddings.losses.triplet import Triplet
 from tests.losses.batches import embeddings_of
 

@@ -7,10 +7,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.gather import first_row, gather
 from kl3m_embeddings.losses.gradcache import cached_gradients
 from kl3m_embeddings.losses.infonce import InfoNCE
-from kl3m_embeddings.losses.targets import PairTargets
 
 COLUMNS, PAIRS, DIM = 3, 4, 6
 OPTIONS = {"symmetric": True, "learn_temperature": True, "false_negative_margin": 0.1}

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses import LOSSES
 from kl3m_embeddings.losses.gradcache import cached_gradients, surrogate
 from kl3m_embeddings.losses.matryoshka import Matryoshka
-from kl3m_embeddings.losses.targets import PairTargets
 from tests.losses.batches import embeddings_of, targets_for
 
 COLUMNS, PAIRS, LENGTH, VOCABULARY = 4, 12, 7, 50

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses.infonce import MIN_TEMPERATURE, InfoNCE
-from kl3m_embeddings.losses.targets import PairTargets
 from tests.losses.batches import embeddings_of
 
 NO_TARGETS = PairTargets()

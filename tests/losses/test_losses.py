@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses import LOSSES
-from kl3m_embeddings.losses.targets import PairTargets
 from tests.losses.batches import embeddings_of, targets_for
 
 VARIANTS = [(name, {}) for name in LOSSES] + [

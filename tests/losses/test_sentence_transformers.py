@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses import LOSSES
 from kl3m_embeddings.losses.matryoshka import Matryoshka
-from kl3m_embeddings.losses.targets import PairTargets
 from tests.losses.batches import embeddings_of
 
 pytestmark = pytest.mark.slow  # their import alone takes 10 s

@@ -58,6 +58,59 @@ def log_row(step, seed=0, **changes):
     }
 
 
+def pair_row(step, task="pairs", seed=0, **changes):
+    """One step of a task that compares vectors."""
+    draw = random.Random(f"{seed}-{step}")
+    row = log_row(step, seed, task=task, reduced_dim=None)
+    del row["num_targets"], row["accuracy"]
+    learnt = 1 - 1 / (1 + step / 40)
+    row |= {"loss": 3 - 2.5 * learnt + draw.uniform(0, 0.3), "num_pairs": 64, "num_clashes": 1}
+    if task == "ssd":
+        levels = {
+            "same": 0.4 + 0.4 * learnt,
+            "similar": 0.4 + 0.1 * learnt,
+            "diff": 0.4 - learnt / 3,
+        }
+    else:
+        levels = {"positive": 0.4 + 0.4 * learnt, "negative": 0.35 - 0.3 * learnt}
+        row |= {"accuracy": 0.1 + 0.8 * learnt, "temperature": 0.05 - 0.02 * learnt}
+    row |= {f"mean_sim_{kind}": level + draw.gauss(0, 0.02) for kind, level in levels.items()}
+    return {**row, **changes}
+
+
+def mixed_row(step, seed=0):
+    """One step of a run that mixes tasks of both kinds."""
+    task = random.Random(f"task-{seed}-{step}").choice(
+        ["mlm", "mlm", "nsp", "pairs", "crop", "ssd"]
+    )
+    return log_row(step, seed, task=task) if task in ("mlm", "nsp") else pair_row(step, task, seed)
+
+
+RETRIEVAL = {"ndcg@10": 0.5, "mrr@10": 0.45, "recall@1": 0.35, "recall@10": 0.7, "recall@100": 0.9}
+CLASSIFICATION = {"ap": 0.8, "auc": 0.85, "accuracy": 0.78, "f1": 0.75}
+SIMILARITY = {"spearman": 0.8, "pearson": 0.78}
+
+
+def pair_eval_row(step, seed=0, dims=(128, 64), **changes):
+    """One evaluation of three sets of held-out pairs, and nothing else."""
+    draw, row = random.Random(f"{seed}-{step}"), {"step": step}
+    learnt = 0.3 + 0.7 * step / (step + 30)
+    for name, metrics in (("nq", RETRIEVAL), ("quora", CLASSIFICATION), ("sts", SIMILARITY)):
+        for metric, level in metrics.items():
+            for dim in (None, *dims):
+                value = level * learnt * (1 if dim is None else dim / (dim + 16))
+                suffix = "" if dim is None else f"/{dim}"
+                row[f"{name}/{metric}{suffix}"] = value + draw.gauss(0, 0.004)
+    row |= {"nq/num_queries": 1000, "nq/num_documents": 5000}
+    row |= {"quora/accuracy_threshold": 0.7, "quora/f1_threshold": 0.65}
+    return {**row, "quora/num_pairs": 2000, "sts/num_pairs": 1500, **changes}
+
+
+def mixed_eval_row(step, seed=0):
+    """One evaluation of held-out text and of held-out pairs."""
+    return eval_row(step) | pair_eval_row(step, seed)
+
+
 def eval_row(step, **changes):
     """One evaluation."""
     mean = 9 / (1 + step / 40)
@@ -72,11 +125,11 @@ def write_lines(path, rows):
     return path
 
 
-def write_run(folder, num_steps=60, *, seed=0, evals=True, starts=True, rows=None):
-    """A model folder with the files of a run; returns its log."""
+def write_run(folder, num_steps=60, *, seed=0, evals=eval_row, starts=True, rows=None):
+    """A model folder with the files of a run; returns its log. `evals` makes an evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
     if evals:
-        write_lines(folder / "eval.jsonl", [eval_row(step) for step in range(0, num_steps, 10)])
+        write_lines(folder / "eval.jsonl", [evals(step) for step in range(0, num_steps, 10)])
     if starts:
         start = {
             "event": "start",

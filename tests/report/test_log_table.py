@@ -8,7 +8,7 @@ import pytest
 from kl3m_embeddings.report import jsonl
 from kl3m_embeddings.report.errors import ReportError
 from kl3m_embeddings.report.log_table import read_log
-from tests.report.logs import PUBLISHED_STEP, log_row, write_lines
+from tests.report.logs import PUBLISHED_STEP, log_row, pair_row, write_lines
 
 
 def test_counts_by_dataset_equal_a_plain_reading(tmp_path, monkeypatch):
@@ -35,6 +35,19 @@ def test_steps_keep_their_values(tmp_path):
     assert steps["task"].to_list() == [row["task"] for row in rows]
     assert steps["grad_norm"].to_list() == pytest.approx([row["grad_norm"] for row in rows])
     assert str(steps["time"][0]) == "2026-01-02 03:04:05"
+
+
+def test_fields_of_one_kind_of_tasks_are_missing_in_the_others(tmp_path):
+    rows = [log_row(1), pair_row(2), pair_row(3, task="ssd")]
+    log = read_log(write_lines(tmp_path / "log.jsonl", rows))
+    assert log.steps["num_pairs"].to_list() == [None, 64, 64]
+    assert log.steps["temperature"].null_count() == 2
+    for field in ("positive", "diff"):
+        name = f"mean_sim_{field}"
+        expected = [row.get(name) for row in rows]
+        assert log.steps[name].to_list() == [
+            None if value is None else pytest.approx(value) for value in expected
+        ]
 
 
 def test_overtaken_steps_are_dropped_and_reported(tmp_path):

@@ -4,17 +4,31 @@ import polars as pl
 import pytest
 from matplotlib.image import imread  # noqa: TID251
 
+from kl3m_embeddings.report.names import number
 from kl3m_embeddings.report.plot_mix import OTHER, largest_names
 from kl3m_embeddings.report.plot_speed import highest, stack_of_phases
 from kl3m_embeddings.report.plots import PLOTS, draw_all
 from kl3m_embeddings.report.run import read_run
 from kl3m_embeddings.report.style import styled
-from tests.report.logs import PUBLISHED_EVAL, PUBLISHED_STEP, log_row, write_lines, write_run
+from tests.report.logs import (
+    PUBLISHED_EVAL,
+    PUBLISHED_STEP,
+    log_row,
+    mixed_eval_row,
+    mixed_row,
+    pair_eval_row,
+    pair_row,
+    write_lines,
+    write_run,
+)
 
 NAMES = {
     "loss_by_step", "step_time_components", "learning_rate_loss", "svd_metrics",
     "samples_by_dataset", "tokens_by_task", "loss_hist_by_task",
 }  # fmt: skip
+
+
+OF_EMBEDDINGS = {"pair_metrics_by_step", "similarity_by_step"}
 
 
 def draw(log, folder):
@@ -32,6 +46,28 @@ def test_all_plots_of_a_run(tmp_path):
         for step in range(1, 61)
     ]
     assert draw(write_run(tmp_path, rows=rows), tmp_path / "out") == (NAMES, [])
+
+
+def test_all_plots_of_a_run_of_several_kinds_of_tasks(tmp_path):
+    rows = [mixed_row(step) for step in range(1, 121)]
+    rows[6] |= {"loss": None, "skipped": True}
+    log = write_run(tmp_path, 120, rows=rows, evals=mixed_eval_row)
+    assert draw(log, tmp_path / "out") == (NAMES | OF_EMBEDDINGS, [])
+
+
+@pytest.mark.parametrize("num_steps", [1, 40])
+def test_pairs_only(tmp_path, num_steps):
+    rows = [pair_row(step) for step in range(1, num_steps + 1)]
+    drawn, missing = draw(write_run(tmp_path, rows=rows, evals=pair_eval_row), tmp_path)
+    assert drawn == (NAMES | OF_EMBEDDINGS) - {"svd_metrics"}
+    assert missing == ["svd_metrics.png is not drawn: eval.jsonl is missing, or has no svd_ field"]
+
+
+def test_masked_tasks_may_have_held_out_pairs(tmp_path):
+    run = read_run(write_run(tmp_path, evals=mixed_eval_row))
+    with styled():
+        assert len(PLOTS["pair_metrics_by_step"](run, 1).axes) == 3
+        assert PLOTS["similarity_by_step"](run, 1) is None
 
 
 def test_a_run_of_one_step(tmp_path):
@@ -73,12 +109,19 @@ def test_hostile_and_many_names(tmp_path):
         for step, name in enumerate(names * 2)
     ]
     assert draw(write_run(tmp_path, rows=rows), tmp_path) == (NAMES, [])
+    log = write_run(tmp_path, rows=[*rows, *(pair_row(99 + n, task=names[n]) for n in range(9))])
+    metrics = {f"{name}/ap": 0.5 for name in names} | {"a//ap": -0.5, "/ap/1": 0.25}
+    write_lines(tmp_path / "eval.jsonl", [{"step": 1, "svd_": 1.0, **metrics}])
+    assert draw(log, tmp_path) == (NAMES | OF_EMBEDDINGS, [])
 
 
 def test_spikes_and_values_over_scales(tmp_path):
     rows = [log_row(step, loss=10.0 ** (5 - step / 10), lr=0.9**step) for step in range(60)]
     rows[30] |= {"loss": 1e9, "step_time": 1e5}
     assert draw(write_run(tmp_path, rows=rows), tmp_path) == (NAMES, [])
+    rows += [pair_row(60 + n, loss=10.0 ** (n % 9), mean_sim_negative=0.25) for n in range(60)]
+    log = write_run(tmp_path, rows=rows, evals=pair_eval_row)
+    assert draw(log, tmp_path)[0] == (NAMES | OF_EMBEDDINGS) - {"svd_metrics"}
 
 
 def test_phases_add_up_to_the_step_time(tmp_path):
@@ -102,8 +145,34 @@ def test_the_rest_of_many_names_is_one(tmp_path):
 def test_titles_say_what_is_seen(tmp_path):
     run = read_run(write_run(tmp_path))
     with styled():
-        titles = {name: plot(run, 10).texts[0].get_text() for name, plot in PLOTS.items()}
+        figures = {name: plot(run, 10) for name, plot in PLOTS.items()}
+    assert {name for name, figure in figures.items() if figure is None} == OF_EMBEDDINGS
+    titles = {name: figure.texts[0].get_text() for name, figure in figures.items() if figure}
     assert titles["loss_by_step"].startswith("Training loss fell from ")
     assert "held-out loss fell from 9.00 to 4.00" in titles["loss_by_step"]
     assert titles["svd_metrics"].endswith("rose from 1.50 to 2.00")
     assert titles["step_time_components"].startswith("A step takes ")
+
+
+def test_titles_of_several_kinds_of_tasks_say_what_is_seen(tmp_path):
+    rows = [mixed_row(step) for step in range(1, 121)]
+    run = read_run(write_run(tmp_path, 120, rows=rows, evals=mixed_eval_row))
+    with styled():
+        titles = {name: plot(run, 1).texts[0].get_text() for name, plot in PLOTS.items()}
+    last = {row["task"]: row for row in rows}
+    assert titles["loss_by_step"].startswith("Training loss now: ")
+    assert f"pairs {number(last['pairs']['loss'], 3)}" in titles["loss_by_step"]
+    assert titles["learning_rate_loss"] == "Learning rate 1e-4, at its peak"
+    metrics = mixed_eval_row(110)
+    assert titles["pair_metrics_by_step"] == (
+        f"Held-out now: nq ndcg@10 {metrics['nq/ndcg@10']:.3f}, quora ap "
+        f"{metrics['quora/ap']:.3f}, sts spearman {metrics['sts/spearman']:.3f}"
+    )
+    first = next(row for row in rows if row["task"] in run.embedding_tasks[:1])
+    gaps = [
+        row["mean_sim_positive"] - row["mean_sim_negative"] for row in (last[first["task"]], first)
+    ]
+    assert titles["similarity_by_step"] == (
+        f"{first['task']}: positive and negative pairs are {gaps[0]:.3f} apart, "
+        f"{number(gaps[1], 3)} at first"
+    )

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from kl3m_embeddings.report.loss_statistics import moving_average
 from kl3m_embeddings.report.run import read_run
-from kl3m_embeddings.report.statistics import default_window, describe_run, moving_average
+from kl3m_embeddings.report.statistics import default_window, describe_run
 from tests.report.logs import log_row, write_lines, write_run
 
 

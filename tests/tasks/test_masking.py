@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kl3m_embeddings.config import MlmOptions
+from kl3m_embeddings.config_tasks import MlmOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.tasks.base import framed
 from kl3m_embeddings.tasks.masking import budget, choose_groups, mask_tokens, max_budget
@@ -25,7 +25,7 @@ def options(masking="token", **changes):
 def batch_of(source, count, first=0):
     """Framed ids of some samples, and where their ordinary tokens are."""
     windows = source.corpus.windows(first, count)
-    input_ids, _ = framed(source, windows.tokens, windows.lengths)
+    input_ids, _ = framed(source.tokenizer, windows.tokens, windows.lengths, source.max_length)
     places = np.arange(source.max_length)
     return input_ids, (places >= 1) & (places <= windows.lengths[:, None])
 
@@ -168,7 +168,9 @@ def test_the_first_word_of_a_text_is_a_group_of_its_own(make_sources):
     """Byte-level tokens carry the space before them, and there is none before the first word."""
     source = make_sources(max_length=16)[0]
     ids = [*source.tokenizer.encode("court"), *source.tokenizer.encode(" of the agency")]
-    input_ids, _ = framed(source, np.array([ids] * 400), np.full(400, len(ids)))
+    input_ids, _ = framed(
+        source.tokenizer, np.array([ids] * 400), np.full(400, len(ids)), source.max_length
+    )
     maskable = np.zeros(input_ids.shape, dtype=bool)
     maskable[:, 1 : len(ids) + 1] = True
     _, labels = mask_tokens(source, input_ids, maskable, 0, options("word", mask_rate=0.5))

@@ -1,6 +1,6 @@
 import pytest
 
-from kl3m_embeddings.config import MhmOptions
+from kl3m_embeddings.config_tasks import MhmOptions
 from kl3m_embeddings.tasks.mhm import MaskedHeadingModelling
 from tests.tasks.test_lines import lines_of
 from tests.tasks.test_mlm import restored

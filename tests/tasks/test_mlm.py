@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from kl3m_embeddings.config import MlmOptions
+from kl3m_embeddings.config_tasks import MlmOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
 

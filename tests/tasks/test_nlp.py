@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kl3m_embeddings.config import NlpOptions
+from kl3m_embeddings.config_tasks import NlpOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.tasks.nlp import MIN_CONTEXT_TOKENS, NextLinePrediction
 from tests.tasks.test_lines import lines_of

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from kl3m_embeddings.config import NspOptions
+from kl3m_embeddings.config_tasks import NspOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.tasks.nsp import NextSegmentPrediction
 from tests.tasks.test_mlm import restored
@@ -47,7 +47,7 @@ def test_labels_tell_whether_the_second_follows_the_first(make_sources, texts, m
     windows = source.corpus.windows(0, NUM_PAIRS)
     for row, (first, second) in enumerate(segments):
         place = (int(windows.datasets[row]), int(windows.documents[row]))
-        label = float(batch.pair_labels[row])
+        label = float(batch.segment_labels[row])
         assert contains(texts[place], first)
         if label == 1:
             assert contains(texts[place], first + second)
@@ -59,7 +59,7 @@ def test_labels_tell_whether_the_second_follows_the_first(make_sources, texts, m
 
 def test_half_of_the_pairs_follow(make_sources):
     batch, _ = pairs_of(make_sources(max_length=48)[0], count=4000)
-    known = batch.pair_labels[~batch.pair_labels.isnan()]
+    known = batch.segment_labels[~batch.segment_labels.isnan()]
     assert len(known) > 3800
     assert float(known.mean()) == pytest.approx(0.5, abs=0.03)
     assert batch.counts["nsp"] == len(known)
@@ -70,7 +70,7 @@ def test_the_second_segment_alone_gives_nothing_away(make_sources):
     """True and false second segments are drawn alike: neither length nor beginning tells."""
     source = make_sources(max_length=24)[0]
     batch, segments = pairs_of(source, count=4000)
-    labels = batch.pair_labels.numpy()
+    labels = batch.segment_labels.numpy()
     lengths = np.array([len(second) for _, second in segments])
     at_start = [is_document_start(source, second) for _, second in segments]
     for values, tolerance in ((lengths, 0.35), (np.array(at_start, dtype=float), 0.02)):
@@ -89,10 +89,10 @@ def test_sentence_order_swaps_half_of_the_pairs(make_sources, texts):
     windows = source.corpus.windows(0, NUM_PAIRS)
     for row, (first, second) in enumerate(segments):
         text = texts[int(windows.datasets[row]), int(windows.documents[row])]
-        label = float(batch.pair_labels[row])
+        label = float(batch.segment_labels[row])
         if not np.isnan(label):
             assert contains(text, first + second if label == 1 else second + first)
-    assert float(batch.pair_labels.nanmean()) == pytest.approx(0.5, abs=0.1)
+    assert float(batch.segment_labels.nanmean()) == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_pair_of_the_same_document_is_not_labelled(make_sources):
@@ -101,7 +101,7 @@ def test_a_pair_of_the_same_document_is_not_labelled(make_sources):
     windows = source.corpus.windows(0, 4000)
     partners = source.corpus.windows(1 << 40, 4000)
     same = (windows.datasets == partners.datasets) & (windows.documents == partners.documents)
-    unlabelled = batch.pair_labels.isnan().numpy()
+    unlabelled = batch.segment_labels.isnan().numpy()
     assert unlabelled.any()
     assert (same | (windows.lengths < 2))[unlabelled].all()
 

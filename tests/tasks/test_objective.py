@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig
 
-from kl3m_embeddings.config import MlmOptions, NspOptions
+from kl3m_embeddings.config_tasks import MlmOptions, NspOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.encoder.build import build_encoder
 from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
@@ -26,7 +26,7 @@ def pairs(make_sources):
     """A batch of pairs, one of them unlabelled, with filling targets."""
     task = NextSegmentPrediction(NspOptions(probability=1.0))
     batch = task.batch(make_sources()[0], 0, 8)
-    batch.pair_labels[3] = torch.nan
+    batch.segment_labels[3] = torch.nan
     batch.target_labels[-3:] = IGNORED_LABEL
     batch.target_positions[-3:] = 0
     return batch
@@ -43,10 +43,10 @@ def test_losses_are_sums_over_the_targets(make_objective, pairs):
     assert outputs.target_losses[-3:].tolist() == [0, 0, 0]
     correct = (logits.argmax(1) == pairs.target_labels).sum()
     assert outputs.num_correct == correct
-    known = [row for row in range(8) if not pairs.pair_labels[row].isnan()]
+    known = [row for row in range(8) if not pairs.segment_labels[row].isnan()]
     pair_logits = objective.pair_head(states[known, 0])[:, 0]
     expected = F.binary_cross_entropy_with_logits(
-        pair_logits, pairs.pair_labels[known], reduction="sum"
+        pair_logits, pairs.segment_labels[known], reduction="sum"
     )
     assert outputs.loss_sums["nsp"].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -71,7 +71,7 @@ def test_what_fills_the_targets_changes_no_gradient(make_objective, pairs):
 
 def test_pairs_that_say_nothing_have_no_gradient(make_objective, pairs):
     objective = make_objective(pair_head=True)
-    pairs.pair_labels[:] = torch.nan
+    pairs.segment_labels[:] = torch.nan
     loss = objective(pairs).loss_sums["nsp"]
     loss.backward()
     assert loss.item() == 0

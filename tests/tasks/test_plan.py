@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kl3m_embeddings.config import TasksConfig
+from kl3m_embeddings.config_tasks import TasksConfig
 from kl3m_embeddings.data.batch import IGNORED_LABEL
-from kl3m_embeddings.tasks import TASKS
-from kl3m_embeddings.tasks.plan import Planner, embedding_mask, reduced_dims
+from kl3m_embeddings.tasks import EMBEDDING_TASKS, MASKED_TASKS
+from kl3m_embeddings.tasks.plan import PlannedTask, Planner, embedding_mask, reduced_dims
 
 EQUAL = {"mlm": 0.25, "nsp": 0.25, "nlp": 0.25, "mhm": 0.25}
 
@@ -18,14 +18,19 @@ EQUAL = {"mlm": 0.25, "nsp": 0.25, "nlp": 0.25, "mhm": 0.25}
 def make_planner(make_sources):
     """A function that makes a planner of a tiny run; keyword arguments replace its settings."""
 
-    def make(tasks=None, **changes):
+    def make(tasks=None, *, batch_size=4, **changes):
+        source = make_sources()[0]
+
+        def planned(name, options):
+            is_masked = name in MASKED_TASKS
+            task = MASKED_TASKS[name](options) if is_masked else EMBEDDING_TASKS[name](options, 32)
+            return PlannedTask(task, source, options.probability, batch_size)
+
         chosen = TasksConfig.model_validate(tasks or EQUAL).chosen()
         settings = {
-            "source": make_sources()[0],
-            "tasks": {name: TASKS[name](options) for name, options in chosen.items()},
-            "probabilities": {name: options.probability for name, options in chosen.items()},
+            "tasks": {name: planned(name, options) for name, options in chosen.items()},
+            "seed": source.seed,
             "hidden_size": 32,
-            "batch_size": 4,
             "accumulation": 1,
             "matroyshka_probability": 0.5,
             "matroyshka_min_log2": 2,
@@ -67,9 +72,9 @@ def test_the_ranks_slices_make_up_the_batch_of_one_rank(make_planner, task, worl
             assert torch.equal(joined(slices, lambda b: b.input_ids), batch.input_ids)
             assert torch.equal(joined(slices, lambda b: b.attention_mask), batch.attention_mask)
             assert torch.equal(joined(slices, labels_of), labels_of(batch))
-            if batch.pair_labels is not None:
-                pairs = joined(slices, lambda b: b.pair_labels)
-                assert torch.equal(pairs.nan_to_num(9), batch.pair_labels.nan_to_num(9))
+            if batch.segment_labels is not None:
+                pairs = joined(slices, lambda b: b.segment_labels)
+                assert torch.equal(pairs.nan_to_num(9), batch.segment_labels.nan_to_num(9))
         sums = sum((Counter(rank.counts) for rank in ranks), Counter())
         assert sums == Counter(whole.counts)
         assert {(rank.task, rank.reduced_dim) for rank in ranks} == {(task, whole.reduced_dim)}
@@ -104,12 +109,13 @@ def test_no_sample_is_left_out_or_used_twice(make_planner):
     class Recorded:
         def batch(self, source, first, count):
             seen.extend(range(first, first + count))
-            return planner.tasks["mlm"].batch(source, first, count)
+            return planner.tasks["mlm"].task.batch(source, first, count)
 
-        losses = planner.tasks["mlm"].losses
+        losses = planner.tasks["mlm"].task.losses
 
+    recorded = replace(planner.tasks["mlm"], task=Recorded())
     for rank in ranks:
-        list(replace(rank, tasks={"mlm": Recorded()}).plans(1, 5))
+        list(replace(rank, tasks={"mlm": recorded}).plans(1, 5))
     assert sorted(seen) == list(range(5 * 2 * 2 * 4))
 
 
@@ -170,3 +176,32 @@ def test_all_micro_batches_of_a_step_have_its_mask(make_planner):
     for plan in planner.plans(1, 5):
         for batch in plan.batches:
             assert batch.embedding_mask.sum() == plan.reduced_dim
+
+
+def test_an_embedding_task_numbers_its_samples_by_its_own_steps(make_planner):
+    planner = make_planner({"mlm": 0.5, "simcse": 0.5}, accumulation=2)
+    firsts = []
+
+    class Recorded(type(planner.tasks["simcse"].task)):
+        def columns(self, source, first_sample, count):
+            firsts.append(first_sample)
+            return super().columns(source, first_sample, count)
+
+    task = planner.tasks["simcse"].task
+    task.__class__ = Recorded
+    drawn = [plan.task for plan in planner.plans(1, 20)]
+    assert firsts == list(range(0, drawn.count("simcse") * 2 * 4, 4))
+    assert 0 < drawn.count("simcse") < 20
+
+
+def test_the_steps_of_a_task_are_counted_over_many_periods(make_planner):
+    planner = make_planner({"mlm": 0.3, "simcse": 0.7})
+    drawn = [planner._draw(step)[0] for step in range(1, 9001)]
+    for step in (1, 2, 4095, 4096, 4097, 8192, 8193, 9000):
+        for name in ("mlm", "simcse"):
+            assert planner._num_steps_before(step, name) == drawn[: step - 1].count(name)
+
+
+def test_an_embedding_task_has_no_reduced_dim(make_planner):
+    drawn = draws(make_planner({"mlm": 0.5, "simcse": 0.5}, matroyshka_probability=1.0), 200)
+    assert {(task, dim is None) for task, dim in drawn} == {("mlm", False), ("simcse", True)}

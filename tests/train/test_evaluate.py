@@ -7,17 +7,18 @@ import torch.nn.functional as F
 from transformers import AutoConfig, DebertaV2ForMaskedLM
 
 from kl3m_embeddings.commands.train import main
-from kl3m_embeddings.config import MlmOptions, OptimizerConfig
+from kl3m_embeddings.config import OptimizerConfig
+from kl3m_embeddings.config_tasks import MlmOptions
 from kl3m_embeddings.encoder.build import build_encoder
 from kl3m_embeddings.engine.single import SingleEngine
 from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
 from kl3m_embeddings.tasks.objective import Objective
-from kl3m_embeddings.train.evaluate import (
+from kl3m_embeddings.train.evaluate import spectra
+from kl3m_embeddings.train.evaluate_text import (
     distribution,
     draw_samples,
     sample_losses,
-    spectra,
     write_samples,
 )
 from tests.conftest import TINY_CONFIG

@@ -20,7 +20,7 @@ HASHES = {"a": "11", "b": "22"}
 def identity_of(*overrides, architecture=TINY_CONFIG, hashes=HASHES, max_length=32, world_size=1):
     training = parse_training(apply_overrides(FIELDS, overrides), Path("training.json"))
     return run_identity(
-        training, architecture, hashes, "fp", max_length=max_length, world_size=world_size
+        training, architecture, hashes, {}, "fp", max_length=max_length, world_size=world_size
     )
 
 

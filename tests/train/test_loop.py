@@ -176,10 +176,10 @@ def test_the_best_checkpoint_is_saved_and_kept(make_model_folder):
     with opened(folder) as trainer:
         evaluate = trainer.evaluator.evaluate
         row = evaluate(trainer.engine, lambda: False)
-        object.__setattr__(trainer, "evaluator", Rows(row, means))
+        object.__setattr__(trainer, "evaluator", Rows(row, means, trainer.evaluator))
         trainer.train(StopRequest())
     assert trainer.state.best_step == 6
-    assert trainer.state.best_loss == 5.0
+    assert trainer.state.best_score == -5.0
     assert checkpoint_steps(folder) == [12, 6]
     assert json.loads((folder / "latest/trainer/state.json").read_text())["best_step"] == 6
 
@@ -187,8 +187,9 @@ def test_the_best_checkpoint_is_saved_and_kept(make_model_folder):
 class Rows:
     """Stands for an evaluator whose means are known."""
 
-    def __init__(self, row, means):
+    def __init__(self, row, means, evaluator):
         self.row, self.means = row, means
+        self.score, self.headline = evaluator.score, evaluator.headline
 
     def evaluate(self, engine, stopped):
         return self.row | {"mean": next(self.means)}

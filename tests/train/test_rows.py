@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kl3m_embeddings.config import MlmOptions
+from kl3m_embeddings.config_tasks import MlmOptions
 from kl3m_embeddings.engine.base import StepResult
 from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
-from kl3m_embeddings.tasks.plan import Planner
+from kl3m_embeddings.tasks.plan import PlannedTask, Planner
 from kl3m_embeddings.train.phase_timer import PhaseTimer
 from kl3m_embeddings.train.rows import PendingRow, Postfix
 
@@ -25,12 +25,11 @@ TIMES = {"sample": 0.25, "forward": 1.0, "backward": 2.0, "optimizer": 0.5, "oth
 
 @pytest.fixture
 def pending(make_sources):
+    task = MaskedLanguageModelling(MlmOptions(probability=1.0))
     planner = Planner(
-        source=make_sources(max_length=256)[0],
-        tasks={"mlm": MaskedLanguageModelling(MlmOptions(probability=1.0))},
-        probabilities={"mlm": 1.0},
+        tasks={"mlm": PlannedTask(task, make_sources(max_length=256)[0], 1.0, 4)},
+        seed=0,
         hidden_size=32,
-        batch_size=4,
         accumulation=2,
         matroyshka_probability=1.0,
         matroyshka_min_log2=3,
@@ -47,6 +46,7 @@ def pending(make_sources):
         lr=1e-4,
         loss=torch.tensor(5.5),
         num_correct=torch.tensor(7),
+        measures={},
         divisors={"mlm": float(plan.counts["mlm"])},
         clip_threshold=torch.tensor(0.8),
         result=StepResult(norm=torch.tensor(1.25), skipped=torch.tensor(False)),

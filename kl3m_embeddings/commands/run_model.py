@@ -1,0 +1,211 @@
+"""The model of a run: where it comes from, what is trained, and how it is written out."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig
+
+from kl3m_embeddings.commands.run_text import warn
+from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.data.counter_random import derive_key
+from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
+from kl3m_embeddings.encoder.architecture import (
+    check_sequence_length,
+    check_vocabulary,
+    load_architecture,
+    max_sequence_length,
+)
+from kl3m_embeddings.encoder.build import build_encoder, load_encoder, transformer_folder
+from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
+from kl3m_embeddings.encoder.export import write_model_folder
+from kl3m_embeddings.encoder.sentence_modules import (
+    SentenceModules,
+    build_embedding_head,
+    read_sentence_modules,
+    resolve_source,
+)
+from kl3m_embeddings.engine.base import TrainState
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.tasks.objective import Objective
+from kl3m_embeddings.train.checkpoint import Checkpoint, newest_verified
+
+QUERY_PROMPTS = ("query",)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # names that sentence-transformers looks for
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunModel:
+    """What a run starts from, before any weight is loaded."""
+
+    folder: Path | None
+    """Where the weights are: a checkpoint, or what `init_from` names; None: random ones."""
+    modules: SentenceModules | None
+    """What is said there of pooling, normalisation and prompts."""
+    architecture: PretrainedConfig
+    tokenizer: Tokenizer
+    max_length: int
+    """Tokens of a sample, special ones included."""
+    prefixes: tuple[str, str]
+    """What is put before queries, and before documents."""
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Of the exported model: those that it came with, and the prefixes."""
+        prompts = dict(self.modules.prompts) if self.modules else {}
+        for name, prefix in zip(("query", "document"), self.prefixes, strict=True):
+            if prefix or name in prompts:
+                prompts[name] = prefix
+        return prompts
+
+
+def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None) -> RunModel:
+    """Read all but the weights.
+
+    Args:
+        folder: the model folder; a missing config.json is written there from `init_from`.
+        training: training.json.
+        start: the checkpoint to go on from.
+    """
+    source = start.path if start else initial_folder(training.init_from)
+    modules = read_sentence_modules(source) if source else None
+    path = folder / "config.json"
+    if source and not path.exists():
+        path.write_bytes((transformer_folder(source) / "config.json").read_bytes())
+        print(f"{path}: written, the architecture of {training.init_from}", file=sys.stderr)
+    architecture = load_architecture(path)
+    tokenizer = load_tokenizer(training.tokenizer or initial_folder(training.init_from) or folder)
+    check_vocabulary(architecture, tokenizer.vocab_size, path)
+    known_length = modules.max_seq_length if modules and training.init_from else None
+    max_length = training.max_length or known_length or max_sequence_length(architecture)
+    check_sequence_length(architecture, max_length, path)
+    for name, options in training.tasks.embedding().items():
+        if options.seq_len and options.seq_len > max_sequence_length(architecture):
+            raise ConfigError(
+                f"tasks.{name}.seq_len: {options.seq_len} is more than the architecture has "
+                f"positions for ({max_sequence_length(architecture)})"
+            )
+    architecture.pad_token_id = tokenizer.pad_id
+    prompts = modules.prompts if modules else {}
+    return RunModel(
+        folder=source,
+        modules=modules,
+        architecture=architecture,
+        tokenizer=tokenizer,
+        max_length=max_length,
+        prefixes=(
+            _prefix(training.query_prefix, prompts, QUERY_PROMPTS),
+            _prefix(training.document_prefix, prompts, DOCUMENT_PROMPTS),
+        ),
+    )
+
+
+def _prefix(given: str | None, prompts: Mapping[str, str], names: tuple[str, ...]) -> str:
+    if given is not None:
+        return given
+    return next((prompts[name] for name in names if prompts.get(name)), "")
+
+
+def initial_folder(init_from: str | None) -> Path | None:
+    """The folder of `init_from`: of a model folder of ours, its newest whole checkpoint."""
+    if init_from is None:
+        return None
+    folder = Path(init_from)
+    if folder.is_dir() and (folder / "training.json").exists():
+        checkpoint = newest_verified(folder, warn)
+        if checkpoint is None:
+            raise ConfigError(f"init_from: {folder} has no checkpoint: train it first")
+        return checkpoint.path
+    return resolve_source(init_from)
+
+
+def build_objective(
+    model: RunModel,
+    training: TrainingConfig,
+    losses: Mapping[str, nn.Module],
+    device: torch.device,
+) -> Objective:
+    """The encoder with its weights, the tasks' heads and losses, on the device."""
+    seed = derive_key(training.seed, "weights") >> 1
+    masked = training.masks_tokens
+    if model.folder is None:
+        encoder = build_encoder(model.architecture, seed=seed, masked_head=masked)
+    else:
+        encoder = load_encoder(
+            model.folder, seed=seed, config=model.architecture, masked_head=masked
+        )
+        if encoder.fresh_parameters:
+            warn(f"{model.folder}: drawn anew: {', '.join(encoder.fresh_parameters)}")
+    if training.gradient_checkpointing:
+        encoder.enable_gradient_checkpointing()
+    objective = Objective(
+        encoder,
+        pair_head="nsp" in training.tasks.chosen(),
+        embedding_head=embedding_head(model, training, encoder.hidden_size),
+        losses=losses,
+        seed=seed,
+    )
+    check_dims(training, objective.embedding_head.embedding_size)
+    return objective.to(device)
+
+
+def embedding_head(model: RunModel, training: TrainingConfig, hidden_size: int) -> EmbeddingHead:
+    """From tokens to texts, as training.json says or else the model that the run starts from."""
+    if model.modules is None:
+        return EmbeddingHead(
+            hidden_size, pooling=training.pooling or "mean", normalise=bool(training.normalise)
+        )
+    return build_embedding_head(
+        model.modules, hidden_size, pooling=training.pooling, normalise=training.normalise
+    )
+
+
+def check_dims(training: TrainingConfig, embedding_size: int) -> None:
+    """Raise if a Matryoshka dimension is larger than the embedding."""
+    asked = {
+        f"tasks.{k}.matryoshka_dims": o.matryoshka_dims
+        for k, o in training.tasks.embedding().items()
+    }
+    for key, dims in {**asked, "eval.dims": training.eval.dims}.items():
+        if dims and max(dims) > embedding_size:
+            raise ConfigError(
+                f"{key}: {max(dims)} is larger than the embedding ({embedding_size}): leave it out"
+            )
+
+
+def eval_dims(training: TrainingConfig, embedding_size: int) -> list[int]:
+    """Sizes below the full one at which held-out pairs are evaluated, too."""
+    asked = training.eval.dims
+    if asked is None:
+        asked = [
+            dim for one in training.tasks.embedding().values() for dim in one.matryoshka_dims or ()
+        ]
+    return sorted({dim for dim in asked if dim < embedding_size}, reverse=True)
+
+
+def model_writer(
+    objective: Objective, model: RunModel, card: Callable[[TrainState], str]
+) -> Callable[[Path, TrainState], None]:
+    """A function that writes the exported model, tokenizer and card included, into a folder."""
+    modules = model.modules or SentenceModules()
+
+    def write(path: Path, state: TrainState) -> None:
+        write_model_folder(
+            path,
+            objective.encoder,
+            tokenizer_pad_id=model.tokenizer.pad_id,
+            max_length=model.max_length,
+            head=objective.embedding_head,
+            prompts=model.prompts,
+            default_prompt_name=modules.default_prompt_name,
+            similarity_fn_name=modules.similarity_fn_name,
+            truncate_dim=modules.truncate_dim,
+            do_lower_case=modules.do_lower_case,
+        )
+        model.tokenizer.save(path, model.max_length)
+        (path / "README.md").write_text(card(state), encoding="utf-8")
+
+    return write

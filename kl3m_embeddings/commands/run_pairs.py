@@ -1,0 +1,123 @@
+"""The pairs of a run: the sets that are trained on, a guide's view of them, and held-out ones."""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kl3m_embeddings.commands.run_text import cache_folder
+from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.config_tasks import PairsOptions
+from kl3m_embeddings.data.pair_build import open_or_build_pair_set
+from kl3m_embeddings.data.pair_order import PairOrder
+from kl3m_embeddings.data.pair_set import PairSet
+from kl3m_embeddings.data.tokenizer import Tokenizer
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.tasks.guide import guide_embeddings
+from kl3m_embeddings.tasks.pairs import PairSource, check_loss
+from kl3m_embeddings.train.evaluate_pairs import PairEvaluation
+
+
+def open_pair_set(
+    name: str, path: str | list[str], tokenizer: Tokenizer, prefixes: tuple[str, str]
+) -> PairSet:
+    """A built pair set as it is; files through a pair set built once into the cache."""
+    paths = [path] if isinstance(path, str) else path
+    return open_or_build_pair_set(
+        name,
+        paths,
+        tokenizer,
+        cache_folder("pairs"),
+        query_prefix=prefixes[0],
+        document_prefix=prefixes[1],
+    )
+
+
+def open_pairs(
+    training: TrainingConfig, tokenizer: Tokenizer, prefixes: tuple[str, str]
+) -> list[PairSet]:
+    """The sets that the task `pairs` trains on, checked for what its loss needs; [] without it."""
+    options = training.tasks.pairs
+    if options is None or not options.probability:
+        return []
+    if not training.pairs:
+        raise ConfigError(
+            "pairs: no set of pairs: name one in training.json or with --pairs NAME=PATH"
+        )
+    sets = [
+        open_pair_set(name, one.path, tokenizer, prefixes) for name, one in training.pairs.items()
+    ]
+    check_loss(options, sets)
+    return sets
+
+
+def pair_source(
+    training: TrainingConfig,
+    options: PairsOptions,
+    sets: Sequence[PairSet],
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    batch_size: int,
+) -> PairSource:
+    """The order of the sets' rows.
+
+    Args:
+        training: training.json.
+        options: of the task `pairs`.
+        sets: what `open_pairs` gave.
+        tokenizer: of the run.
+        max_length: tokens of a text, special ones included.
+        batch_size: rows of a micro-batch, over all devices.
+    """
+    weights = [one.weight for one in training.pairs.values() if one.weight is not None]
+    order = PairOrder.build(
+        sets,
+        weights or None,
+        seed=training.seed,
+        batch_size=batch_size,
+        num_negatives=options.num_negatives,
+        max_length=options.seq_len or max_length,
+    )
+    guides: list[NDArray[np.float32] | None] = [None] * len(sets)
+    if options.guide is not None:
+        guides = [_guide(options.guide, pairs, tokenizer) for pairs in sets]
+    return PairSource(order=order, tokenizer=tokenizer, guides=guides)
+
+
+def _guide(guide: str, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float32]:
+    """The guide's vectors of a set's texts, computed once into the cache."""
+    key = hashlib.blake2b(f"{guide} {pairs.sha256}".encode(), digest_size=8).hexdigest()
+    path = cache_folder("guides") / f"{key}.npy"
+    if not path.exists():
+        print(f"{guide}: embedding {pairs.num_texts:,} texts of {pairs.name}", file=sys.stderr)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        vectors = guide_embeddings(guide, pairs, tokenizer)
+        unfinished = path.with_suffix(".partial")
+        with unfinished.open("wb") as file:
+            np.save(file, vectors, allow_pickle=False)
+        unfinished.rename(path)
+    mapped: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
+
+
+def say_what_is_read(sets: Sequence[PairSet], source: PairSource) -> None:
+    """Print which formats were recognised, and what is left out."""
+    for pairs in sets:
+        print("\n".join(pairs.summary()), file=sys.stderr)
+    for line in source.order.left_out():
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def pair_evaluations(
+    training: TrainingConfig, tokenizer: Tokenizer, prefixes: tuple[str, str]
+) -> list[PairEvaluation]:
+    """The held-out pairs of `eval.pairs`."""
+    return [
+        PairEvaluation.build(
+            name, open_pair_set(name, one.path, tokenizer, prefixes), max_rows=one.max_rows
+        )
+        for name, one in training.eval.pairs.items()
+    ]

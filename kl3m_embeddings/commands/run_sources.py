@@ -1,0 +1,102 @@
+"""What a run's tasks read and what it is evaluated on: text, pairs, or both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kl3m_embeddings.commands.run_model import RunModel, eval_dims
+from kl3m_embeddings.commands.run_pairs import (
+    open_pairs,
+    pair_evaluations,
+    pair_source,
+    say_what_is_read,
+)
+from kl3m_embeddings.commands.run_text import RunText, open_text, text_evaluation, warn
+from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.config_tasks import EmbeddingOptions, PairsOptions, TaskOptions
+from kl3m_embeddings.data.pair_set import PairSet
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.tasks import EMBEDDING_TASKS, MASKED_TASKS
+from kl3m_embeddings.tasks.objective import Objective
+from kl3m_embeddings.tasks.plan import PlannedTask
+from kl3m_embeddings.train.evaluate import Evaluator
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSources:
+    """The tasks of a run, bound to what they read."""
+
+    text: RunText | None
+    """None where no task reads text."""
+    pair_sets: list[PairSet]
+    tasks: Mapping[str, PlannedTask]
+
+
+def open_sources(training: TrainingConfig, model: RunModel, *, quiet: bool) -> RunSources:
+    """Open, and where need be build, everything that the tasks read."""
+    text = None
+    if training.reads_text:
+        text = open_text(training, model.tokenizer, model.max_length)
+    pair_sets = open_pairs(training, model.tokenizer, model.prefixes)
+    tasks = {
+        name: _planned(name, options, training, model, text, pair_sets)
+        for name, options in training.tasks.chosen().items()
+    }
+    if "pairs" in tasks and not quiet:
+        say_what_is_read(pair_sets, tasks["pairs"].source)
+    return RunSources(text=text, pair_sets=pair_sets, tasks=tasks)
+
+
+def _planned(
+    name: str,
+    options: TaskOptions,
+    training: TrainingConfig,
+    model: RunModel,
+    text: RunText | None,
+    pair_sets: list[PairSet],
+) -> PlannedTask:
+    """A task with its source."""
+    probability, batch_size = options.probability, training.batch_size
+    if not isinstance(options, EmbeddingOptions):
+        assert text is not None
+        return PlannedTask(MASKED_TASKS[name](options), text.train, probability, batch_size)
+    task = EMBEDDING_TASKS[name](options, model.max_length)
+    batch_size = options.batch_size or batch_size
+    if not isinstance(options, PairsOptions):
+        assert text is not None
+        return PlannedTask(task, text.train, probability, batch_size)
+    source = pair_source(
+        training,
+        options,
+        pair_sets,
+        model.tokenizer,
+        max_length=model.max_length,
+        batch_size=batch_size,
+    )
+    return PlannedTask(task, source, probability, batch_size)
+
+
+def build_evaluator(
+    training: TrainingConfig, model: RunModel, sources: RunSources, objective: Objective
+) -> Evaluator | None:
+    """Evaluation on held-out text and pairs; None where there is neither."""
+    pairs = pair_evaluations(training, model.tokenizer, model.prefixes)
+    text = text_evaluation(training, sources.text)
+    best = training.save.best_metric
+    if best is not None and not any(best.startswith(f"{one.name}/") for one in pairs):
+        raise ConfigError(
+            f"save.best_metric: {best} is no field of a set in eval.pairs: write NAME/METRIC, "
+            "as docs/ndcg@10"
+        )
+    if text is None and not pairs:
+        if training.num_eval_samples:
+            warn("nothing is evaluated: name held-out pairs in eval.pairs")
+        return None
+    options = training.tasks.pairs
+    return Evaluator(
+        text=text,
+        pairs=pairs,
+        tokenizer=model.tokenizer,
+        seq_len=(options and options.seq_len) or model.max_length,
+        dims=eval_dims(training, objective.embedding_head.embedding_size),
+        best_metric=best,
+    )

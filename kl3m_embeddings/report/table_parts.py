@@ -1,0 +1,45 @@
+"""What the tables share: how a table looks, and how many names it shows."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from kl3m_embeddings.report.names import printable
+
+MAX_NAMES = 8
+NAME_WIDTH = 22
+
+
+def note_lines(notes: Iterable[str]) -> Iterator[Text]:
+    """What is missing or wrong, one line each."""
+    yield from (Text(f"note: {printable(note, 1000)}", style="yellow") for note in notes)
+
+
+def grid(title: str, *columns: str) -> Table:
+    """An empty table: the first column is a name, the others are numbers."""
+    table = Table(
+        title=f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+    )
+    for position, column in enumerate(columns):
+        table.add_column(
+            column,
+            justify="right" if position else "left",
+            no_wrap=True,
+            max_width=None if position else NAME_WIDTH,
+        )
+    return table
+
+
+def with_rest(table: Table, names: Sequence[object], limit: int = MAX_NAMES) -> Table:
+    """`table` with a caption that says how many of `names` it does not show."""
+    if len(names) > limit:
+        table.caption = f"and {len(names) - limit:,} more in stats.json"
+        table.caption_justify = "left"
+    return table

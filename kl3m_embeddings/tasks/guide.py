@@ -1,0 +1,59 @@
+"""A guide: another model, by whose similarity false negatives are recognised.
+
+Its vectors of all texts are computed once, not once an epoch. Texts are kept as token ids; a guide
+with the same tokenizer reads these, any other one the text that they decode to.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kl3m_embeddings.data.pair_set import PairSet
+from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
+from kl3m_embeddings.encoder.architecture import max_sequence_length
+from kl3m_embeddings.encoder.build import load_encoder
+from kl3m_embeddings.encoder.encode import encode_ids
+from kl3m_embeddings.encoder.sentence_modules import (
+    build_embedding_head,
+    read_sentence_modules,
+    resolve_source,
+)
+from kl3m_embeddings.tasks.base import NUM_SPECIAL
+
+
+def guide_embeddings(guide: str, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float32]:
+    """The guide's vectors of all texts of a set, of shape (texts, the guide's dimensions).
+
+    Args:
+        guide: a model's folder or hub name.
+        pairs: the set.
+        tokenizer: made its tokens.
+    """
+    folder = resolve_source(guide)
+    encoder = load_encoder(folder)
+    modules = read_sentence_modules(folder)
+    head = build_embedding_head(modules, encoder.hidden_size)
+    encoder.to("cuda" if torch.cuda.is_available() else "cpu")
+    own = load_tokenizer(folder)
+    limit = (modules.max_seq_length or max_sequence_length(encoder.config)) - NUM_SPECIAL
+    texts = [
+        [
+            own.cls_id,
+            *_read(pairs.texts.document_tokens(number), tokenizer, own)[:limit],
+            own.sep_id,
+        ]
+        for number in range(pairs.num_texts)
+    ]
+    return encode_ids(
+        encoder, texts, pad_id=own.pad_id, head=head.to(next(encoder.parameters()).device)
+    )
+
+
+def _read(tokens: NDArray[np.integer], tokenizer: Tokenizer, own: Tokenizer) -> list[int]:
+    """A text's tokens, as the guide's tokenizer has them."""
+    ids: list[int] = tokens.tolist()
+    return (
+        ids
+        if own.fingerprint == tokenizer.fingerprint
+        else own.encode(tokenizer.backend.decode(ids))
+    )

@@ -1,0 +1,32 @@
+"""What a batch of pairs tells beside its loss: in-batch accuracy, and mean cosines."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.similarity import all_dots, normalised
+
+
+def in_batch_measures(
+    embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
+) -> dict[str, Tensor]:
+    """Means over this device's anchors: accuracy, mean_sim_positive, mean_sim_negative.
+
+    `accuracy` is the share of anchors to which no other text of the batch is as similar as their
+    positive. Texts that equal the anchor or its positive do not count as others.
+    """
+    vectors = normalised(embeddings)
+    cosines = all_dots(vectors[0], vectors[1:].flatten(0, 1))
+    positives = cosines.diagonal()
+    others = torch.ones_like(cosines, dtype=torch.bool).fill_diagonal_(False)
+    if targets.text_ids is not None:
+        anchor_ids, candidate_ids = targets.text_ids[0], targets.text_ids[1:].flatten()
+        others &= candidate_ids != anchor_ids[:, None]
+        others &= candidate_ids != targets.text_ids[1][:, None]
+    best_other = cosines.masked_fill(~others, -2.0).amax(dim=1)
+    return {
+        "accuracy": (positives > best_other).float().mean(),
+        "mean_sim_positive": positives.mean(),
+        "mean_sim_negative": (cosines * others).sum() / others.sum().clamp(min=1),
+    }
