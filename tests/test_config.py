@@ -143,7 +143,6 @@ def test_all_errors_are_reported_at_once_with_the_key_and_the_remedy():
         }
     )
     expected = [
-        "tokenizer: missing, and there is no default",
         "tasks.mlm.mask_rat: unknown key (did you mean mask_rate?)",
         "tasks.mlm.masking: Input should be 'token', 'word' or 'span' (it is \"words\")",
         "optimizer.peak_rl: unknown key (did you mean peak_lr?)",
@@ -158,6 +157,31 @@ def test_all_errors_are_reported_at_once_with_the_key_and_the_remedy():
     for part in expected:
         assert [line for line in lines if line.startswith(f"{PATH}: {part}")], part
     assert len(lines) == len(expected)
+
+
+def test_a_tokenizer_is_needed_unless_a_model_brings_one():
+    fields = {"optimizer": {"total_steps": 10}}
+    with pytest.raises(ConfigError, match="tokenizer: missing, and there is no init_from"):
+        parse_training(fields, PATH)
+    assert parse_training({**fields, "init_from": "model"}, PATH).tokenizer is None
+
+
+def test_the_kind_of_a_loss_is_no_part_of_its_key():
+    def message_of(loss):
+        pairs = {"probability": 1.0, "loss": loss}
+        with pytest.raises(ConfigError) as error:
+            parse_training(
+                {"tokenizer": "t", "optimizer": {"total_steps": 1}, "tasks": {"pairs": pairs}}, PATH
+            )
+        return str(error.value).removeprefix(f"{PATH}: tasks.pairs.loss")
+
+    assert message_of({"temperatur": 1.0}) == (
+        ".temperatur: unknown key (did you mean temperature?)"
+    )
+    assert message_of("infonc") == ": there is no 'infonc' (did you mean infonce?)"
+    assert message_of({"name": "triplet", "margin": 0.0}) == (
+        ".margin: Input should be greater than 0 (it is 0.0)"
+    )
 
 
 @pytest.mark.parametrize(

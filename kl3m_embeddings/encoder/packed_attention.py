@@ -114,7 +114,10 @@ class PackedAttentionCPU(torch.autograd.Function):
             q, k, v = (group.spread(states) for states in (query * scale, key, value))
             scores = torch.bmm(q, k.mT)
             if (bias := score_bias(group, window)) is not None:
-                scores.view(num_heads, -1, *scores.shape[1:]).add_(bias.to(scores.dtype))
+                # The lowest number of fp32 is -inf in bf16, and a row of nothing else NaN.
+                lowest = torch.finfo(scores.dtype).min
+                bias = bias.to(scores.dtype).clamp_(min=lowest)
+                scores.view(num_heads, -1, *scores.shape[1:]).add_(bias)
             context, weights = attend(scores, v, dropout)
             group.collect(context, output)
             if any(ctx.needs_input_grad):
