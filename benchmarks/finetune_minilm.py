@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def train_theirs(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     tokenise, tokenised = trainer.data_collator.preprocess_fn, []
 
-    def timed_tokenise(texts: list[str], **settings: Any) -> dict[str, Any]:
+    def timed_tokenise(texts: list[str], **settings: object) -> dict[str, Any]:
         start = time.perf_counter()
         features: dict[str, Any] = tokenise(texts, **settings)
         duration_s = time.perf_counter() - start
@@ -178,12 +179,14 @@ def train_theirs(arguments: argparse.Namespace) -> dict[str, Any]:
     model.save(str(folder))
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     ends = step_ends.times_s[NUM_WARM_STEPS - 1 :]
-    by_step = [[*zip(*two, strict=True)] for two in zip(tokenised[::2], tokenised[1::2])]
+    # queries and positives are tokenised in turn; at the end a query may be left over
+    batched_pairs = zip(tokenised[::2], tokenised[1::2], strict=False)
+    by_step = [[*zip(*two, strict=True)] for two in batched_pairs]
     counted = by_step[NUM_WARM_STEPS : arguments.steps]
     return {
         "folder": str(folder),
         **rates(
-            [end - start for start, end in zip(ends, ends[1:], strict=False)],
+            [end - start for start, end in pairwise(ends)],
             [sum(num_tokens) for _, num_tokens in counted],
             tokenising_s=sum(sum(durations_s) for durations_s, _ in counted),
             is_in_steps=True,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -45,8 +45,8 @@ class RowGroup:
     length: int
     slots: Int[Tensor, " tokens"] | None
     """Where each token goes among num_rows * length; None: in their order, there are as many."""
-    key_bias: Float[Tensor, "rows 1 length"] | None
-    """Added to the scores: none attends to an empty slot. None: there is no empty one."""
+    is_empty: Bool[Tensor, "rows 1 length"] | None
+    """Slots that no query attends to; None: there are none."""
 
     def spread(self, packed: Float[Tensor, "tokens heads size"]) -> Tensor:
         """[heads * rows, length, size], with zeros in the empty slots."""
@@ -82,13 +82,12 @@ def row_group(lengths: Sequence[int], length: int, first_token: int) -> RowGroup
     tokens = slice(first_token, first_token + sum(lengths))
     filled = torch.arange(length) < torch.tensor(lengths)[:, None]
     is_full = bool(filled.all())
-    bias = torch.zeros(filled.shape).masked_fill_(~filled, torch.finfo(torch.float32).min)
     return RowGroup(
         tokens=tokens,
         num_rows=len(lengths),
         length=length,
         slots=None if is_full else filled.flatten().nonzero()[:, 0],
-        key_bias=None if is_full else bias[:, None],
+        is_empty=None if is_full else ~filled[:, None],
     )
 
 
@@ -110,13 +109,11 @@ class PackedAttentionCPU(torch.autograd.Function):
         num_heads = query.shape[1]
         output = query.new_empty(query.shape)
         kept = []
+        query = query * scale
         for group in groups:
-            q, k, v = (group.spread(states) for states in (query * scale, key, value))
+            q, k, v = (group.spread(states) for states in (query, key, value))
             scores = torch.bmm(q, k.mT)
-            if (bias := score_bias(group, window)) is not None:
-                # The lowest number of fp32 is -inf in bf16, and a row of nothing else NaN.
-                lowest = torch.finfo(scores.dtype).min
-                bias = bias.to(scores.dtype).clamp_(min=lowest)
+            if (bias := score_bias(group, window, scores.dtype)) is not None:
                 scores.view(num_heads, -1, *scores.shape[1:]).add_(bias)
             context, weights = attend(scores, v, dropout)
             group.collect(context, output)
@@ -143,15 +140,20 @@ class PackedAttentionCPU(torch.autograd.Function):
         return (*grads, None, None, None, None)
 
 
-def score_bias(group: RowGroup, window: int | None) -> Tensor | None:
-    """What is added to the scores of a group: the lowest number where a key is out of reach."""
-    bias = group.key_bias
+def score_bias(group: RowGroup, window: int | None, dtype: torch.dtype) -> Tensor | None:
+    """What is added to the scores of a group: the lowest number where no query may attend.
+
+    That number is finite: an empty slot's own row may be all forbidden, and must not become NaN.
+    """
+    forbidden = group.is_empty
     if window is not None and window < group.length:
         positions = torch.arange(group.length)
         is_far = (positions[:, None] - positions).abs() >= window
-        far_bias = torch.zeros(is_far.shape).masked_fill_(is_far, torch.finfo(torch.float32).min)
-        bias = far_bias if bias is None else torch.minimum(bias, far_bias)
-    return bias
+        forbidden = is_far if forbidden is None else forbidden | is_far
+    if forbidden is None:
+        return None
+    bias = torch.zeros(forbidden.shape, dtype=dtype)
+    return bias.masked_fill_(forbidden, torch.finfo(dtype).min)
 
 
 def packed_attention(

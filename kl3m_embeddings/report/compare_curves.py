@@ -64,10 +64,11 @@ def metric_along(run: Run, points: pl.DataFrame, along: Along) -> pl.DataFrame:
 
 def evals_along(evals: pl.DataFrame, column: str, places: pl.DataFrame) -> pl.DataFrame:
     """A column of evaluations, each at the last step that was before it."""
-    rows = evals.drop_nulls(column) if column in evals.columns else pl.DataFrame()
-    if rows.is_empty() or places.is_empty():
+    if column not in evals.columns:
         return pl.DataFrame()
-    return rows.join_asof(places, on="step").drop_nulls("x").select("x", y=column)
+    return (
+        evals.drop_nulls(column).join_asof(places, on="step").drop_nulls("x").select("x", y=column)
+    )
 
 
 def draw_panel(axes: Axes, curves: Sequence[Curve], name: str) -> None:

@@ -82,13 +82,23 @@ def test_dropout_zeroes_weights_and_scales_the_others():
     torch.testing.assert_close(mixed, torch.cat(wanted))
 
 
-@pytest.mark.usefixtures("grouping")
-def test_gradients_with_dropout_are_those_of_the_same_draw():
+@pytest.mark.parametrize("multiple", [1, 4], ids=["full", "with empty slots"])
+def test_gradients_with_dropout_are_those_of_the_same_draw(multiple, monkeypatch):
+    monkeypatch.setattr(module, "LENGTH_MULTIPLE", multiple)
+    lengths = [3, 3, 2]
+
     def seeded(*tensors):
         torch.manual_seed(3)
-        return attend(*tensors, dropout=0.3, lengths=LENGTHS[2:])
+        return attend(*tensors, dropout=0.3, lengths=lengths)
 
-    assert torch.autograd.gradcheck(seeded, inputs(lengths=LENGTHS[2:]))
+    assert torch.autograd.gradcheck(seeded, inputs(lengths=lengths, size=2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_an_empty_slot_out_of_reach_of_all_keys_does_no_harm(dtype):
+    tensors = inputs(dtype=dtype, lengths=[24, 2])
+    attend(*tensors, window=5, lengths=[24, 2], dropout=0.1).sum().backward()
+    assert all(tensor.grad.isfinite().all() for tensor in tensors)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
@@ -123,8 +133,8 @@ def test_groups_cover_all_tokens_in_their_order(lengths):
         assert group.length % 32 == 0
         slots = group.spread(packed)
         assert slots.shape == (group.num_rows, group.length, 1)
-        assert (group.key_bias is None) == bool((slots != 0).all())
-        if group.key_bias is not None:
-            assert torch.equal(group.key_bias[:, 0] == 0, slots[..., 0] != 0)
+        assert (group.is_empty is None) == bool((slots != 0).all())
+        if group.is_empty is not None:
+            assert torch.equal(group.is_empty[:, 0], slots[..., 0] == 0)
         group.collect(slots, returned)
     assert torch.equal(returned, packed)

@@ -9,7 +9,12 @@ import pytest
 from matplotlib.image import imread  # noqa: TID251
 from rich.console import Console
 
-from kl3m_embeddings.report.compare import compare_table, render_comparison, unique_names
+from kl3m_embeddings.report.compare import (
+    compare_metrics_table,
+    compare_table,
+    render_comparison,
+    unique_names,
+)
 from kl3m_embeddings.report.compare_curves import (
     by_step,
     by_tokens,
@@ -149,6 +154,16 @@ def test_comparing_runs_of_several_kinds(tmp_path):
     assert lines[start + 3].startswith("nq ndcg@10 ")
     assert lines[start + 4].split()[0] == "pairs"
     assert lines[start + 4].split()[2:4] == [f"{best[0]:.4f}", str(best[1])]
+
+
+def test_the_best_run_of_each_set_is_bold():
+    def metrics(name, best):
+        row = {"name": "ap", "first": 0.1, "best": best, "best_step": 3, "last": 0.2}
+        return {"name": name, "pair_metrics": [{"name": "nq", "headline": "ap", "metrics": [row]}]}
+
+    [table] = compare_metrics_table([metrics("a", 0.3), metrics("b", 0.5), metrics("c", 0.4)])
+    assert [cell.plain for cell in table.columns[1].cells if cell.style] == ["b"]
+    assert list(compare_metrics_table([{"name": "a"}])) == []
 
 
 def test_one_set_and_no_held_out_loss(tmp_path):

@@ -23,6 +23,9 @@ def rows():
     rows = [mixed_row(step) for step in range(1, NUM_STEPS + 1)]
     for step in (40, 41, 99):
         rows[step - 1] |= {"loss": None, "skipped": True}
+    for place in (NUM_STEPS // 10 - 1, NUM_STEPS // 10):  # where the first and the last tenth end
+        rows[place] = pair_row(place + 1)
+        rows[-place - 1] = pair_row(NUM_STEPS - place)
     return rows
 
 
@@ -124,6 +127,18 @@ def test_a_step_may_lack_what_it_measures(tmp_path):
     assert draw_all(run, 5, tmp_path)[1] == [
         "pair_metrics_by_step.png is not drawn: eval.jsonl has no metric of held-out pairs"
     ]
+
+
+def test_a_task_without_any_loss_is_left_out_of_its_plots(tmp_path):
+    rows = [mixed_row(step) for step in range(1, 61)]
+    rows += [pair_row(step, task="broken", loss=None, skipped=True) for step in range(61, 70)]
+    run = read_run(write_run(tmp_path, rows=rows))
+    with styled():
+        for name in ("loss_by_step", "learning_rate_loss"):
+            assert "broken" not in [axes.get_ylabel() for axes in PLOTS[name](run, 5).axes]
+        assert PLOTS["loss_hist_by_task"](run, 5).axes
+    entry = next(one for one in describe_run(run)["loss_by_task"] if one["name"] == "broken")
+    assert entry["loss"]["last_average"] is None
 
 
 def clipped_texts(figure):

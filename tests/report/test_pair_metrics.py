@@ -52,7 +52,8 @@ def test_sets_and_their_headlines(run):
     nq, quora, _ = sets
     assert nq.counts == {"num_queries": 1000, "num_documents": 5000}
     assert [field.dim for field in nq.of_headline()] == [None, 128, 64]
-    assert {field.metric for field in nq.others()} == set(RETRIEVAL) - {"ndcg@10"}
+    others = [(field.metric, field.dim) for field in nq.others()]
+    assert sorted(others) == sorted((metric, None) for metric in RETRIEVAL if metric != "ndcg@10")
     assert {field.metric for field in quora.others()} == set(CLASSIFICATION) - {"ap"}
 
 
@@ -79,7 +80,9 @@ def test_a_value_that_was_not_finite_is_not_replaced_by_an_older_one(tmp_path):
     rows[2] |= dict.fromkeys((key for key in rows[2] if key.startswith("nq/ndcg")), None)
     rows.append({"step": 30, "mean": 1.0})
     write_lines(tmp_path / "eval.jsonl", rows)
-    headline = find_sets(read_run(log).evals)[0].headline
+    nq, quora, _ = find_sets(read_run(log).evals)
+    assert quora.headline.last == rows[2]["quora/ap"]  # the last evaluation had no pairs
+    headline = nq.headline
     assert headline.last is None
     assert headline.first == rows[0]["nq/ndcg@10"]
     assert headline.best == (rows[1]["nq/ndcg@10"], 10)
@@ -90,6 +93,14 @@ def test_a_set_whose_metrics_never_were_finite_is_none(tmp_path):
     rows = [{"step": 0, "a/ndcg@10": None, "a/num_queries": 5, "b/ap": 0.5, "b/auc": None}]
     write_lines(tmp_path / "eval.jsonl", rows)
     assert [one.name for one in find_sets(read_run(log).evals)] == ["b"]
+
+
+def test_values_of_a_step_that_was_evaluated_again_are_gone(tmp_path):
+    log = write_run(tmp_path)
+    rows = [{"step": 5, "a/ap": 0.5, "b/ap": 0.5}, {"step": 5, "b/ap": 0.25}]
+    write_lines(tmp_path / "eval.jsonl", rows)
+    [one] = find_sets(read_run(log).evals)
+    assert (one.name, one.headline.best) == ("b", (0.25, 5))
 
 
 def test_the_headline_is_the_next_best_where_it_never_was_finite(tmp_path):
