@@ -80,7 +80,8 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
     tokenizer = load_tokenizer(training.tokenizer or initial_folder(training.init_from) or folder)
     check_vocabulary(architecture, tokenizer.vocab_size, path)
     known_length = modules.max_seq_length if modules and training.init_from else None
-    max_length = training.max_length or known_length or max_sequence_length(architecture)
+    longest = max_sequence_length(architecture)
+    max_length = training.max_length or min(known_length or longest, longest)
     check_sequence_length(architecture, max_length, path)
     for name, options in training.tasks.embedding().items():
         if options.seq_len and options.seq_len > max_sequence_length(architecture):
