@@ -73,7 +73,8 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
     remove_unfinished(folder)
     start = find_start(folder, restart=request.restart, resume_from=request.resume_from, warn=warn)
     model = open_model(folder, training, start)
-    sources = open_sources(training, model, quiet=request.quiet)
+    device = pick_device(request.device)
+    sources = open_sources(training, model, device, quiet=request.quiet)
     identity = run_identity(
         training,
         read_json_object(folder / "config.json"),
@@ -88,7 +89,6 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
             print(f"{folder}: going on from {start.path.name}", file=sys.stderr)
         refuse_changes(start.manifest["identity"], identity, str(folder))
         torch.set_num_threads(start.manifest["num_threads"])
-    device = pick_device(request.device)
     set_determinism(training, device)
     if device.type == "cpu":
         keep_freed_memory()

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
 from kl3m_embeddings.commands.run_model import RunModel, eval_dims
 from kl3m_embeddings.commands.run_pairs import (
     open_pairs,
@@ -14,8 +16,10 @@ from kl3m_embeddings.commands.run_text import RunText, open_text, text_evaluatio
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.config_tasks import EmbeddingOptions, PairsOptions, TaskOptions
 from kl3m_embeddings.data.pair_set import PairSet
+from kl3m_embeddings.encoder.packing import PACKED_TYPES
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.tasks import EMBEDDING_TASKS, MASKED_TASKS
+from kl3m_embeddings.tasks.embedding import EmbeddingTask, part_tokens
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.tasks.plan import PlannedTask
 from kl3m_embeddings.train.evaluate import Evaluator
@@ -31,7 +35,9 @@ class RunSources:
     tasks: Mapping[str, PlannedTask]
 
 
-def open_sources(training: TrainingConfig, model: RunModel, *, quiet: bool) -> RunSources:
+def open_sources(
+    training: TrainingConfig, model: RunModel, device: torch.device, *, quiet: bool
+) -> RunSources:
     """Open, and where need be build, everything that the tasks read."""
     text = None
     if training.reads_text:
@@ -41,6 +47,10 @@ def open_sources(training: TrainingConfig, model: RunModel, *, quiet: bool) -> R
         name: _planned(name, options, training, model, text, pair_sets)
         for name, options in training.tasks.chosen().items()
     }
+    is_packed = model.architecture.model_type in PACKED_TYPES
+    for one in tasks.values():
+        if isinstance(one.task, EmbeddingTask):
+            one.task.part_tokens = part_tokens(device, is_packed=is_packed)
     if "pairs" in tasks and not quiet:
         say_what_is_read(pair_sets, tasks["pairs"].source)
     return RunSources(text=text, pair_sets=pair_sets, tasks=tasks)

@@ -28,8 +28,12 @@ from kl3m_embeddings.losses.matryoshka import Matryoshka
 from kl3m_embeddings.tasks.base import NUM_SPECIAL, Forward, LossPart, Outputs, framed
 from kl3m_embeddings.tasks.measures import in_batch_measures
 
-PART_TOKENS = 4096
-"""Rows are embedded so many tokens at a time, which keeps rows of unlike length apart."""
+PADDED_PART_TOKENS = 4096
+PACKED_PART_TOKENS = 16384
+ACCELERATOR_PART_TOKENS = 32768
+"""Rows are embedded so many tokens at a time. Small parts keep rows of unlike length apart, so that
+little is padding; where nothing is padded, or the device is wide, large ones are faster. Measured
+on the CPU (docs/performance.md); the accelerators' is a guess."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,8 @@ class EmbeddingTask(ABC, Generic[SourceT]):
     """A task whose loss compares the vectors of texts."""
 
     name: str
+    part_tokens = PADDED_PART_TOKENS
+    """Of the rows that are embedded together, padding included, where no chunks are asked for."""
 
     def __init__(self, options: EmbeddingOptions, max_length: int, loss: nn.Module) -> None:
         """Wrap the loss.
@@ -121,7 +127,7 @@ class EmbeddingTask(ABC, Generic[SourceT]):
         return Batch(
             input_ids=torch.from_numpy(input_ids),
             attention_mask=torch.from_numpy(attention_mask),
-            parts=split_by_length(lengths + NUM_SPECIAL, self.chunk_tokens or PART_TOKENS),
+            parts=split_by_length(lengths + NUM_SPECIAL, self.chunk_tokens or self.part_tokens),
             pair_targets=_targets(texts),
             counts={"pairs": count},
             info=_info(self.name, texts, lengths + NUM_SPECIAL),
@@ -164,6 +170,13 @@ class EmbeddingTask(ABC, Generic[SourceT]):
             loss = surrogate(outputs, gradients[rows.to(gradients.device)], share)
             yield LossPart(loss, number == len(batch.parts) - 1, measures)
             share, measures = torch.zeros_like(cached.loss), {}
+
+
+def part_tokens(device: torch.device, *, is_packed: bool) -> int:
+    """What a part should hold where `is_packed` says whether the encoder computes no padding."""
+    if device.type != "cpu":
+        return ACCELERATOR_PART_TOKENS
+    return PACKED_PART_TOKENS if is_packed else PADDED_PART_TOKENS
 
 
 def split_by_length(

@@ -15,7 +15,7 @@ from kl3m_embeddings.encoder.build import build_encoder
 from kl3m_embeddings.engine.single import SingleEngine
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.optim.build import build_optimizers
-from kl3m_embeddings.tasks import embedding
+from kl3m_embeddings.tasks.embedding import EmbeddingTask
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.tasks.pairs import Pairs, PairSource, check_loss
 from tests.conftest import TINY_CONFIG
@@ -111,7 +111,8 @@ def test_gradcache_has_the_gradients_of_the_whole_batch_with_dropout(
 ):
     """With Matryoshka, hard negatives, a learnt temperature and a margin."""
     source = make_source()
-    monkeypatch.setattr(embedding, "PART_TOKENS", chunk_tokens)  # so that the masks are the same
+    # so that the masks are the same
+    monkeypatch.setattr(EmbeddingTask, "part_tokens", chunk_tokens)
     options = options_of(**EVERYTHING)
     plain = gradients(options, batches_of(options, source))
     cached = options.model_copy(update={"chunk_tokens": chunk_tokens})
@@ -136,7 +137,7 @@ def test_dropout_is_on_and_differs_between_parts(make_source):
 def test_how_rows_are_put_into_parts_does_not_matter(make_source, monkeypatch, part_tokens):
     options, source = options_of(**EVERYTHING), make_source()
     whole = gradients(options, batches_of(options, source), **NO_DROPOUT)
-    monkeypatch.setattr(embedding, "PART_TOKENS", part_tokens)
+    monkeypatch.setattr(EmbeddingTask, "part_tokens", part_tokens)
     assert_same(gradients(options, batches_of(options, source), **NO_DROPOUT), whole, rtol=1e-4)
 
 
