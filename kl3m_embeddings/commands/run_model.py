@@ -70,14 +70,17 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
         training: training.json.
         start: the checkpoint to go on from.
     """
-    source = start.path if start else initial_folder(training.init_from)
+    initial = initial_folder(training.init_from) if training.init_from else None
+    source = start.path if start else initial
     modules = read_sentence_modules(source) if source else None
     path = folder / "config.json"
     if source and not path.exists():
         path.write_bytes((transformer_folder(source) / "config.json").read_bytes())
         print(f"{path}: written, the architecture of {training.init_from}", file=sys.stderr)
     architecture = load_architecture(path)
-    tokenizer = load_tokenizer(training.tokenizer or initial_folder(training.init_from) or folder)
+    tokenizer = load_tokenizer(
+        training.tokenizer or (transformer_folder(initial) if initial else folder)
+    )
     check_vocabulary(architecture, tokenizer.vocab_size, path)
     known_length = modules.max_seq_length if modules and training.init_from else None
     longest = max_sequence_length(architecture)
@@ -110,15 +113,13 @@ def _prefix(given: str | None, prompts: Mapping[str, str], names: tuple[str, ...
     return next((prompts[name] for name in names if prompts.get(name)), "")
 
 
-def initial_folder(init_from: str | None) -> Path | None:
-    """The folder of `init_from`: of a model folder of ours, its newest whole checkpoint."""
-    if init_from is None:
-        return None
+def initial_folder(init_from: str) -> Path:
+    """The folder of a model's weights: of a model folder of ours, its newest whole checkpoint."""
     folder = Path(init_from)
     if folder.is_dir() and (folder / "training.json").exists():
         checkpoint = newest_verified(folder, warn)
         if checkpoint is None:
-            raise ConfigError(f"init_from: {folder} has no checkpoint: train it first")
+            raise ConfigError(f"{folder}: has no checkpoint: train it first")
         return checkpoint.path
     return resolve_source(init_from)
 
@@ -204,7 +205,6 @@ def model_writer(
             default_prompt_name=modules.default_prompt_name,
             similarity_fn_name=modules.similarity_fn_name,
             truncate_dim=modules.truncate_dim,
-            do_lower_case=modules.do_lower_case,
         )
         model.tokenizer.save(path, model.max_length)
         (path / "README.md").write_text(card(state), encoding="utf-8")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kl3m_embeddings.commands.run_model import initial_folder
 from kl3m_embeddings.commands.run_text import cache_folder
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.config_tasks import PairsOptions
@@ -89,12 +90,16 @@ def pair_source(
 
 def _guide(guide: str, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float32]:
     """The guide's vectors of a set's texts, computed once into the cache."""
-    key = hashlib.blake2b(f"{guide} {pairs.sha256}".encode(), digest_size=8).hexdigest()
-    path = cache_folder("guides") / f"{key}.npy"
+    folder = initial_folder(guide)
+    key = hashlib.blake2b(pairs.sha256.encode(), digest_size=8)
+    for weights in sorted(folder.rglob("*.safetensors")):
+        with weights.open("rb") as file:
+            key.update(hashlib.file_digest(file, "sha256").digest())
+    path = cache_folder("guides") / f"{key.hexdigest()}.npy"
     if not path.exists():
         print(f"{guide}: embedding {pairs.num_texts:,} texts of {pairs.name}", file=sys.stderr)
         path.parent.mkdir(parents=True, exist_ok=True)
-        vectors = guide_embeddings(guide, pairs, tokenizer)
+        vectors = guide_embeddings(folder, pairs, tokenizer)
         unfinished = path.with_suffix(".partial")
         with unfinished.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)

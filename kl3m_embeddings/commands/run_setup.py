@@ -49,7 +49,7 @@ from kl3m_embeddings.train.logs import (
     json_line,
 )
 from kl3m_embeddings.train.loop import Trainer
-from kl3m_embeddings.train.resume import RUN_FILE, find_start
+from kl3m_embeddings.train.resume import RUN_FILE, clear_way, find_start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +109,10 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
     state.log_offsets = dict(start.manifest["log_offsets"]) if start else {}
     peak_flops = measure_peak_flops(device, DTYPES[training.precision])
     evaluator = build_evaluator(training, model, sources, objective)
+    card = card_writer(folder, request.command, training, model, sources, objective, device)
+    clear_way(folder, start, restart=request.restart, resume_from=request.resume_from, warn=warn)
     if evaluator and evaluator.text:
         write_samples(evaluator.text, folder / SAMPLES_FILE)
-    card = card_writer(folder, request.command, training, model, sources, objective, device)
     with ExitStack() as stack:
         logs = open_logs(folder, state, stack)
         write_run_record(request, state, device, peak_flops, start)

@@ -14,6 +14,7 @@ from kl3m_embeddings.commands.run_pairs import (
 )
 from kl3m_embeddings.commands.run_text import RunText, open_text, text_evaluation, warn
 from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.config_losses import InfoNCEOptions
 from kl3m_embeddings.config_tasks import EmbeddingOptions, PairsOptions, TaskOptions
 from kl3m_embeddings.data.pair_set import PairSet
 from kl3m_embeddings.encoder.packing import PACKED_TYPES
@@ -71,6 +72,7 @@ def _planned(
         return PlannedTask(MASKED_TASKS[name](options), text.train, probability, batch_size)
     task = EMBEDDING_TASKS[name](options, model.max_length)
     batch_size = options.batch_size or batch_size
+    check_batch(name, options, batch_size)
     if not isinstance(options, PairsOptions):
         assert text is not None
         return PlannedTask(task, text.train, probability, batch_size)
@@ -85,17 +87,29 @@ def _planned(
     return PlannedTask(task, source, probability, batch_size)
 
 
+def check_batch(name: str, options: EmbeddingOptions, batch_size: int) -> None:
+    """Raise where a text would have no other to be told from: its loss would always be 0."""
+    loss = getattr(options, "loss", None)
+    has_negatives = bool(getattr(options, "num_negatives", 0))
+    if batch_size == 1 and isinstance(loss, InfoNCEOptions) and not has_negatives:
+        raise ConfigError(
+            f"tasks.{name}: batch_size 1 leaves infonce nothing to compare: choose 2 or more"
+            + (", or set num_negatives" if name == "pairs" else "")
+        )
+
+
 def build_evaluator(
     training: TrainingConfig, model: RunModel, sources: RunSources, objective: Objective
 ) -> Evaluator | None:
     """Evaluation on held-out text and pairs; None where there is neither."""
     pairs = pair_evaluations(training, model.tokenizer, model.prefixes)
     text = text_evaluation(training, sources.text)
-    best = training.save.best_metric
-    if best is not None and not any(best.startswith(f"{one.name}/") for one in pairs):
+    dims = eval_dims(training, objective.embedding_head.embedding_size)
+    best, known = training.save.best_metric, [name for one in pairs for name in one.fields(dims)]
+    if best is not None and best not in known:
         raise ConfigError(
-            f"save.best_metric: {best} is no field of a set in eval.pairs: write NAME/METRIC, "
-            "as docs/ndcg@10"
+            f"save.best_metric: {best} is not evaluated: "
+            + (f"choose one of {', '.join(known)}" if known else "name held-out pairs in eval.pairs")
         )
     if text is None and not pairs:
         if training.num_eval_samples:
@@ -107,6 +121,6 @@ def build_evaluator(
         pairs=pairs,
         tokenizer=model.tokenizer,
         seq_len=(options and options.seq_len) or model.max_length,
-        dims=eval_dims(training, objective.embedding_head.embedding_size),
+        dims=dims,
         best_metric=best,
     )

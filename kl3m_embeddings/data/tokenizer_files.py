@@ -2,7 +2,8 @@
 
 Names are resolved in this order: a file, a folder, the hub (its local cache first). A folder
 without `tokenizer.json` (older checkpoints hold `vocab.txt` or a sentencepiece model) is converted
-by transformers, which is imported for that alone.
+by transformers, which is imported for that alone. A pipeline begins with lower case where the
+settings of sentence-transformers beside it ask for that, as it does there.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
+from tokenizers.normalizers import Lowercase, Sequence
 
 from kl3m_embeddings.errors import ConfigError
 
@@ -20,11 +22,12 @@ ROLES = ("cls", "sep", "pad", "mask", "unk")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
 HUB_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 OLDER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "*.model")
+SENTENCE_SETTINGS = "sentence_*_config.json"
 
 
 @dataclass(frozen=True)
 class FoundTokenizer:
-    """A pipeline as its author left it, and the special tokens that the files beside it name.
+    """A pipeline, and the special tokens that the files beside it name.
 
     Attributes:
         name: what to call it in messages.
@@ -43,16 +46,27 @@ def find_tokenizer(source: str | Path) -> FoundTokenizer:
         ConfigError: there is none, or it cannot be read.
     """
     path = Path(source)
-    if path.is_file():
-        return FoundTokenizer(str(path), _read_pipeline(path), _named_tokens(path.parent))
-    if not path.is_dir():
+    if not path.exists():
         path = _from_hub(str(source))
-    file = path / "tokenizer.json"
+    folder, file = (path, path / "tokenizer.json") if path.is_dir() else (path.parent, path)
     if file.is_file():
-        return FoundTokenizer(str(file), _read_pipeline(file), _named_tokens(path))
-    if any(next(path.glob(pattern), None) for pattern in OLDER_FILES):
-        return _converted(path)
-    raise ConfigError(f"tokenizer {path}: no tokenizer.json in this folder")
+        found = FoundTokenizer(str(file), _read_pipeline(file), _named_tokens(folder))
+    elif any(next(folder.glob(pattern), None) for pattern in OLDER_FILES):
+        found = _converted(folder)
+    else:
+        raise ConfigError(f"tokenizer {path}: no tokenizer.json in this folder")
+    if any(_read_object(one).get("do_lower_case") for one in folder.glob(SENTENCE_SETTINGS)):
+        _lower_case(found.backend)
+    return found
+
+
+def _lower_case(backend: tokenizers.Tokenizer) -> None:
+    """Begin with lower case; a pipeline that makes lower case already is left as it is."""
+    normalizer = backend.normalizer
+    settings = "" if normalizer is None else json.dumps(json.loads(backend.to_str())["normalizer"])
+    if '"Lowercase"' not in settings and '"lowercase": true' not in settings:
+        rest = [] if normalizer is None else [normalizer]
+        backend.normalizer = Sequence([Lowercase(), *rest])
 
 
 def _read_pipeline(file: Path) -> tokenizers.Tokenizer:

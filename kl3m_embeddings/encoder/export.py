@@ -39,7 +39,6 @@ def write_model_folder(
     default_prompt_name: str | None = None,
     similarity_fn_name: str | None = None,
     truncate_dim: int | None = None,
-    do_lower_case: bool = False,
 ) -> None:
     """Write everything but the tokenizer's files.
 
@@ -57,7 +56,6 @@ def write_model_folder(
         default_prompt_name: Of the prompt where none is asked for.
         similarity_fn_name: How vectors are compared; None: by their cosine.
         truncate_dim: Keep so many dimensions unless asked for others; None: all.
-        do_lower_case: Whether texts become lower case before the tokenizer sees them.
 
     Raises:
         ConfigError: The padding or the default prompt does not fit.
@@ -67,9 +65,10 @@ def write_model_folder(
     write_json(folder / "config.json", config_fields(encoder, tokenizer_pad_id))
     tensors = stored_tensors(encoder.network, weights or encoder.network.state_dict())
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    # Where texts become lower case, the tokenizer's own pipeline says so.
     write_json(
         folder / "sentence_bert_config.json",
-        {"max_seq_length": max_length, "do_lower_case": do_lower_case},
+        {"max_seq_length": max_length, "do_lower_case": False},
     )
     write_modules(folder, head, head_weights or head.state_dict())
     settings = {

@@ -50,7 +50,6 @@ class SentenceModules:
         prompts: Texts that are put before a text, by name.
         default_prompt_name: Of the prompt where none is asked for.
         max_seq_length: Longer texts are truncated, in tokens.
-        do_lower_case: Whether texts become lower case before the tokenizer sees them.
         similarity_fn_name: How vectors are compared.
         truncate_dim: How many dimensions are kept; cut after scaling to unit length.
     """
@@ -62,7 +61,6 @@ class SentenceModules:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     max_seq_length: int | None = None
-    do_lower_case: bool = False
     similarity_fn_name: str | None = None
     truncate_dim: int | None = None
 
@@ -91,7 +89,6 @@ def read_sentence_modules(source: str | Path) -> SentenceModules:
         dense=tuple(layer for layer, _ in layers),
         dense_weights=tuple(weights for _, weights in layers),
         max_seq_length=settings.get("max_seq_length") or read_tokenizer_length(transformer),
-        do_lower_case=bool(settings.get("do_lower_case", False)),
         **prompts,
     )
 

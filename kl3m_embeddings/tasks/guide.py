@@ -4,6 +4,8 @@ Its vectors of all texts are computed once, not once an epoch. Texts are kept as
 with the same tokenizer reads these, any other one the text that they decode to.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,30 +13,25 @@ from numpy.typing import NDArray
 from kl3m_embeddings.data.pair_set import PairSet
 from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
 from kl3m_embeddings.encoder.architecture import max_sequence_length
-from kl3m_embeddings.encoder.build import load_encoder
+from kl3m_embeddings.encoder.build import load_encoder, transformer_folder
 from kl3m_embeddings.encoder.encode import encode_ids
-from kl3m_embeddings.encoder.sentence_modules import (
-    build_embedding_head,
-    read_sentence_modules,
-    resolve_source,
-)
+from kl3m_embeddings.encoder.sentence_modules import build_embedding_head, read_sentence_modules
 from kl3m_embeddings.tasks.base import NUM_SPECIAL
 
 
-def guide_embeddings(guide: str, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float32]:
+def guide_embeddings(folder: Path, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float32]:
     """The guide's vectors of all texts of a set, of shape (texts, the guide's dimensions).
 
     Args:
-        guide: a model's folder or hub name.
+        folder: of the guide.
         pairs: the set.
         tokenizer: made its tokens.
     """
-    folder = resolve_source(guide)
     encoder = load_encoder(folder)
     modules = read_sentence_modules(folder)
     head = build_embedding_head(modules, encoder.hidden_size)
     encoder.to("cuda" if torch.cuda.is_available() else "cpu")
-    own = load_tokenizer(folder)
+    own = load_tokenizer(transformer_folder(folder))
     limit = (modules.max_seq_length or max_sequence_length(encoder.config)) - NUM_SPECIAL
     texts = [
         [

@@ -92,6 +92,14 @@ class PairEvaluation:
         """The key of the number to judge by."""
         return f"{self.name}/{MAIN_METRICS[self.kind]}"
 
+    def fields(self, dims: Sequence[int] = ()) -> list[str]:
+        """The keys of the metrics, at full size and at these."""
+        return [
+            f"{self.name}/{metric}{suffix}"
+            for suffix in ("", *(f"/{dim}" for dim in dims))
+            for metric in METRICS[self.kind]
+        ]
+
     def evaluate(
         self, embed_queries: Embed, embed_documents: Embed, dims: Sequence[int] = ()
     ) -> dict[str, Any] | None:

@@ -10,17 +10,37 @@ from typing import Any
 
 import torch
 
+from kl3m_embeddings.errors import ConfigError
+
 PACKAGES = ("kl3m-embeddings", "torch", "transformers", "tokenizers", "numpy", "deepspeed")
 MATRIX_SIZE = {"cuda": 8192, "mps": 4096, "cpu": 1024}
 
 
 def pick_device(name: str | None) -> torch.device:
-    """The named device, or the best there is: CUDA, MPS, CPU."""
+    """The named device, or the best there is: CUDA, MPS, CPU.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
     if name:
-        return torch.device(name)
+        return named_device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def named_device(name: str) -> torch.device:
+    """The device, tried by putting a number on it."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"--device {name}: {reason}: name a device that there is (cpu, cuda, cuda:1, mps), "
+            "or leave the option out"
+        ) from error
+    return device
 
 
 def describe_hardware(device: torch.device) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Where a run starts: at step 0, at its newest whole checkpoint, or at one that was named."""
+"""Where a run starts: at step 0, at its newest whole checkpoint, or at one that was named.
+
+Finding the start changes nothing. What the run will not go on from is put aside by `clear_way`,
+which is called when all else that can fail has been done.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +31,8 @@ def find_start(
 
     Args:
         folder: the model folder.
-        restart: put what earlier runs wrote aside, and start at step 0.
-        resume_from: a checkpoint of this folder or another; newer ones here are put aside.
+        restart: start at step 0.
+        resume_from: a checkpoint of this folder or another.
         warn: told of what a person may want to know.
 
     Raises:
@@ -36,11 +40,9 @@ def find_start(
         DataError: there are checkpoints, and the wanted one, or all, are damaged.
     """
     if restart:
-        if aside := put_aside(folder, lambda _: True):
-            warn(f"{folder}: what earlier runs wrote is in {aside.name}/")
         return None
     if resume_from is not None:
-        return _start_from(folder, resume_from, warn)
+        return _start_from(folder, resume_from)
     start = newest_verified(folder, warn)
     log = folder / LOG
     if start is None and log.exists() and log.stat().st_size:
@@ -51,23 +53,43 @@ def find_start(
     return start
 
 
-def _start_from(folder: Path, resume_from: Path, warn: Callable[[str], None]) -> Checkpoint:
+def _start_from(folder: Path, resume_from: Path) -> Checkpoint:
     resolved = resume_from.resolve()  # `latest` is a link
-    is_ours = resolved.parent == folder.resolve()
-    start = verify(folder / resolved.name if is_ours else resume_from)
-
-    def is_newer(step: int) -> bool:
-        return not is_ours or step > start.step
-
-    if any(is_newer(step) for step in checkpoint_steps(folder)):
-        aside = put_aside(folder, is_newer, logs=not is_ours)
-        if aside:
-            warn(f"{folder}: checkpoints that are not part of this run are in {aside.name}/")
-    if is_ours:
-        point_latest(folder, start.path.name)
-        return start
+    if resolved.parent == folder.resolve():
+        return verify(folder / resolved.name)
+    start = verify(resume_from)
     own_start = {**start.manifest, "log_offsets": {}}  # the other folder's logs stay there
     return Checkpoint(start.path, own_start)
+
+
+def clear_way(
+    folder: Path,
+    start: Checkpoint | None,
+    *,
+    restart: bool,
+    resume_from: Path | None,
+    warn: Callable[[str], None],
+) -> None:
+    """Put aside the checkpoints, and the logs, that are not what the run goes on from.
+
+    Args:
+        folder: the model folder.
+        start: what `find_start` gave.
+        restart: as there.
+        resume_from: as there.
+        warn: told where things are.
+    """
+    if restart:
+        if aside := put_aside(folder, lambda _: True):
+            warn(f"{folder}: what earlier runs wrote is in {aside.name}/")
+    elif start is not None and resume_from is not None:
+        first_newer = start.step + 1 if start.path.parent == folder else 0
+        if any(step >= first_newer for step in checkpoint_steps(folder)):
+            aside = put_aside(folder, lambda step: step >= first_newer, logs=not first_newer)
+            if aside:
+                warn(f"{folder}: checkpoints that are not part of this run are in {aside.name}/")
+        if first_newer:
+            point_latest(folder, start.path.name)
 
 
 def put_aside(folder: Path, chosen: Callable[[int], bool], *, logs: bool = True) -> Path | None:

@@ -71,6 +71,32 @@ def test_a_file_and_its_folder_are_the_same_tokenizer(tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("asked", [False, True])
+def test_lower_case_is_part_of_the_pipeline_where_sentence_transformers_settings_ask_for_it(
+    tmp_path, kind, asked
+):
+    source, saved = tmp_path / "source", tmp_path / "saved"
+    source.mkdir()
+    KINDS[kind](source)
+    edit(source, normalizer=None)
+    (source / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": asked}))
+    tokenizer = load_tokenizer(source)
+    lower, upper = tokenizer.encode("court order"), tokenizer.encode("COURT Order")
+    assert (upper == lower) == asked
+    tokenizer.save(saved, 16)
+    (saved / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": asked}))
+    again = load_tokenizer(saved)
+    assert again.encode("COURT Order") == upper
+    assert again.fingerprint == tokenizer.fingerprint
+
+
+def test_a_pipeline_that_makes_lower_case_stays_as_it_is(tmp_path):
+    fingerprint = load_tokenizer(wordpiece(tmp_path)).fingerprint
+    (tmp_path / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+    assert load_tokenizer(tmp_path).fingerprint == fingerprint
+
+
 def test_explicit_tokens_come_before_the_map_before_the_config(tmp_path):
     wordpiece(tmp_path)
     names = {"cls_token": "court", "sep_token": {"content": "order"}, "mask_token": "not there"}

@@ -66,7 +66,6 @@ def test_the_old_form_is_read(folder):
         prompts={"query": "query: ", "document": ""},
         default_prompt_name="query",
         max_seq_length=16,
-        do_lower_case=True,
     )
     head = build_embedding_head(modules, 8)
     assert (head.pooling, head.normalise, head.embedding_size) == ("mean", True, 4)

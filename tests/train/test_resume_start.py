@@ -3,7 +3,7 @@ import pytest
 from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.train.checkpoint import checkpoint_steps, save_checkpoint, verify
 from kl3m_embeddings.train.logs import LOG
-from kl3m_embeddings.train.resume import find_start
+from kl3m_embeddings.train.resume import clear_way, find_start
 
 
 def save(folder, *steps):
@@ -19,9 +19,13 @@ def save(folder, *steps):
 
 
 def start_of(folder, *, restart=False, resume_from=None):
-    """What is found, and what is told."""
+    """What is found, and what is told; finding leaves everything where it is."""
     told = []
-    start = find_start(folder, restart=restart, resume_from=resume_from, warn=told.append)
+    before = sorted(folder.rglob("*"))
+    asked = {"restart": restart, "resume_from": resume_from, "warn": told.append}
+    start = find_start(folder, **asked)
+    assert sorted(folder.rglob("*")) == before
+    clear_way(folder, start, **asked)
     return start, told
 
 

@@ -1,0 +1,197 @@
+"""Fine-tuning by the command: from a model with prompts, with guides, prefixes, held-out pairs."""
+
+import json
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from kl3m_embeddings.commands.train import main
+from kl3m_embeddings.train.checkpoint import checkpoint_steps
+from tests.train.test_resume import assert_same_run, log_rows
+
+PROMPTS = {"query": "find: ", "document": "text: "}
+PAIRS = {"pairs": {"probability": 1.0, "num_negatives": 1}}
+
+
+def train(folder, *arguments):
+    return main([str(folder), *map(str, arguments), "--quiet"])
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture
+def base(make_model_folder):
+    """A trained folder in sentence-transformers' form, with prompts and a tokenizer."""
+    folder = make_model_folder("base", pooling="cls", normalise=True)
+    assert train(folder, "--stop-after", 2) == 0
+    path = folder / "checkpoint-2" / "config_sentence_transformers.json"
+    path.write_text(json.dumps(read(path) | {"prompts": PROMPTS}))
+    return folder / "checkpoint-2"
+
+
+def tuned_folder(make_model_folder, base, name="tuned", **fields):
+    """A model folder with nothing but training.json."""
+    fields = {"tasks": PAIRS, "init_from": str(base), "tokenizer": None} | fields
+    folder = make_model_folder(name, **fields)
+    (folder / "config.json").unlink()
+    return folder
+
+
+def test_a_folder_with_training_json_alone_trains_resumes_and_exports(make_model_folder, base):
+    whole, parts = (tuned_folder(make_model_folder, base, name) for name in ("whole", "parts"))
+    assert train(whole) == 0
+    assert train(parts, "--stop-after", 5) == 0
+    assert train(parts) == 0
+    assert_same_run(whole, parts)
+    assert read(whole / "config.json") == read(base / "config.json")
+    exported = SentenceTransformer(str(whole / "latest"), device="cpu")
+    assert exported.prompts == PROMPTS
+    assert exported[1].pooling_mode == "cls"
+    vectors = exported.encode(["court order", "the statute"], prompt_name="query")
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("given", [None, "", "ask: "])
+def test_prefixes_are_the_models_own_unless_given(make_model_folder, base, given):
+    """None: as the model's prompts; a text replaces them, in training and in the export."""
+    folder = tuned_folder(make_model_folder, base, query_prefix=given)
+    assert train(folder, "--stop-after", 1) == 0
+    expected = PROMPTS["query"] if given is None else given
+    config = read(folder / "latest" / "config_sentence_transformers.json")
+    assert config["prompts"] == PROMPTS | {"query": expected}
+
+
+def test_prefixes_are_trained_on(make_model_folder, base):
+    """They are tokens of every text, and change the loss."""
+    prefixes = ({"query_prefix": "", "document_prefix": ""}, {})
+    rows = []
+    for number, fields in enumerate(prefixes):
+        folder = tuned_folder(make_model_folder, base, f"run-{number}", max_length=32, **fields)
+        assert train(folder, "--stop-after", 1) == 0
+        rows += log_rows(folder / "log.jsonl")
+    assert rows[1]["num_tokens"] > rows[0]["num_tokens"]
+    assert rows[1]["loss"] != rows[0]["loss"]
+
+
+@pytest.mark.parametrize("margin", [-2.0, 2.0])
+def test_a_guide_decides_which_negatives_count(make_model_folder, base, margin):
+    """With a margin of -2 every candidate is more similar than allowed, with 2 none is."""
+    loss = {"name": "infonce", "false_negative_margin": margin}
+    tasks = {"pairs": {"probability": 1.0, "num_negatives": 1, "loss": loss, "guide": str(base)}}
+    whole, parts = (
+        tuned_folder(make_model_folder, base, name, tasks=tasks) for name in ("whole", "parts")
+    )
+    assert train(whole) == 0
+    assert train(parts, "--stop-after", 3) == 0
+    assert train(parts) == 0
+    assert_same_run(whole, parts)
+    losses = [row["loss"] for row in log_rows(whole / "log.jsonl")]
+    assert all((loss == 0) == (margin < 0) for loss in losses)
+
+
+def test_a_guide_that_changed_is_asked_again(make_model_folder, base, capsys):
+    tasks = {"pairs": PAIRS["pairs"] | {"guide": str(base.parent)}}
+    for number, asked in enumerate((True, False, True)):
+        if number == 2:
+            assert train(base.parent, "--stop-after", 2) == 0
+        folder = tuned_folder(make_model_folder, base, f"run-{number}", tasks=tasks)
+        capsys.readouterr()
+        assert train(folder, "--stop-after", 1) == 0
+        assert ("embedding" in capsys.readouterr().err) == asked
+
+
+def test_pairs_are_named_on_the_command_line(make_model_folder, base, tiny_pair_files):
+    folder = tuned_folder(make_model_folder, base, pairs={}, eval={})
+    named = ("--pairs", f"mine={tiny_pair_files['train']}")
+    held_out = ("--eval-pairs", f"checked={tiny_pair_files['held_out']}")
+    assert train(folder, *named, *held_out) == 0
+    assert all(row["samples_by_dataset"] == {"mine": 4} for row in log_rows(folder / "log.jsonl"))
+    assert all(0 <= row["checked/ndcg@10"] <= 1 for row in log_rows(folder / "eval.jsonl"))
+
+
+def test_the_best_checkpoint_by_a_metric_is_kept(make_model_folder, base):
+    save = {"keep_last": 1, "keep_best": True, "best_metric": "held_out/mrr@10"}
+    folder = tuned_folder(
+        make_model_folder, base, save=save, steps_per_save=2, steps_per_eval=2, max_length=32
+    )
+    assert train(folder) == 0
+    rows = log_rows(folder / "eval.jsonl")
+    best = max(rows, key=lambda row: row["held_out/mrr@10"])["step"]
+    assert set(checkpoint_steps(folder)) == {best, 12}
+
+
+@pytest.mark.parametrize("name", ["held_out/ndgc@10", "nothing/ndcg@10", "ndcg@10"])
+def test_a_metric_that_is_not_evaluated(make_model_folder, base, capsys, name):
+    folder = tuned_folder(make_model_folder, base, save={"best_metric": name})
+    assert train(folder) == 2
+    assert f"save.best_metric: {name} is not evaluated" in capsys.readouterr().err
+    assert not (folder / "log.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "says"),
+    [
+        ({"tasks": {"pairs": PAIRS["pairs"] | {"num_negatives": 3}}}, 2, "3 negatives"),
+        ({"tasks": {"pairs": 1.0}, "batch_size": 1}, 2, "batch_size 1 leaves infonce nothing"),
+        ({"tasks": {"crop": 1.0}, "batch_size": 1}, 2, "batch_size 1 leaves infonce nothing"),
+        (
+            {"tasks": {"pairs": PAIRS["pairs"] | {"matryoshka_dims": [64, 16]}}},
+            2,
+            "tasks.pairs.matryoshka_dims: 64 is larger than the embedding (32)",
+        ),
+        ({"eval": {"dims": [64]}}, 2, "eval.dims: 64 is larger than the embedding (32)"),
+        ({"pairs": {}}, 2, "no set of pairs"),
+        ({"pairs": {"gone": {"path": "/nowhere.jsonl"}}}, 2, "/nowhere.jsonl"),
+        ({"tasks": {"pairs": PAIRS["pairs"] | {"guide": "/nowhere"}}}, 2, "/nowhere"),
+        ({"batch_size": 64}, 2, "64"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_one_line(
+    make_model_folder, base, capsys, fields, code, says
+):
+    folder = tuned_folder(make_model_folder, base, **fields)
+    assert train(folder) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert says in lines[0]
+    assert not (folder / "log.jsonl").exists()
+
+
+BAD_ROWS = {
+    "no positive": {"query": "court order", "positive": []},
+    "its positive is the query": {"query": "court order", "positive": ["court order"]},
+    "wrong type": {"query": "court order", "positive": 3},
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ROWS)
+def test_bad_rows_are_left_out_and_counted(
+    make_model_folder, base, tiny_pair_files, tmp_path, capsys, kind
+):
+    good = tiny_pair_files["train"].read_text()
+    path = tmp_path / "bad.jsonl"
+    path.write_text(good + json.dumps(BAD_ROWS[kind]) + "\n")
+    folder = tuned_folder(make_model_folder, base, pairs={"bad": {"path": str(path)}})
+    assert main([str(folder), "--stop-after", "1"]) == 0
+    assert "1 row" in capsys.readouterr().err
+
+
+def test_a_restart_that_fails_leaves_the_old_run_as_it_was(make_model_folder, capsys):
+    folder = make_model_folder()
+    assert train(folder, "--stop-after", 4) == 0
+    before = sorted(folder.rglob("*"))
+    assert train(folder, "--restart", "--data", "gone=/nowhere.jsonl") == 2
+    assert sorted(folder.rglob("*")) == before
+    assert train(folder, "--restart", "--stop-after", 4) == 0
+    assert (folder / "previous-1" / "checkpoint-4").is_dir()
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there(make_model_folder, capsys, device):
+    assert train(make_model_folder(), "--device", device) == 2
+    message = capsys.readouterr().err
+    assert f"error: --device {device}: " in message
+    assert len(message.splitlines()) == 1
