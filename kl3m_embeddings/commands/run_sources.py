@@ -109,7 +109,11 @@ def build_evaluator(
     if best is not None and best not in known:
         raise ConfigError(
             f"save.best_metric: {best} is not evaluated: "
-            + (f"choose one of {', '.join(known)}" if known else "name held-out pairs in eval.pairs")
+            + (
+                f"choose one of {', '.join(known)}"
+                if known
+                else "name held-out pairs in eval.pairs"
+            )
         )
     if text is None and not pairs:
         if training.num_eval_samples:
