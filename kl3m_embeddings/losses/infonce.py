@@ -22,8 +22,8 @@ class InfoNCE(nn.Module):
     -log( exp(s(a,p)/t) / sum over candidates c of exp(s(a,c)/t) )
 
     Candidates are the positives and hard negatives of all pairs, on all devices. Left out of the
-    sum are false negatives: texts that equal the anchor or its positive, and with
-    `false_negative_margin` those more similar to the anchor than its positive by that margin. An
+    sum are false negatives: texts that equal the anchor or its positive, positives of equal anchors,
+    and with `false_negative_margin` those more similar to the anchor than its positive by that margin. An
     anchor without any negative left has loss 0 and gradient 0; so has a batch of one pair.
 
     Inputs:
@@ -88,8 +88,7 @@ class InfoNCE(nn.Module):
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
     ) -> Float[Tensor, ""]:
         """Mean over the anchors of this device."""
-        anchors = _texts(embeddings, targets, slice(0, 1))
-        positives = _texts(embeddings, targets, slice(1, 2))
+        anchors, positives = (_texts(embeddings, targets, slice(n, n + 1)) for n in (0, 1))
         candidates = _texts(embeddings, targets, slice(1, None))
         loss = self._cross_entropy(anchors, candidates)
         if not self.symmetric:
@@ -120,6 +119,7 @@ class InfoNCE(nn.Module):
         if queries.ids is not None and keys.ids is not None:
             excluded |= keys.ids == queries.ids[:, None]
             excluded |= keys.ids == keys.ids[own_keys][:, None]
+            excluded |= keys.partners == queries.ids[:, None]
         if self.false_negative_margin is not None:
             if queries.guides is not None and keys.guides is not None:
                 cosines = all_dots(queries.guides, keys.guides)
@@ -134,14 +134,22 @@ class _Texts(NamedTuple):
 
     vectors: Float[Tensor, "texts dim"]
     ids: Int[Tensor, "texts"] | None
+    partners: Int[Tensor, "texts"] | None
+    """Of an anchor its positive's id, of a positive its anchor's; a negative has its own."""
     guides: Float[Tensor, "texts guide_dim"] | None
 
     def of_all_devices(self) -> "_Texts":
         return _Texts(
             vectors=gather(self.vectors),
             ids=None if self.ids is None else gather(self.ids),
+            partners=None if self.partners is None else gather(self.partners),
             guides=None if self.guides is None else gather(self.guides),
         )
+
+
+def partner_ids(ids: Int[Tensor, "columns pairs"]) -> Int[Tensor, "columns pairs"]:
+    """What `_Texts.partners` says, of every text."""
+    return torch.cat([ids[1:2], ids[:1], ids[2:]])
 
 
 def _texts(
@@ -151,5 +159,6 @@ def _texts(
     return _Texts(
         vectors=normalised(embeddings[columns].flatten(0, 1)),
         ids=None if ids is None else ids[columns].flatten(),
+        partners=None if ids is None else partner_ids(ids)[columns].flatten(),
         guides=None if guides is None else normalised(guides[columns].flatten(0, 1)),
     )

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.infonce import partner_ids
 from kl3m_embeddings.losses.similarity import all_dots, normalised
 
 
@@ -14,7 +15,8 @@ def in_batch_measures(
     """Means over this device's anchors: accuracy, mean_sim_positive, mean_sim_negative.
 
     `accuracy` is the share of anchors to which no other text of the batch is as similar as their
-    positive. Texts that equal the anchor or its positive do not count as others.
+    positive. As in InfoNCE, texts that equal the anchor or its positive do not count as others, nor
+    do positives of equal anchors.
     """
     vectors = normalised(embeddings)
     cosines = all_dots(vectors[0], vectors[1:].flatten(0, 1))
@@ -24,6 +26,7 @@ def in_batch_measures(
         anchor_ids, candidate_ids = targets.text_ids[0], targets.text_ids[1:].flatten()
         others &= candidate_ids != anchor_ids[:, None]
         others &= candidate_ids != targets.text_ids[1][:, None]
+        others &= partner_ids(targets.text_ids)[1:].flatten() != anchor_ids[:, None]
     best_other = cosines.masked_fill(~others, -2.0).amax(dim=1)
     return {
         "accuracy": (positives > best_other).float().mean(),

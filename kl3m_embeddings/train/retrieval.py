@@ -73,15 +73,12 @@ class RetrievalJudgements:
         order = permute(np.arange(len(ids)), len(ids), derive_key(seed, "ties"))
         places = np.empty(len(ids), dtype=np.int64)
         places[order] = np.arange(len(ids))
-        is_document = np.isin(query_ids, ids)
-        own = np.full(len(query_ids), -1)
-        own[is_document] = places[np.searchsorted(ids, query_ids[is_document])]
         return cls(
             query_ids=query_ids,
             document_ids=ids[order],
             relevant=places[np.searchsorted(ids, relevant_ids)],
             relevant_starts=np.searchsorted(queries, np.arange(len(query_ids) + 1)),
-            own=own,
+            own=_own_places(pairs.originals[query_ids], pairs.originals[ids], places),
         )
 
     def counts(self) -> dict[str, int]:
@@ -137,10 +134,24 @@ def _judged(
 ) -> tuple[Int64[np.ndarray, "judgements"], Int64[np.ndarray, "judgements"]]:
     """Place of the query and id of the text of each positive, once, queries ascending."""
     ids = np.repeat(pairs.queries, np.diff(pairs.positive_starts))
-    is_asked = np.isin(ids, query_ids) & (ids != pairs.positives)
+    is_itself = pairs.originals[ids] == pairs.originals[pairs.positives]
+    is_asked = np.isin(ids, query_ids) & ~is_itself
     queries = np.searchsorted(query_ids, ids[is_asked])
     keys = np.unique(queries * pairs.num_texts + pairs.positives[is_asked])
     return keys // pairs.num_texts, keys % pairs.num_texts
+
+
+def _own_places(
+    queries: Int64[np.ndarray, "queries"],
+    documents: Int64[np.ndarray, "documents"],
+    places: Int64[np.ndarray, "documents"],
+) -> Int64[np.ndarray, "queries"]:
+    """The place of the document that is the query itself, whatever their prefixes; else -1."""
+    order = np.argsort(documents, kind="stable")
+    found = np.searchsorted(documents[order], queries)
+    nearest = order[np.minimum(found, len(order) - 1)]
+    own: Int64[np.ndarray, queries] = np.where(documents[nearest] == queries, places[nearest], -1)
+    return own
 
 
 def _with_relevant(

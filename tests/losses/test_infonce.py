@@ -36,6 +36,8 @@ def by_hand(
             for j in range(num_pairs):
                 is_own = (c, j) == (own, i)
                 equal = ids is not None and ids[c][j] in (ids[query][i], ids[own][i])
+                partner = {0: 1, 1: 0}.get(c, c)
+                equal = equal or (ids is not None and ids[partner][j] == ids[query][i])
                 too_near = cosine(guides[query, i], guides[c, j]) > bound
                 if is_own or not (equal or too_near):
                     total += np.exp(cosine(columns[query, i], columns[c, j]) / temperature)
@@ -71,6 +73,19 @@ def test_equal_texts_are_no_negatives():
     assert close(InfoNCE()(embeddings, targets), masked)
     both = masked + by_hand(embeddings, ids=ids, swap=True)
     assert close(InfoNCE(symmetric=True)(embeddings, targets), both / 2)
+
+
+def test_other_positives_of_an_equal_anchor_are_no_negatives():
+    same = torch.ones(2, 2, 4)
+    one_query = PairTargets(text_ids=torch.tensor([[0, 0], [1, 2]]))
+    assert InfoNCE()(same, one_query) == 0
+    one_positive = PairTargets(text_ids=torch.tensor([[0, 1], [2, 2]]))
+    assert InfoNCE(symmetric=True)(same, one_positive) == 0
+    strangers = PairTargets(text_ids=torch.tensor([[0, 1], [2, 3]]))
+    assert close(InfoNCE(symmetric=True)(same, strangers), math.log(2))
+    negatives = PairTargets(text_ids=torch.tensor([[0, 0], [1, 2], [3, 4]]))
+    # those of an equal anchor's row stay: they were chosen for that anchor, too
+    assert close(InfoNCE()(torch.ones(3, 2, 4), negatives), math.log(3))
 
 
 def test_a_row_short_of_negatives_may_repeat_its_positive():
