@@ -22,9 +22,10 @@ class InfoNCE(nn.Module):
     -log( exp(s(a,p)/t) / sum over candidates c of exp(s(a,c)/t) )
 
     Candidates are the positives and hard negatives of all pairs, on all devices. Left out of the
-    sum are false negatives: texts that equal the anchor or its positive, positives of equal anchors,
-    and with `false_negative_margin` those more similar to the anchor than its positive by that margin. An
-    anchor without any negative left has loss 0 and gradient 0; so has a batch of one pair.
+    sum are false negatives: texts that equal the anchor or its positive, positives of equal
+    anchors, and with `false_negative_margin` texts more similar to the anchor than its positive by
+    that margin. An anchor without any negative left has loss 0 and gradient 0; so has a batch of
+    one pair.
 
     Inputs:
         pairs, with or without hard negatives; text_ids (optional) to recognise equal texts;
