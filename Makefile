@@ -22,7 +22,7 @@ $(POETRY): Makefile
 	@touch $@
 
 .venv/.installed: $(POETRY) pyproject.toml poetry.lock .ci/poetry
-	.ci/poetry install
+	.ci/poetry install --extras deepspeed
 	@touch $@
 
 lock: $(POETRY)

@@ -1,11 +1,8 @@
-"""Train a model folder on many devices: needs the DeepSpeed engine, which is still to be built."""
+"""Train a model folder on many devices: `poetry run deepspeed train_deepspeed.py models/x/`."""
 
 import sys
 
+from kl3m_embeddings.commands.train_many import main
+
 if __name__ == "__main__":
-    print(
-        "error: training on many devices needs the DeepSpeed engine, which this version does not "
-        "have yet: use train_single.py, which reads the same model folder",
-        file=sys.stderr,
-    )
-    sys.exit(2)
+    sys.exit(main())

@@ -29,3 +29,11 @@ class RetryError(UserError):
     """It may work later or smaller: the folder is locked, or the device is out of memory."""
 
     exit_code = 75
+
+
+class OtherRankError(UserError):
+    """Another rank has failed, and says why; this one only ends, with the same exit code."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code

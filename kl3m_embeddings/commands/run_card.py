@@ -55,7 +55,7 @@ def card_writer(
                 datasets=card_datasets(sources),
                 step=state.step,
                 settings=settings,
-                command=["python", "train_single.py", *command],
+                command=["python", *command],
                 seed=training.seed,
                 versions=describe_versions(),
                 hardware=describe_hardware(device),

@@ -1,15 +1,14 @@
 """The model of a run: where it comes from, what is trained, and how it is written out."""
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from kl3m_embeddings.commands.run_text import warn
+from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
@@ -76,7 +75,7 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
     path = folder / "config.json"
     if source and not path.exists():
         path.write_bytes((transformer_folder(source) / "config.json").read_bytes())
-        print(f"{path}: written, the architecture of {training.init_from}", file=sys.stderr)
+        say(f"{path}: written, the architecture of {training.init_from}")
     architecture = load_architecture(path)
     tokenizer = load_tokenizer(
         training.tokenizer or (transformer_folder(initial) if initial else folder)
@@ -190,17 +189,29 @@ def eval_dims(training: TrainingConfig, embedding_size: int) -> list[int]:
 
 def model_writer(
     objective: Objective, model: RunModel, card: Callable[[TrainState], str]
-) -> Callable[[Path, TrainState], None]:
-    """A function that writes the exported model, tokenizer and card included, into a folder."""
+) -> Callable[[Path, TrainState, Mapping[str, Tensor]], None]:
+    """A function that writes the exported model, tokenizer and card included, into a folder.
+
+    Its weights are the objective's by name, gathered from wherever they are.
+    """
     modules = model.modules or SentenceModules()
 
-    def write(path: Path, state: TrainState) -> None:
+    def write(path: Path, state: TrainState, weights: Mapping[str, Tensor]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {
+                name.removeprefix(prefix): tensor
+                for name, tensor in weights.items()
+                if name.startswith(prefix)
+            }
+
         write_model_folder(
             path,
             objective.encoder,
             tokenizer_pad_id=model.tokenizer.pad_id,
             max_length=model.max_length,
+            weights=part("encoder.network."),
             head=objective.embedding_head,
+            head_weights=part("embedding_head."),
             prompts=model.prompts,
             default_prompt_name=modules.default_prompt_name,
             similarity_fn_name=modules.similarity_fn_name,

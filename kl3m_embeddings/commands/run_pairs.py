@@ -1,7 +1,6 @@
 """The pairs of a run: the sets that are trained on, a guide's view of them, and held-out ones."""
 
 import hashlib
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from kl3m_embeddings.commands.run_model import initial_folder
 from kl3m_embeddings.commands.run_text import cache_folder
+from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.config_tasks import PairsOptions
 from kl3m_embeddings.data.pair_build import open_or_build_pair_set
@@ -97,7 +97,7 @@ def _guide(guide: str, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float
             key.update(hashlib.file_digest(file, "sha256").digest())
     path = cache_folder("guides") / f"{key.hexdigest()}.npy"
     if not path.exists():
-        print(f"{guide}: embedding {pairs.num_texts:,} texts of {pairs.name}", file=sys.stderr)
+        say(f"{guide}: embedding {pairs.num_texts:,} texts of {pairs.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         vectors = guide_embeddings(folder, pairs, tokenizer)
         unfinished = path.with_suffix(".partial")
@@ -111,9 +111,9 @@ def _guide(guide: str, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float
 def say_what_is_read(sets: Sequence[PairSet], source: PairSource) -> None:
     """Print which formats were recognised, and what is left out."""
     for pairs in sets:
-        print("\n".join(pairs.summary()), file=sys.stderr)
+        say("\n".join(pairs.summary()))
     for line in source.order.left_out():
-        print(f"warning: {line}", file=sys.stderr)
+        warn(line)
 
 
 def pair_evaluations(

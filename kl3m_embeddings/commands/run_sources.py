@@ -12,7 +12,8 @@ from kl3m_embeddings.commands.run_pairs import (
     pair_source,
     say_what_is_read,
 )
-from kl3m_embeddings.commands.run_text import RunText, open_text, text_evaluation, warn
+from kl3m_embeddings.commands.run_text import RunText, open_text, text_evaluation
+from kl3m_embeddings.commands.shell import warn
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.config_losses import InfoNCEOptions
 from kl3m_embeddings.config_tasks import EmbeddingOptions, PairsOptions, TaskOptions
@@ -27,6 +28,33 @@ from kl3m_embeddings.train.evaluate import Evaluator
 
 
 @dataclass(frozen=True, kw_only=True)
+class Devices:
+    """How many devices there are, and were at the run's first start."""
+
+    number: int = 1
+    first_number: int = 1
+
+    def share_of(self, key: str, batch_size: int) -> int:
+        """A device's samples of a micro-batch that is as large as it was at the first start.
+
+        Args:
+            key: of training.json, for the message.
+            batch_size: of a device at the first start.
+
+        Raises:
+            ConfigError: the devices cannot share it evenly.
+        """
+        share, rest = divmod(batch_size * self.first_number, self.number)
+        if rest:
+            raise ConfigError(
+                f"{key}: the run began with micro-batches of {batch_size * self.first_number} "
+                f"({batch_size} on each of {self.first_number} devices), which {self.number} "
+                "devices cannot share evenly: go on with a number of devices that divides it"
+            )
+        return share
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSources:
     """The tasks of a run, bound to what they read."""
 
@@ -37,7 +65,12 @@ class RunSources:
 
 
 def open_sources(
-    training: TrainingConfig, model: RunModel, device: torch.device, *, quiet: bool
+    training: TrainingConfig,
+    model: RunModel,
+    device: torch.device,
+    devices: Devices,
+    *,
+    quiet: bool,
 ) -> RunSources:
     """Open, and where need be build, everything that the tasks read."""
     text = None
@@ -45,7 +78,7 @@ def open_sources(
         text = open_text(training, model.tokenizer, model.max_length)
     pair_sets = open_pairs(training, model.tokenizer, model.prefixes)
     tasks = {
-        name: _planned(name, options, training, model, text, pair_sets)
+        name: _planned(name, options, training, model, devices, text, pair_sets)
         for name, options in training.tasks.chosen().items()
     }
     is_packed = model.architecture.model_type in PACKED_TYPES
@@ -62,17 +95,21 @@ def _planned(
     options: TaskOptions,
     training: TrainingConfig,
     model: RunModel,
+    devices: Devices,
     text: RunText | None,
     pair_sets: list[PairSet],
 ) -> PlannedTask:
     """A task with its source."""
-    probability, batch_size = options.probability, training.batch_size
+    probability = options.probability
     if not isinstance(options, EmbeddingOptions):
         assert text is not None
+        batch_size = devices.share_of("batch_size", training.batch_size)
         return PlannedTask(MASKED_TASKS[name](options), text.train, probability, batch_size)
     task = EMBEDDING_TASKS[name](options, model.max_length)
-    batch_size = options.batch_size or batch_size
-    check_batch(name, options, batch_size)
+    key = f"tasks.{name}.batch_size" if options.batch_size else "batch_size"
+    batch_size = devices.share_of(key, options.batch_size or training.batch_size)
+    whole_batch = batch_size * devices.number
+    check_batch(name, options, whole_batch)
     if not isinstance(options, PairsOptions):
         assert text is not None
         return PlannedTask(task, text.train, probability, batch_size)
@@ -82,7 +119,7 @@ def _planned(
         pair_sets,
         model.tokenizer,
         max_length=model.max_length,
-        batch_size=batch_size,
+        batch_size=whole_batch,
     )
     return PlannedTask(task, source, probability, batch_size)
 

@@ -1,10 +1,10 @@
 """The text of a run: its shards, what is trained on and what is held out."""
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kl3m_embeddings.commands.shell import warn
 from kl3m_embeddings.config import DatasetConfig, TrainingConfig
 from kl3m_embeddings.config_tasks import MlmOptions
 from kl3m_embeddings.data.build import BuildOptions, build_shards
@@ -29,11 +29,6 @@ class RunText:
     train: TextSource
     held_out: TextSource | None
     """None where there are too few documents to hold some out."""
-
-
-def warn(message: str) -> None:
-    """Tell the person at the terminal; the run goes on."""
-    print(f"warning: {message}", file=sys.stderr)
 
 
 def open_text(training: TrainingConfig, tokenizer: Tokenizer, max_length: int) -> RunText:

@@ -1,10 +1,24 @@
 """Runs a command: turns its errors into one line on standard error and an exit code."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
 
+from kl3m_embeddings.errors import OtherRankError
+
 INTERNAL_ERROR = 70
+
+
+def say(message: str) -> None:
+    """Tell the person at the terminal; of several ranks only the first does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(message, file=sys.stderr)
+
+
+def warn(message: str) -> None:
+    """Tell the person at the terminal; the run goes on."""
+    say(f"warning: {message}")
 
 
 def run(command: Callable[[], int], *, debug: bool = False) -> int:
@@ -15,6 +29,8 @@ def run(command: Callable[[], int], *, debug: bool = False) -> int:
     """
     try:
         return command()
+    except OtherRankError as error:
+        return error.exit_code
     except ValueError as error:
         code = getattr(error, "exit_code", None)
         if code is None or debug:

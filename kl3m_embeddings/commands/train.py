@@ -5,8 +5,9 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kl3m_embeddings.commands import shell
 from kl3m_embeddings.config_file import apply_overrides, parse_training
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 
 
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+def argument_parser(program: str) -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="train_single.py",
+        prog=program,
         description="Train the encoder of a model folder; run it again to go on where it stopped.",
     )
     parser.add_argument("folder", type=Path, help="holds config.json and training.json")
@@ -45,7 +46,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="KEY=JSON",
         help="replace a field of training.json, as in optimizer.peak_lr=1e-4; repeatable",
     )
-    parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
     parser.add_argument("--stop-after", type=positive_int, metavar="N", help="stop after N steps")
     parser.add_argument(
         "--restart", action="store_true", help="start at step 0; what is there is put aside"
@@ -59,7 +59,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--debug", action="store_true", help="show the trace of every error")
-    return parser.parse_args(argv)
+    return parser
 
 
 def positive_int(text: str) -> int:
@@ -69,8 +69,18 @@ def positive_int(text: str) -> int:
     return number
 
 
-def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Check the files first, for errors should come before anything heavy loads; then train."""
+def read_request(
+    arguments: argparse.Namespace,
+    argv: Sequence[str],
+    **settings: Any,  # noqa: ANN401
+) -> "RunRequest":
+    """Check the files first, for errors should come before anything heavy loads.
+
+    Args:
+        arguments: the command line.
+        argv: the same, as it was given.
+        settings: further fields of the request.
+    """
     folder: Path = arguments.folder
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder: name one that holds config.json")
@@ -88,7 +98,7 @@ def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
         fields["eval"] = {**fields.get("eval", {}), "pairs": held_out}
     training = parse_training(apply_overrides(fields, overrides), path)
     if training.endpoint_url:
-        print("warning: endpoint_url is ignored: name datasets in `data`", file=sys.stderr)
+        shell.warn("endpoint_url is ignored: name datasets in `data`")
     if (folder / "config.json").exists() or training.init_from is None:
         read_json_object(folder / "config.json")
 
@@ -97,17 +107,15 @@ def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from kl3m_embeddings.commands.run_setup import RunRequest
 
-    return run(
-        RunRequest(
-            folder=folder,
-            training=training,
-            device=arguments.device,
-            restart=arguments.restart,
-            resume_from=arguments.resume_from_checkpoint,
-            stop_after=arguments.stop_after,
-            quiet=arguments.quiet,
-            command=argv,
-        )
+    return RunRequest(
+        folder=folder,
+        training=training,
+        restart=arguments.restart,
+        resume_from=arguments.resume_from_checkpoint,
+        stop_after=arguments.stop_after,
+        quiet=arguments.quiet,
+        command=argv,
+        **settings,
     )
 
 
@@ -121,7 +129,8 @@ def run(request: "RunRequest") -> int:
 
     training = request.training
     try:
-        with run_lock(request.folder), open_run(request) as trainer, stop_request() as stop:
+        lock = run_lock(request.folder) if request.ranks.is_main else nullcontext()
+        with lock, open_run(request) as trainer, stop_request() as stop:
             trainer.train(stop)
             return stop.exit_code
     except torch.OutOfMemoryError:
@@ -155,5 +164,11 @@ def parse_named_paths(option: str, arguments: Sequence[str]) -> dict[str, dict[s
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    arguments = parse_arguments(argv)
-    return shell.run(lambda: train(arguments, argv), debug=arguments.debug)
+    parser = argument_parser("train_single.py")
+    parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
+    arguments = parser.parse_args(argv)
+
+    def train() -> int:
+        return run(read_request(arguments, argv, device=arguments.device))
+
+    return shell.run(train, debug=arguments.debug)

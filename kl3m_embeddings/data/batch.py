@@ -92,6 +92,15 @@ class Batch:
         """Copy the tensors, without waiting for the device."""
         return _moved(self, device)
 
+    def with_parts(self, num_parts: int) -> "Batch":
+        """The same rows in more parts: the largest are halved until there are enough."""
+        parts = list(self.parts)
+        while len(parts) < num_parts:
+            place = max(range(len(parts)), key=lambda number: len(parts[number]))
+            half = -(-len(parts[place]) // 2)
+            parts[place : place + 1] = [parts[place][:half], parts[place][half:]]
+        return replace(self, parts=tuple(parts))
+
     def rows(self, rows: Int[Tensor, " rows"], dropout_seed: int | None) -> "Batch":
         """Some rows, cut to the longest of them, as a batch to embed."""
         mask = self.attention_mask[rows]

@@ -38,6 +38,9 @@ class MaskedEncoder(nn.Module):
         self.network = network
         self.config = config
         self.fresh_parameters = fresh_parameters
+        pooler = getattr(getattr(network, "base_model", network), "pooler", None)
+        if isinstance(pooler, nn.Module):  # nothing reads it: it is exported as it came
+            pooler.requires_grad_(False)
 
     @property
     def hidden_size(self) -> int:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kl3m_embeddings.data.batch import Batch
+from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.tasks.base import Outputs
 
 
@@ -50,6 +50,8 @@ class StepResult:
 class Engine(Protocol):
     """Runs forward, backward and step over the devices there are."""
 
+    ranks: Ranks
+
     def forward(self, batch: Batch, *, grad: bool = True) -> Outputs:
         """Run the objective on a batch of this device's samples."""
         ...
@@ -62,18 +64,17 @@ class Engine(Protocol):
         """Clip, step, zero; skip all three where the norm is not finite."""
         ...
 
-    def sum_counts(self, counts: Mapping[str, int]) -> dict[str, float]:
-        """Sum each count over the devices."""
-        ...
-
     def weights(self) -> Mapping[str, Tensor]:
         """The float32 weights by name, gathered; all ranks call it."""
         ...
 
-    def save(self, path: Path, state: Mapping[str, Any]) -> None:
-        """Write what resuming needs beside the weights into the folder `path`."""
+    def optimizer_state(self) -> Mapping[str, Tensor]:
+        """The optimizers' tensors by parameter and state name, gathered; all ranks call it.
+
+        Every engine gives and takes the same names and shapes (`state_files.py`).
+        """
         ...
 
-    def load(self, path: Path) -> Mapping[str, Any]:
-        """Read what `save` wrote, and the weights of the checkpoint around it."""
+    def load(self, heads: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor]) -> None:
+        """Put back `optimizer_state`, and those of `weights` that are not the encoder's."""
         ...

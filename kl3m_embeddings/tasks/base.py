@@ -1,7 +1,7 @@
 """What a task is: how a batch is made from sample numbers, and which losses it yields."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -19,11 +19,13 @@ from kl3m_embeddings.data.tokenizer import Tokenizer
 NUM_SPECIAL = 2  # [CLS] ... [SEP]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """What one forward pass gives: losses, or embeddings. Everything stays on the device."""
+class Outputs(NamedTuple):
+    """What one forward pass gives: losses, or embeddings. Everything stays on the device.
 
-    loss_sums: dict[str, Float[Tensor, ""]] = field(default_factory=dict)
+    A tuple, for an engine that hooks the backward pass must find the tensors (ZeRO-3).
+    """
+
+    loss_sums: Mapping[str, Float[Tensor, ""]] = MappingProxyType({})
     """Sum of each loss over its targets in this batch."""
     target_losses: Float[Tensor, " targets"] | None = None
     """Masked-language-model loss of every target; 0 at the filling ones."""

@@ -5,28 +5,33 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.gather import first_row, gather
 from kl3m_embeddings.losses.infonce import partner_ids
 from kl3m_embeddings.losses.similarity import all_dots, normalised
 
 
+@torch.no_grad()
 def in_batch_measures(
     embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
 ) -> dict[str, Tensor]:
     """Means over this device's anchors: accuracy, mean_sim_positive, mean_sim_negative.
 
-    `accuracy` is the share of anchors to which no other text of the batch is as similar as their
-    positive. As in InfoNCE, texts that equal the anchor or its positive do not count as others, nor
-    do positives of equal anchors.
+    `accuracy` is the share of anchors to which no other text of the batch, on any device, is as
+    similar as their positive. As in InfoNCE, texts that equal the anchor or its positive do not
+    count as others, nor do positives of equal anchors. A collective: all devices call it.
     """
     vectors = normalised(embeddings)
-    cosines = all_dots(vectors[0], vectors[1:].flatten(0, 1))
-    positives = cosines.diagonal()
-    others = torch.ones_like(cosines, dtype=torch.bool).fill_diagonal_(False)
+    num_pairs = vectors.shape[1]
+    own = first_row((len(vectors) - 1) * num_pairs) + torch.arange(num_pairs, device=vectors.device)
+    cosines = all_dots(vectors[0], gather(vectors[1:].flatten(0, 1)))
+    positives = cosines.gather(1, own[:, None])[:, 0]
+    others = torch.ones_like(cosines, dtype=torch.bool).scatter_(1, own[:, None], False)
     if targets.text_ids is not None:
-        anchor_ids, candidate_ids = targets.text_ids[0], targets.text_ids[1:].flatten()
+        anchor_ids, candidate_ids = targets.text_ids[0], gather(targets.text_ids[1:].flatten())
         others &= candidate_ids != anchor_ids[:, None]
         others &= candidate_ids != targets.text_ids[1][:, None]
-        others &= partner_ids(targets.text_ids)[1:].flatten() != anchor_ids[:, None]
+        partners = gather(partner_ids(targets.text_ids)[1:].flatten())
+        others &= partners != anchor_ids[:, None]
     best_other = cosines.masked_fill(~others, -2.0).amax(dim=1)
     return {
         "accuracy": (positives > best_other).float().mean(),

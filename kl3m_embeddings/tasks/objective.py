@@ -5,6 +5,7 @@ its own (`losses`), kept here for the parameters it may have.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -42,9 +43,18 @@ class Objective(nn.Module):
         self.pair_head = _linear(encoder, seed) if pair_head else None
         self.embedding_head = embedding_head or EmbeddingHead(encoder.hidden_size)
         self.losses = nn.ModuleDict(losses)
+        self.autocast_dtype = torch.float32
 
     def forward(self, batch: Batch) -> Outputs:
-        """Losses summed over this batch's targets, or its embeddings; in float32."""
+        """Losses summed over this batch's targets, or its embeddings; in float32.
+
+        Under autocast, if `autocast_dtype` is set to another dtype than that of the weights.
+        """
+        device, dtype = batch.input_ids.device.type, self.autocast_dtype
+        with torch.autocast(device, dtype) if dtype != torch.float32 else nullcontext():
+            return self._outputs(batch)
+
+    def _outputs(self, batch: Batch) -> Outputs:
         hidden_states = self.encoder.hidden_states(
             batch.input_ids, batch.attention_mask, batch.embedding_mask
         )

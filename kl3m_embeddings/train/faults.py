@@ -1,4 +1,7 @@
-"""Named places where a test can kill the process: KL3M_FAULT=after_manifest:3 dies at the third."""
+"""Named places where a test can kill the process.
+
+KL3M_FAULT=after_manifest:3 dies at the third; after_step:3@1 does so on rank 1 alone.
+"""
 
 import os
 import signal
@@ -9,8 +12,9 @@ _passed: Counter[str] = Counter()
 
 def fault_point(name: str) -> None:
     """Die by SIGKILL here if the environment says so; otherwise do nothing."""
-    wanted, _, count = os.environ.get("KL3M_FAULT", "").partition(":")
-    if wanted == name:
+    place, _, rank = os.environ.get("KL3M_FAULT", "").partition("@")
+    wanted, _, count = place.partition(":")
+    if wanted == name and rank in ("", os.environ.get("RANK", "0")):
         _passed[name] += 1
         if _passed[name] == int(count or 1):
             os.kill(os.getpid(), signal.SIGKILL)

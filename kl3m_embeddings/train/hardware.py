@@ -16,8 +16,8 @@ PACKAGES = ("kl3m-embeddings", "torch", "transformers", "tokenizers", "numpy", "
 MATRIX_SIZE = {"cuda": 8192, "mps": 4096, "cpu": 1024}
 
 
-def pick_device(name: str | None) -> torch.device:
-    """The named device, or the best there is: CUDA, MPS, CPU.
+def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
+    """The named device, or the best there is: this rank's CUDA device, MPS, CPU.
 
     Raises:
         ConfigError: there is no such device.
@@ -25,7 +25,7 @@ def pick_device(name: str | None) -> torch.device:
     if name:
         return named_device(name)
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", local_rank if torch.cuda.device_count() > 1 else 0)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 

@@ -80,6 +80,17 @@ class GzipWriter:
             self._lines.clear()
 
 
+class NoWriter:
+    """Of the ranks that write no logs."""
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+    def sync(self) -> int:
+        """Nothing was written."""
+        return 0
+
+
 def cut_logs(folder: Path, offsets: Mapping[str, int], step: int) -> list[str]:
     """Move what lies past `offsets` to orphan files; return what there is to say of it."""
     messages = []

@@ -19,6 +19,7 @@ from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.prefetch import prefetched
 from kl3m_embeddings.engine.base import Engine, TrainState
+from kl3m_embeddings.engine.state_files import write_state
 from kl3m_embeddings.errors import UserError
 from kl3m_embeddings.optim.schedule import lr_at
 from kl3m_embeddings.tasks.base import Outputs
@@ -46,8 +47,8 @@ class Trainer:
     state: TrainState
     grad_norms: GradNormWindow
     logs: Mapping[str, RowWriter]
-    write_model: Callable[[Path, TrainState], None]
-    """Writes the exported model, tokenizer and model card included, into a folder."""
+    write_model: Callable[[Path, TrainState, Mapping[str, Tensor]], None]
+    """Writes the model with these weights, its tokenizer and card included, into a folder."""
     checkpoint_details: Mapping[str, Any]
     flops_of: Callable[[StepPlan], float]
     peak_flops: float
@@ -64,8 +65,8 @@ class Trainer:
         first_step = self.state.step + 1
         plans = self.planner.plans(first_step, self.last_step)
         with prefetched(plans) as ready, self._progress() as bar:
-            self._between_steps(stop, bar)
-            while self.state.step < self.last_step and not stop:
+            stopping = self._between_steps(stop, bar)
+            while self.state.step < self.last_step and not stopping:
                 timer = PhaseTimer(self.device)
                 timer.mark("start")
                 plan = next(ready)
@@ -77,13 +78,12 @@ class Trainer:
                 self.state.step = plan.step
                 fault_point("after_step")
                 bar.update()
-                self._between_steps(stop, bar)
-            if stop:  # it may have come after the last look
-                self._between_steps(stop, bar)
+                stopping = self._between_steps(stop, bar)
 
     def _step(self, plan: StepPlan, timer: PhaseTimer) -> PendingRow:
         """One optimizer step; nothing in it waits for the device."""
-        divisors = self.engine.sum_counts(plan.counts)
+        totals = self.engine.ranks.sums(list(plan.counts.values()))
+        divisors = {name: float(total) for name, total in zip(plan.counts, totals, strict=True)}
         safe_divisors = {name: max(total, 1.0) for name, total in divisors.items()}
         task = self.planner.tasks[plan.task].task
         loss_sum = torch.zeros((), device=self.device)
@@ -98,6 +98,8 @@ class Trainer:
             return outputs
 
         for number, batch in enumerate(plan.batches, start=1):
+            if batch.parts:  # every rank goes forward and backward equally often
+                batch = batch.with_parts(self.engine.ranks.largest(len(batch.parts)))
             for part in task.losses(forward, batch, safe_divisors):
                 is_last = part.is_last and number == len(plan.batches)
                 self.engine.backward(part.loss, last=is_last)
@@ -124,18 +126,21 @@ class Trainer:
             flops=self.flops_of(plan),
         )
 
-    def _between_steps(self, stop: StopRequest, bar: tqdm) -> None:
-        """Evaluate and save where due."""
+    def _between_steps(self, stop: StopRequest, bar: tqdm) -> bool:
+        """Evaluate and save where due; true if a rank was asked to stop."""
         step, final = self.state.step, self.state.step == self.last_step
-        evaluates = self._evaluation_due() and not stop
-        if not (evaluates or self._save_due() or stop or final):
-            return
+        stopping = self.engine.ranks.any(bool(stop))
+        evaluates = self._evaluation_due() and not stopping
+        if not (evaluates or self._save_due() or stopping or final):
+            return False
         self._write_pending(bar)
         if evaluates:
             self._evaluate(stop, bar)
+            stopping = self.engine.ranks.any(bool(stop))
         keeps_best = self.training.save.keep_best and self.state.best_step == step
-        if self._save_due() or stop or final or keeps_best:
+        if self._save_due() or stopping or final or keeps_best:
             self._save()
+        return stopping
 
     def _evaluation_due(self) -> bool:
         step = self.state.step
@@ -150,9 +155,10 @@ class Trainer:
         pending, self._pending = self._pending, None
         if pending is None:
             return
-        row = pending.read(self.state.total_time, self.peak_flops)
+        shares = self.engine.ranks.gather(pending.share())
+        row = pending.row(shares, self.state.total_time, self.peak_flops)
         self.logs[LOG].write(row)
-        self.logs[OBJECTS].write(pending.objects())
+        self.logs[OBJECTS].write(pending.objects(shares))
         fault_point("after_log_row")
         self.state.total_time = row["total_time"]
         skipped = self.state.skipped_in_a_row + 1 if row["skipped"] else 0
@@ -168,7 +174,7 @@ class Trainer:
     def _evaluate(self, stop: StopRequest, bar: tqdm) -> None:
         assert self.evaluator is not None
         bar.set_description("Evaluating")
-        row = self.evaluator.evaluate(self.engine, lambda: bool(stop))
+        row = self.evaluator.evaluate(self.engine, lambda: self.engine.ranks.any(bool(stop)))
         bar.set_description("Training")
         if row is None:
             return
@@ -186,24 +192,35 @@ class Trainer:
         step = self.state.step
         if step in self.verified_steps and step in checkpoint_steps(self.folder):
             return
-        if not all(bool(tensor.isfinite().all()) for tensor in self.engine.weights().values()):
+        weights, optimizer_state = self.engine.weights(), self.engine.optimizer_state()
+        if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
             raise UserError(
                 f"{self.folder}: weights are not finite at step {step}: nothing saved; "
                 "lower optimizer.peak_lr and run the command again"
             )
         self.state.grad_norms = self.grad_norms.state()
+        self.verified_steps.add(step)
+        with self.engine.ranks.together():
+            if self.engine.ranks.is_main:
+                self._write_checkpoint(weights, optimizer_state)
+
+    def _write_checkpoint(
+        self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor]
+    ) -> None:
+        """Write this step's checkpoint, and delete those that are not kept."""
         fault_point("before_log_sync")
         self.state.log_offsets = {name: log.sync() for name, log in self.logs.items()}
         fault_point("after_log_sync")
+        heads = {name: one for name, one in weights.items() if not name.startswith("encoder.")}
 
         def write(path: Path) -> None:
-            self.write_model(path, self.state)
+            self.write_model(path, self.state, weights)
             fault_point("after_weights")
-            self.engine.save(path / TRAINER, asdict(self.state))
+            tensors = {"heads": heads, "optimizer": optimizer_state}
+            write_state(path / TRAINER, asdict(self.state), tensors)
 
         details = {**self.checkpoint_details, "log_offsets": self.state.log_offsets}
-        save_checkpoint(self.folder, step, write, details)
-        self.verified_steps.add(step)
+        save_checkpoint(self.folder, self.state.step, write, details)
         prune(self.folder, self._kept, self.verified_steps)
 
     def _kept(self, steps: list[int]) -> set[int]:

@@ -4,10 +4,10 @@ import math
 import resource
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from kl3m_embeddings.engine.base import StepResult
 from kl3m_embeddings.tasks.plan import StepPlan
 from kl3m_embeddings.train.phase_timer import PhaseTimer
 
+N = TypeVar("N", int, float)
 PHASES = ("sample", "forward", "backward", "optimizer")
 
 
@@ -37,21 +38,44 @@ class PendingRow:
     flops: float
     """Floating-point operations of the step."""
 
-    def read(self, total_time: float, peak_flops: float) -> dict[str, Any]:
-        """The row; waits for the device.
+    def share(self) -> dict[str, Any]:
+        """This rank's share of the row, as JSON; waits for the device."""
+        infos = [batch.info for batch in self.plan.batches]
+        shapes = [shape for batch in self.plan.batches for shape in batch.shapes()]
+        documents: dict[str, dict[str, None]] = {}
+        for info in infos:
+            for dataset, ids in info.documents.items():
+                documents.setdefault(dataset, {}).update(dict.fromkeys(ids))
+        return {
+            "loss": float(self.loss),
+            "num_correct": int(self.num_correct),
+            "measures": {name: float(value) for name, value in self.measures.items()},
+            "samples": _added(info.samples_by_dataset for info in infos),
+            "tokens": _added(info.tokens_by_dataset for info in infos),
+            "num_places": sum(rows * length for rows, length in shapes),
+            "num_fallback": sum(info.num_fallback for info in infos),
+            "num_clashes": sum(info.num_clashes for info in infos),
+            "flops": self.flops,
+            "documents": {name: [*ids] for name, ids in documents.items()},
+            "device_mb": device_mb(self.timer.device),
+        }
+
+    def row(
+        self, shares: Sequence[Mapping[str, Any]], total_time: float, peak_flops: float
+    ) -> dict[str, Any]:
+        """The row of log.jsonl.
 
         Args:
+            shares: of all ranks.
             total_time: seconds of the steps before this one.
-            peak_flops: operations a second of a large matrix product on this device.
+            peak_flops: operations a second of a large matrix product on one device.
         """
         seconds = self.timer.read()
         step_time = sum(seconds.values())
-        infos = [batch.info for batch in self.plan.batches]
-        num_tokens = sum(sum(info.tokens_by_dataset.values()) for info in infos)
-        shapes = [shape for batch in self.plan.batches for shape in batch.shapes()]
-        num_places = sum(rows * length for rows, length in shapes)
+        samples, tokens = (_added(one[key] for one in shares) for key in ("samples", "tokens"))
+        num_tokens = sum(tokens.values())
         skipped = bool(self.result.skipped)
-        loss = float(self.loss)
+        loss = sum(one["loss"] for one in shares)
         return {
             "step": self.plan.step,
             "epoch": self.epoch,
@@ -59,14 +83,14 @@ class PendingRow:
             "sample_time": seconds.get("sample", 0.0),
             "reduced_dim": self.plan.reduced_dim,
             "task": self.plan.task,
-            "num_samples": sum(sum(info.samples_by_dataset.values()) for info in infos),
-            "num_identifiers": len({i for info in infos for i in _identifiers(info.documents)}),
+            "num_samples": sum(samples.values()),
+            "num_identifiers": len({name for one in shares for name in _identifiers(one)}),
             "num_tokens": num_tokens,
-            "samples_by_dataset": _added(info.samples_by_dataset for info in infos),
-            "tokens_by_dataset": _added(info.tokens_by_dataset for info in infos),
+            "samples_by_dataset": samples,
+            "tokens_by_dataset": tokens,
             "loss": None if skipped or not math.isfinite(loss) else loss,
-            **self._outcome(),
-            "num_fallback": sum(info.num_fallback for info in infos),
+            **self._outcome(shares),
+            "num_fallback": sum(one["num_fallback"] for one in shares),
             "skipped": skipped,
             "grad_norm": _finite(self.result.norm),
             "clip_threshold": _finite(self.clip_threshold),
@@ -76,32 +100,33 @@ class PendingRow:
             "step_time": step_time,
             "total_time": total_time + step_time,
             "token_rate": num_tokens / step_time,
-            "padding_fraction": 1.0 - num_tokens / num_places,
-            "device_mb": device_mb(self.timer.device),
-            "mfu": self.flops / (step_time * peak_flops),
+            "padding_fraction": 1.0 - num_tokens / sum(one["num_places"] for one in shares),
+            "device_mb": max(one["device_mb"] for one in shares),
+            "mfu": sum(one["flops"] for one in shares) / (step_time * peak_flops * len(shares)),
+            **({"num_devices": len(shares)} if len(shares) > 1 else {}),
             "time": datetime.now().astimezone().isoformat(),
         }
 
-    def _outcome(self) -> dict[str, Any]:
+    def _outcome(self, shares: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Of masked tasks the share of right tokens; of the others what they measure themselves."""
         if "mlm" in self.divisors:
             num_targets = int(self.divisors["mlm"])
             return {
-                "accuracy": int(self.num_correct) / max(num_targets, 1),
+                "accuracy": sum(one["num_correct"] for one in shares) / max(num_targets, 1),
                 "num_targets": num_targets,
             }
-        infos = [batch.info for batch in self.plan.batches]
+        measures = _added(one["measures"] for one in shares)
         return {
-            **{name: _finite(value) for name, value in self.measures.items()},
+            **{name: _finite(value) for name, value in measures.items()},
             "num_pairs": int(self.divisors["pairs"]),
-            "num_clashes": sum(info.num_clashes for info in infos),
+            "num_clashes": sum(one["num_clashes"] for one in shares),
         }
 
-    def objects(self) -> dict[str, Any]:
+    def objects(self, shares: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The row of objects.jsonl.gz: the documents that the step's samples come from."""
         documents: dict[str, dict[str, None]] = {}
-        for batch in self.plan.batches:
-            for dataset, ids in batch.info.documents.items():
+        for one in shares:
+            for dataset, ids in one["documents"].items():
                 documents.setdefault(dataset, {}).update(dict.fromkeys(ids))
         return {
             "step": self.plan.step,
@@ -131,8 +156,16 @@ class Postfix:
             "grad_norm": _number(row["grad_norm"], ".2f"),
             "lr": _number(row["lr"], ".1e"),
             "step_time": _number(row["step_time"], ".2f"),
-            "token_rate": _number(_mean(list(self._rates)), ".0f"),
+            **self._token_rates(row),
         }
+
+    def _token_rates(self, row: dict[str, Any]) -> dict[str, str]:
+        """Tokens a second, and with several devices those of each."""
+        rate, devices = _mean(list(self._rates)), row.get("num_devices", 1)
+        rates = {"token_rate": _number(rate, ".0f")}
+        if devices > 1 and rate is not None:
+            rates["per_device"] = _number(rate / devices, ".0f")
+        return rates
 
 
 def device_mb(device: torch.device) -> float:
@@ -143,19 +176,19 @@ def device_mb(device: torch.device) -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _identifiers(documents: dict[str, list[str]]) -> set[tuple[str, str]]:
-    return {(dataset, name) for dataset, ids in documents.items() for name in ids}
+def _identifiers(share: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(dataset, name) for dataset, ids in share["documents"].items() for name in ids}
 
 
-def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
+def _added(counts: Iterable[Mapping[str, N]]) -> dict[str, N]:
+    total: dict[str, N] = {}
     for count in counts:
         for name, number in count.items():
-            total[name] = total.get(name, 0) + number
+            total[name] = total[name] + number if name in total else number
     return total
 
 
-def _finite(value: Tensor) -> float | None:
+def _finite(value: Tensor | float) -> float | None:
     number = float(value)
     return number if math.isfinite(number) else None
 

@@ -56,7 +56,7 @@ def pending(make_sources):
 
 
 def test_a_row_says_what_the_step_was(pending):
-    row = pending.read(total_time=10.0, peak_flops=1e10)
+    row = pending.row([pending.share()], total_time=10.0, peak_flops=1e10)
     assert set(row) == PUBLISHED | ADDED
     batches = pending.plan.batches
     num_tokens = sum(int(batch.attention_mask.sum()) for batch in batches)
@@ -73,7 +73,7 @@ def test_a_row_says_what_the_step_was(pending):
 
 
 def test_phases_add_up_to_the_step(pending):
-    row = pending.read(total_time=10.0, peak_flops=1e10)
+    row = pending.row([pending.share()], total_time=10.0, peak_flops=1e10)
     assert row["step_time"] == 4.0
     assert row["total_time"] == 14.0
     phases = ("sample_time", "forward_time", "backward_time", "optimizer_time")
@@ -85,7 +85,8 @@ def test_phases_add_up_to_the_step(pending):
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), 3.0])
 def test_a_skipped_step_has_no_loss_and_stays_json(pending, loss):
     result = StepResult(norm=torch.tensor(float("nan")), skipped=torch.tensor(True))
-    row = replace(pending, loss=torch.tensor(loss), result=result).read(0.0, 1e10)
+    pending = replace(pending, loss=torch.tensor(loss), result=result)
+    row = pending.row([pending.share()], 0.0, 1e10)
     assert row["skipped"] is True
     assert row["loss"] is None
     assert row["grad_norm"] is None
@@ -93,13 +94,13 @@ def test_a_skipped_step_has_no_loss_and_stays_json(pending, loss):
 
 
 def test_the_documents_of_all_micro_batches_are_named_once(pending):
-    row = pending.objects()
+    row = pending.objects([pending.share()])
     assert row["step"] == 3
     infos = [batch.info.documents for batch in pending.plan.batches]
     for dataset, ids in row["objects"].items():
         assert len(ids) == len(set(ids))
         assert set(ids) == {one for info in infos for one in info.get(dataset, [])}
-    identifiers = pending.read(0.0, 1e10)["num_identifiers"]
+    identifiers = pending.row([pending.share()], 0.0, 1e10)["num_identifiers"]
     assert identifiers == sum(len(ids) for ids in row["objects"].values())
 
 
