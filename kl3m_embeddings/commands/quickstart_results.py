@@ -50,7 +50,7 @@ class TrainedModel:
 
     def embed(self, texts: list[list[int]]) -> Float32[np.ndarray, "texts dim"]:
         """Unit vectors of texts, given as ids without special ones."""
-        tokenizer, limit = self.model.tokenizer, self.model.max_length - NUM_SPECIAL
+        tokenizer, limit = self.model.tokenizer, self.model.text_length - NUM_SPECIAL
         framed = [[tokenizer.cls_id, *ids[:limit], tokenizer.sep_id] for ids in texts]
         return encode_ids(self.encoder, framed, pad_id=tokenizer.pad_id, head=self.head)
 

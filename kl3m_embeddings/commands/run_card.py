@@ -44,7 +44,7 @@ def card_writer(
                 num_parameters=sum(p.numel() for p in objective.encoder.parameters()),
                 num_layers=int(model.architecture.num_hidden_layers),
                 embedding_size=head.embedding_size,
-                max_length=model.max_length,
+                max_length=model.text_length,
                 pooling=head.pooling,
                 num_dense=len(head.dense),
                 normalise=head.normalise,

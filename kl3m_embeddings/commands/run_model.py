@@ -49,6 +49,8 @@ class RunModel:
     tokenizer: Tokenizer
     max_length: int
     """Tokens of a sample, special ones included."""
+    text_length: int
+    """Tokens of a text that is embedded: as the task `pairs` cuts it, evaluated and exported."""
     prefixes: tuple[str, str]
     """What is put before queries, and before documents."""
 
@@ -82,7 +84,8 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
         training.tokenizer or (transformer_folder(initial) if initial else folder)
     )
     check_vocabulary(architecture, tokenizer.vocab_size, path)
-    known_length = modules.max_seq_length if modules and training.init_from else None
+    # not of the checkpoint to go on from, which has `text_length`
+    known_length = read_sentence_modules(initial).max_seq_length if initial else None
     longest = max_sequence_length(architecture)
     max_length = training.max_length or min(known_length or longest, longest)
     check_sequence_length(architecture, max_length, path)
@@ -94,12 +97,14 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
             )
     architecture.pad_token_id = tokenizer.pad_id
     prompts = modules.prompts if modules else {}
+    pairs = training.tasks.pairs
     return RunModel(
         folder=source,
         modules=modules,
         architecture=architecture,
         tokenizer=tokenizer,
         max_length=max_length,
+        text_length=(pairs and pairs.seq_len) or max_length,
         prefixes=(
             _prefix(training.query_prefix, prompts, QUERY_PROMPTS),
             _prefix(training.document_prefix, prompts, DOCUMENT_PROMPTS),
@@ -199,14 +204,14 @@ def model_writer(
             path,
             objective.encoder,
             tokenizer_pad_id=model.tokenizer.pad_id,
-            max_length=model.max_length,
+            max_length=model.text_length,
             head=objective.embedding_head,
             prompts=model.prompts,
             default_prompt_name=modules.default_prompt_name,
             similarity_fn_name=modules.similarity_fn_name,
             truncate_dim=modules.truncate_dim,
         )
-        model.tokenizer.save(path, model.max_length)
+        model.tokenizer.save(path, model.text_length)
         (path / "README.md").write_text(card(state), encoding="utf-8")
 
     return write

@@ -119,12 +119,11 @@ def build_evaluator(
         if training.num_eval_samples:
             warn("nothing is evaluated: name held-out pairs in eval.pairs")
         return None
-    options = training.tasks.pairs
     return Evaluator(
         text=text,
         pairs=pairs,
         tokenizer=model.tokenizer,
-        seq_len=(options and options.seq_len) or model.max_length,
+        seq_len=model.text_length,
         dims=dims,
         best_metric=best,
     )

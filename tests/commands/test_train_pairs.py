@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from kl3m_embeddings.commands.quickstart_results import TrainedModel
 from kl3m_embeddings.commands.train import main
 from kl3m_embeddings.train.checkpoint import checkpoint_steps
 from tests.train.test_resume import assert_same_run, log_rows
@@ -101,6 +102,23 @@ def test_a_guide_that_changed_is_asked_again(make_model_folder, base, capsys):
         capsys.readouterr()
         assert train(folder, "--stop-after", 1) == 0
         assert ("embedding" in capsys.readouterr().err) == asked
+
+
+@pytest.mark.parametrize("max_length", [32, None])
+def test_texts_are_exported_as_long_as_they_were_evaluated(make_model_folder, base, max_length):
+    tasks = {"pairs": PAIRS["pairs"] | {"seq_len": 8}}
+    folder = tuned_folder(make_model_folder, base, tasks=tasks, max_length=max_length)
+    assert train(folder, "--stop-after", 4) == 0
+    assert train(folder, "--stop-after", 4) == 0  # the run's own length stays as it was
+    exported = SentenceTransformer(str(folder / "latest"), device="cpu")
+    assert exported.max_seq_length == 8
+    assert "| Longest text (tokens) | 8 |" in (folder / "latest" / "README.md").read_text()
+    trained = TrainedModel(folder)
+    text = "the court shall review any order of an agency that is final"
+    ids = trained.model.tokenizer.encode(text)
+    assert len(ids) > 8
+    np.testing.assert_allclose(exported.encode([text]), trained.embed([ids]), atol=1e-5)
+    np.testing.assert_allclose(trained.embed([ids]), trained.embed([ids[:6]]), atol=1e-6)
 
 
 def test_pairs_are_named_on_the_command_line(make_model_folder, base, tiny_pair_files):
