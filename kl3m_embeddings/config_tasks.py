@@ -134,6 +134,16 @@ class PairsOptions(EmbeddingOptions):
     guide: str | None = None
     """A model (folder or hub name) by whose similarity `false_negative_margin` is taken."""
 
+    @model_validator(mode="after")
+    def _guide_is_used(self) -> "PairsOptions":
+        margin = getattr(self.loss, "false_negative_margin", None)
+        if self.guide is not None and margin is None:
+            raise ValueError(
+                f"guide: nothing asks it with the loss {self.loss.name}: give infonce a "
+                "false_negative_margin, or leave guide out"
+            )
+        return self
+
 
 TaskOptions = MlmOptions | NspOptions | NlpOptions | MhmOptions | EmbeddingOptions
 

@@ -13,6 +13,7 @@ from tests.train.test_resume import assert_same_run, log_rows
 
 PROMPTS = {"query": "find: ", "document": "text: "}
 PAIRS = {"pairs": {"probability": 1.0, "num_negatives": 1}}
+WITH_MARGIN = PAIRS["pairs"] | {"loss": {"name": "infonce", "false_negative_margin": 0.0}}
 
 
 def train(folder, *arguments):
@@ -94,7 +95,7 @@ def test_a_guide_decides_which_negatives_count(make_model_folder, base, margin):
 
 
 def test_a_guide_that_changed_is_asked_again(make_model_folder, base, capsys):
-    tasks = {"pairs": PAIRS["pairs"] | {"guide": str(base.parent)}}
+    tasks = {"pairs": WITH_MARGIN | {"guide": str(base.parent)}}
     for number, asked in enumerate((True, False, True)):
         if number == 2:
             assert train(base.parent, "--stop-after", 2) == 0
@@ -163,7 +164,7 @@ def test_a_metric_that_is_not_evaluated(make_model_folder, base, capsys, name):
         ({"eval": {"dims": [64]}}, 2, "eval.dims: 64 is larger than the embedding (32)"),
         ({"pairs": {}}, 2, "no set of pairs"),
         ({"pairs": {"gone": {"path": "/nowhere.jsonl"}}}, 65, "/nowhere.jsonl"),
-        ({"tasks": {"pairs": PAIRS["pairs"] | {"guide": "/nowhere"}}}, 2, "/nowhere"),
+        ({"tasks": {"pairs": WITH_MARGIN | {"guide": "/nowhere"}}}, 2, "/nowhere"),
         ({"batch_size": 64}, 65, "a batch takes 64"),
     ],
 )
