@@ -1,6 +1,8 @@
 """Fine-tuning by the command: from a model with prompts, with guides, prefixes, held-out pairs."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -103,6 +105,26 @@ def test_a_guide_that_changed_is_asked_again(make_model_folder, base, capsys):
         capsys.readouterr()
         assert train(folder, "--stop-after", 1) == 0
         assert ("embedding" in capsys.readouterr().err) == asked
+
+
+@pytest.mark.parametrize(
+    ("file", "is_same"), [("tokenizer_config.json", False), ("README.md", True), (None, True)]
+)
+def test_a_run_does_not_go_on_with_another_guide(
+    make_model_folder, base, tmp_path, capsys, file, is_same
+):
+    """Not even one of the same name and weights; what its card says is no matter."""
+    guide = shutil.copytree(base, tmp_path / "guide")
+    tasks = {"pairs": WITH_MARGIN | {"guide": str(guide)}}
+    folder = tuned_folder(make_model_folder, base, tasks=tasks)
+    assert train(folder, "--stop-after", 4) == 0
+    if file is not None:
+        (guide / file).write_text((guide / file).read_text() + "\n")
+    capsys.readouterr()
+    assert train(folder, "--stop-after", 1) == (0 if is_same else 2)
+    message = capsys.readouterr().err
+    assert ("embedding" in message) == (not is_same)
+    assert is_same or re.search(r"pairs\.train: was '\w+ with guide \w+', is '", message)
 
 
 @pytest.mark.parametrize("max_length", [32, None])
