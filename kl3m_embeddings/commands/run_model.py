@@ -33,9 +33,6 @@ from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.train.checkpoint import Checkpoint, newest_verified
 
-QUERY_PROMPTS = ("query",)
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # names that sentence-transformers looks for
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunModel:
@@ -96,7 +93,8 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
                 f"positions for ({max_sequence_length(architecture)})"
             )
     architecture.pad_token_id = tokenizer.pad_id
-    prompts = modules.prompts if modules else {}
+    prompts = modules or SentenceModules()
+    queries, documents = training.query_prefix, training.document_prefix
     pairs = training.tasks.pairs
     return RunModel(
         folder=source,
@@ -106,16 +104,10 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
         max_length=max_length,
         text_length=(pairs and pairs.seq_len) or max_length,
         prefixes=(
-            _prefix(training.query_prefix, prompts, QUERY_PROMPTS),
-            _prefix(training.document_prefix, prompts, DOCUMENT_PROMPTS),
+            prompts.query_prompt if queries is None else queries,
+            prompts.document_prompt if documents is None else documents,
         ),
     )
-
-
-def _prefix(given: str | None, prompts: Mapping[str, str], names: tuple[str, ...]) -> str:
-    if given is not None:
-        return given
-    return next((prompts[name] for name in names if prompts.get(name)), "")
 
 
 def initial_folder(init_from: str) -> Path:
