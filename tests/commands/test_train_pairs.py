@@ -172,12 +172,20 @@ def test_a_metric_that_is_not_evaluated(make_model_folder, base, capsys, name):
     assert not (folder / "log.jsonl").exists()
 
 
+def graded(loss, **fields):
+    """A run on labels, which `{files}` stands for the files of."""
+    tasks = {"pairs": {"probability": 1.0, "loss": loss}}
+    return fields | {"tasks": tasks, "pairs": {"graded": {"path": "{files}"}}}
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "says"),
     [
         ({"tasks": {"pairs": PAIRS["pairs"] | {"num_negatives": 3}}}, 65, "3 negatives"),
         ({"tasks": {"pairs": 1.0}, "batch_size": 1}, 2, "batch_size 1 leaves infonce nothing"),
         ({"tasks": {"crop": 1.0}, "batch_size": 1}, 2, "batch_size 1 leaves infonce nothing"),
+        (graded("cosent", batch_size=1), 2, "batch_size 1 leaves cosent nothing"),
+        (graded("online_contrastive", batch_size=1), 2, "batch_size 1 leaves online_contrastive"),
         (
             {"tasks": {"pairs": PAIRS["pairs"] | {"matryoshka_dims": [64, 16]}}},
             2,
@@ -191,8 +199,9 @@ def test_a_metric_that_is_not_evaluated(make_model_folder, base, capsys, name):
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line(
-    make_model_folder, base, capsys, fields, code, says
+    make_model_folder, base, tiny_pair_files, capsys, fields, code, says
 ):
+    fields = json.loads(json.dumps(fields).replace("{files}", str(tiny_pair_files["graded"])))
     folder = tuned_folder(make_model_folder, base, **fields)
     assert train(folder) == code
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
