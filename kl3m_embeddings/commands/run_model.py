@@ -30,6 +30,7 @@ from kl3m_embeddings.encoder.sentence_modules import (
 )
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.tasks.base import NUM_SPECIAL
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.train.checkpoint import Checkpoint, newest_verified
 
@@ -96,7 +97,7 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
     prompts = modules or SentenceModules()
     queries, documents = training.query_prefix, training.document_prefix
     pairs = training.tasks.pairs
-    return RunModel(
+    model = RunModel(
         folder=source,
         modules=modules,
         architecture=architecture,
@@ -108,6 +109,20 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
             prompts.document_prompt if documents is None else documents,
         ),
     )
+    if pairs or training.eval.pairs:
+        check_prefixes(model, "tasks.pairs.seq_len" if pairs and pairs.seq_len else "max_length")
+    return model
+
+
+def check_prefixes(model: RunModel, length_key: str) -> None:
+    """Raise if a prefix leaves no room for a text: all texts of its role would be one."""
+    for key, prefix in zip(("query_prefix", "document_prefix"), model.prefixes, strict=True):
+        num_tokens = len(model.tokenizer.encode(prefix))
+        if num_tokens >= model.text_length - NUM_SPECIAL:
+            raise ConfigError(
+                f"{key}: {prefix!r} has {num_tokens} tokens, which leaves none of "
+                f"{model.text_length} for a text: shorten it, or raise {length_key}"
+            )
 
 
 def initial_folder(init_from: str) -> Path:

@@ -58,6 +58,21 @@ def test_a_folder_with_training_json_alone_trains_resumes_and_exports(make_model
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
+def test_the_card_says_what_is_exported(make_model_folder, base):
+    path = base / "config_sentence_transformers.json"
+    said = {"similarity_fn_name": "dot", "default_prompt_name": "query", "truncate_dim": 16}
+    path.write_text(json.dumps(read(path) | said))
+    folder = tuned_folder(make_model_folder, base)
+    assert train(folder, "--stop-after", 1) == 0
+    exported = SentenceTransformer(str(folder / "latest"), device="cpu")
+    assert exported.similarity_fn_name == "dot"
+    assert exported.encode("court order").shape == (16,)
+    card = (folder / "latest" / "README.md").read_text()
+    assert "| Similarity | dot |" in card
+    assert "| Cut to dimensions, unless told | 16 |" in card
+    assert "Without `prompt_name`, texts get the prompt named query." in card
+
+
 @pytest.mark.parametrize("given", [None, "", "ask: "])
 def test_prefixes_are_the_models_own_unless_given(make_model_folder, base, given):
     """None: as the model's prompts; a text replaces them, in training and in the export."""
@@ -130,7 +145,8 @@ def test_a_run_does_not_go_on_with_another_guide(
 @pytest.mark.parametrize("max_length", [32, None])
 def test_texts_are_exported_as_long_as_they_were_evaluated(make_model_folder, base, max_length):
     tasks = {"pairs": PAIRS["pairs"] | {"seq_len": 8}}
-    folder = tuned_folder(make_model_folder, base, tasks=tasks, max_length=max_length)
+    plain = {"query_prefix": "", "document_prefix": ""}
+    folder = tuned_folder(make_model_folder, base, tasks=tasks, max_length=max_length, **plain)
     assert train(folder, "--stop-after", 4) == 0
     assert train(folder, "--stop-after", 4) == 0  # the run's own length stays as it was
     exported = SentenceTransformer(str(folder / "latest"), device="cpu")
@@ -190,6 +206,17 @@ def graded(loss, **fields):
             {"tasks": {"pairs": PAIRS["pairs"] | {"matryoshka_dims": [64, 16]}}},
             2,
             "tasks.pairs.matryoshka_dims: 64 is larger than the embedding (32)",
+        ),
+        (
+            {"query_prefix": "@" * 30},
+            2,
+            "query_prefix: '@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@' has 30 tok",
+        ),
+        (
+            {"tasks": {"pairs": PAIRS["pairs"] | {"seq_len": 8}}, "document_prefix": "@@@@@@"},
+            2,
+            "document_prefix: '@@@@@@' has 6 tokens, which leaves none of 8 for a text: "
+            "shorten it, or raise tasks.pairs.seq_len",
         ),
         ({"eval": {"dims": [64]}}, 2, "eval.dims: 64 is larger than the embedding (32)"),
         ({"pairs": {}}, 2, "no set of pairs"),
