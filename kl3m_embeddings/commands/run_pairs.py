@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kl3m_embeddings.commands.run_model import initial_folder
-from kl3m_embeddings.commands.run_text import cache_folder
+from kl3m_embeddings.commands.run_text import cache_folder, warn
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.config_tasks import PairsOptions
 from kl3m_embeddings.data.pair_build import open_or_build_pair_set
@@ -123,10 +123,17 @@ def say_what_is_read(sets: Sequence[PairSet], source: PairSource) -> None:
 def pair_evaluations(
     training: TrainingConfig, tokenizer: Tokenizer, prefixes: tuple[str, str]
 ) -> list[PairEvaluation]:
-    """The held-out pairs of `eval.pairs`."""
-    return [
+    """The held-out pairs of `eval.pairs`; a line is printed on those that are not read whole."""
+    evaluations = [
         PairEvaluation.build(
-            name, open_pair_set(name, one.path, tokenizer, prefixes), max_rows=one.max_rows
+            name,
+            open_pair_set(name, one.path, tokenizer, prefixes),
+            max_rows=one.max_rows,
+            max_documents=one.max_documents,
         )
         for name, one in training.eval.pairs.items()
     ]
+    for one in evaluations:
+        if line := one.left_out():
+            warn(line)
+    return evaluations

@@ -169,6 +169,18 @@ def test_pairs_are_named_on_the_command_line(make_model_folder, base, tiny_pair_
     assert all(0 <= row["checked/ndcg@10"] <= 1 for row in log_rows(folder / "eval.jsonl"))
 
 
+@pytest.mark.parametrize(("limit", "num_documents"), [(40, 40), (500, 180), (None, 180)])
+def test_documents_that_are_left_out_are_told(
+    make_model_folder, base, tiny_pair_files, capsys, limit, num_documents
+):
+    held_out = {"path": str(tiny_pair_files["train"]), "max_rows": 5, "max_documents": limit}
+    folder = tuned_folder(make_model_folder, base, eval={"pairs": {"mine": held_out}})
+    assert train(folder, "--stop-after", 1) == 0
+    said = "warning: mine: queries are asked among 40 of 180 documents: its metrics are higher"
+    assert capsys.readouterr().err.count(said) == (num_documents < 180)
+    assert log_rows(folder / "eval.jsonl")[0]["mine/num_documents"] == num_documents
+
+
 def test_the_best_checkpoint_by_a_metric_is_kept(make_model_folder, base):
     save = {"keep_last": 1, "keep_best": True, "best_metric": "held_out/mrr@10"}
     folder = tuned_folder(
