@@ -134,8 +134,11 @@ def bm25_metrics(
     queries = words(judgements.query_ids)
 
     def scores(block: slice) -> Float32[np.ndarray, "block documents"]:
-        found = [index.get_scores(query) for query in queries[block]]
-        return np.stack(found).astype(np.float32)
+        found = np.zeros((len(queries[block]), len(judgements.document_ids)), dtype=np.float32)
+        for row, query in zip(found, queries[block], strict=True):
+            if query:  # one without any word has none in common with a document
+                row[:] = index.get_scores(query)
+        return found
 
     return judgements.metrics_of_scores(scores)
 
