@@ -411,6 +411,15 @@ def test_files_with_and_without_labels_do_not_mix(tokenizer, write_jsonl, tmp_pa
         build_pair_set("two", paths, tokenizer, tmp_path / "out")
 
 
+def test_files_with_labels_and_with_scores_do_not_mix(tokenizer, write_jsonl, tmp_path):
+    scored = [{"sentence1": "a", "sentence2": "c", "score": 5}]
+    paths = [write_jsonl(LABELLED, "a.jsonl"), write_jsonl(scored, "b.jsonl")]
+    with pytest.raises(DataError, match=r"a\.jsonl has 'label', .*b\.jsonl has 'score': they"):
+        build_pair_set("two", paths, tokenizer, tmp_path / "out")
+    paths = [write_jsonl(LABELLED, name) for name in ("c.jsonl", "d.jsonl")]
+    assert build_pair_set("two", paths, tokenizer, tmp_path / "out").pair_set.num_rows == 2
+
+
 def test_files_of_several_formats_mix(tokenizer, write_jsonl, tmp_path):
     other = [{"anchor": "the order", "positive": "notice"}]
     paths = [write_jsonl(rows, name) for rows, name in ((ROWS, "a.jsonl"), (other, "b.jsonl"))]
