@@ -81,6 +81,20 @@ class EmbeddingOptions(Section):
     """GradCache: never hold the graph of more tokens than this, padding included; null: all."""
 
     @model_validator(mode="after")
+    def _dims_are_sizes(self) -> "EmbeddingOptions":
+        dims = self.matryoshka_dims
+        if dims is None:
+            return self
+        if not dims:
+            raise ValueError("matryoshka_dims: none is named: name sizes, or leave it out")
+        if repeated := [dim for dim in dims if dims.count(dim) > 1]:
+            raise ValueError(
+                f"matryoshka_dims: {repeated[0]} is named twice: name each size once, and weigh it "
+                "by matryoshka_weights"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_fit_dims(self) -> "EmbeddingOptions":
         weights, dims = self.matryoshka_weights, self.matryoshka_dims
         if weights is not None and len(weights) != len(dims or ()):
