@@ -123,6 +123,9 @@ class EvalPairsConfig(Section):
     """Files, folders or globs; or a built pair set (a folder with dataset.json)."""
     max_rows: PositiveInt | None = None
     """Evaluate so many of its rows, the same ones each time; null: all."""
+    max_documents: PositiveInt | None = 50_000
+    """Of sets without labels: ask each query among so many documents, the relevant ones and, as
+    far as there is room, some of the others; null: all. More documents are harder to tell apart."""
 
 
 class EvalConfig(Section):

@@ -81,6 +81,20 @@ class EmbeddingOptions(Section):
     """GradCache: never hold the graph of more tokens than this, padding included; null: all."""
 
     @model_validator(mode="after")
+    def _dims_are_sizes(self) -> "EmbeddingOptions":
+        dims = self.matryoshka_dims
+        if dims is None:
+            return self
+        if not dims:
+            raise ValueError("matryoshka_dims: none is named: name sizes, or leave it out")
+        if repeated := [dim for dim in dims if dims.count(dim) > 1]:
+            raise ValueError(
+                f"matryoshka_dims: {repeated[0]} is named twice: name each size once, and weigh it "
+                "by matryoshka_weights"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_fit_dims(self) -> "EmbeddingOptions":
         weights, dims = self.matryoshka_weights, self.matryoshka_dims
         if weights is not None and len(weights) != len(dims or ()):
@@ -133,6 +147,16 @@ class PairsOptions(EmbeddingOptions):
     """Hard negatives of a query; rows that have fewer are left out, and counted."""
     guide: str | None = None
     """A model (folder or hub name) by whose similarity `false_negative_margin` is taken."""
+
+    @model_validator(mode="after")
+    def _guide_is_used(self) -> "PairsOptions":
+        margin = getattr(self.loss, "false_negative_margin", None)
+        if self.guide is not None and margin is None:
+            raise ValueError(
+                f"guide: nothing asks it with the loss {self.loss.name}: give infonce a "
+                "false_negative_margin, or leave guide out"
+            )
+        return self
 
 
 TaskOptions = MlmOptions | NspOptions | NlpOptions | MhmOptions | EmbeddingOptions

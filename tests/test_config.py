@@ -204,6 +204,22 @@ def test_the_kind_of_a_loss_is_no_part_of_its_key():
         ({"matroyshka_probability": float("nan")}, "matroyshka_probability"),
         ({"max_length": 4}, "max_length"),
         ({"save": {"keep_last": 0}}, "save.keep_last"),
+        (
+            {"tasks": {"crop": {"probability": 1.0, "matryoshka_dims": []}}},
+            "tasks.crop: matryoshka_dims: none is named: name sizes, or leave it out",
+        ),
+        (
+            {"tasks": {"ssd": {"probability": 1.0, "matryoshka_dims": [64, 32, 64]}}},
+            "tasks.ssd: matryoshka_dims: 64 is named twice: name each size once",
+        ),
+        (
+            {"tasks": {"pairs": {"probability": 1.0, "guide": "x"}}},
+            "tasks.pairs: guide: nothing asks it with the loss infonce: give infonce a false_neg",
+        ),
+        (
+            {"tasks": {"pairs": {"probability": 1.0, "guide": "x", "loss": "triplet"}}},
+            "tasks.pairs: guide: nothing asks it with the loss triplet",
+        ),
         ({"tokenizer": None}, "tokenizer"),
     ],
 )

@@ -50,7 +50,7 @@ class TrainedModel:
 
     def embed(self, texts: list[list[int]]) -> Float32[np.ndarray, "texts dim"]:
         """Unit vectors of texts, given as ids without special ones."""
-        tokenizer, limit = self.model.tokenizer, self.model.max_length - NUM_SPECIAL
+        tokenizer, limit = self.model.tokenizer, self.model.text_length - NUM_SPECIAL
         framed = [[tokenizer.cls_id, *ids[:limit], tokenizer.sep_id] for ids in texts]
         return encode_ids(self.encoder, framed, pad_id=tokenizer.pad_id, head=self.head)
 
@@ -134,8 +134,11 @@ def bm25_metrics(
     queries = words(judgements.query_ids)
 
     def scores(block: slice) -> Float32[np.ndarray, "block documents"]:
-        found = [index.get_scores(query) for query in queries[block]]
-        return np.stack(found).astype(np.float32)
+        found = np.zeros((len(queries[block]), len(judgements.document_ids)), dtype=np.float32)
+        for row, query in zip(found, queries[block], strict=True):
+            if query:  # one without any word has none in common with a document
+                row[:] = index.get_scores(query)
+        return found
 
     return judgements.metrics_of_scores(scores)
 

@@ -8,6 +8,7 @@ import torch
 from kl3m_embeddings.commands.run_model import RunModel
 from kl3m_embeddings.commands.run_sources import RunSources
 from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.encoder.sentence_modules import SentenceModules
 from kl3m_embeddings.encoder.source import HUB_NAME
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.tasks.objective import Objective
@@ -32,6 +33,7 @@ def card_writer(
         exclude_defaults=True,
         include={"tasks", "batch_size", "precision", "optimizer", "max_length"},
     )
+    modules = model.modules or SentenceModules()
     is_on_hub = init_from and HUB_NAME.fullmatch(init_from) and not Path(init_from).exists()
 
     def card(state: TrainState) -> str:
@@ -44,12 +46,15 @@ def card_writer(
                 num_parameters=sum(p.numel() for p in objective.encoder.parameters()),
                 num_layers=int(model.architecture.num_hidden_layers),
                 embedding_size=head.embedding_size,
-                max_length=model.max_length,
+                max_length=model.text_length,
                 pooling=head.pooling,
                 num_dense=len(head.dense),
                 normalise=head.normalise,
                 matryoshka_dims=sorted({dim for some in dims for dim in some}, reverse=True),
+                similarity=modules.similarity_fn_name or "cosine",
                 prompts=model.prompts,
+                default_prompt_name=modules.default_prompt_name,
+                truncate_dim=modules.truncate_dim,
                 init_from=init_from,
                 base_model=init_from if is_on_hub else None,
                 datasets=card_datasets(sources),

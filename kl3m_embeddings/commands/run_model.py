@@ -29,11 +29,9 @@ from kl3m_embeddings.encoder.sentence_modules import (
 )
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.tasks.base import NUM_SPECIAL
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.train.checkpoint import Checkpoint, newest_verified
-
-QUERY_PROMPTS = ("query",)
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # names that sentence-transformers looks for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +46,8 @@ class RunModel:
     tokenizer: Tokenizer
     max_length: int
     """Tokens of a sample, special ones included."""
+    text_length: int
+    """Tokens of a text that is embedded: as the task `pairs` cuts it, evaluated and exported."""
     prefixes: tuple[str, str]
     """What is put before queries, and before documents."""
 
@@ -81,7 +81,8 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
         training.tokenizer or (transformer_folder(initial) if initial else folder)
     )
     check_vocabulary(architecture, tokenizer.vocab_size, path)
-    known_length = modules.max_seq_length if modules and training.init_from else None
+    # not of the checkpoint to go on from, which has `text_length`
+    known_length = read_sentence_modules(initial).max_seq_length if initial else None
     longest = max_sequence_length(architecture)
     max_length = training.max_length or min(known_length or longest, longest)
     check_sequence_length(architecture, max_length, path)
@@ -92,24 +93,35 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
                 f"positions for ({max_sequence_length(architecture)})"
             )
     architecture.pad_token_id = tokenizer.pad_id
-    prompts = modules.prompts if modules else {}
-    return RunModel(
+    prompts = modules or SentenceModules()
+    queries, documents = training.query_prefix, training.document_prefix
+    pairs = training.tasks.pairs
+    model = RunModel(
         folder=source,
         modules=modules,
         architecture=architecture,
         tokenizer=tokenizer,
         max_length=max_length,
+        text_length=(pairs and pairs.seq_len) or max_length,
         prefixes=(
-            _prefix(training.query_prefix, prompts, QUERY_PROMPTS),
-            _prefix(training.document_prefix, prompts, DOCUMENT_PROMPTS),
+            prompts.query_prompt if queries is None else queries,
+            prompts.document_prompt if documents is None else documents,
         ),
     )
+    if pairs or training.eval.pairs:
+        check_prefixes(model, "tasks.pairs.seq_len" if pairs and pairs.seq_len else "max_length")
+    return model
 
 
-def _prefix(given: str | None, prompts: Mapping[str, str], names: tuple[str, ...]) -> str:
-    if given is not None:
-        return given
-    return next((prompts[name] for name in names if prompts.get(name)), "")
+def check_prefixes(model: RunModel, length_key: str) -> None:
+    """Raise if a prefix leaves no room for a text: all texts of its role would be one."""
+    for key, prefix in zip(("query_prefix", "document_prefix"), model.prefixes, strict=True):
+        num_tokens = len(model.tokenizer.encode(prefix))
+        if num_tokens >= model.text_length - NUM_SPECIAL:
+            raise ConfigError(
+                f"{key}: {prefix!r} has {num_tokens} tokens, which leaves none of "
+                f"{model.text_length} for a text: shorten it, or raise {length_key}"
+            )
 
 
 def initial_folder(init_from: str) -> Path:
@@ -208,7 +220,7 @@ def model_writer(
             path,
             objective.encoder,
             tokenizer_pad_id=model.tokenizer.pad_id,
-            max_length=model.max_length,
+            max_length=model.text_length,
             weights=part("encoder.network."),
             head=objective.embedding_head,
             head_weights=part("embedding_head."),
@@ -217,7 +229,7 @@ def model_writer(
             similarity_fn_name=modules.similarity_fn_name,
             truncate_dim=modules.truncate_dim,
         )
-        model.tokenizer.save(path, model.max_length)
+        model.tokenizer.save(path, model.text_length)
         (path / "README.md").write_text(card(state), encoding="utf-8")
 
     return write

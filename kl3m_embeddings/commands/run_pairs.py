@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from kl3m_embeddings.data.pair_order import PairOrder
 from kl3m_embeddings.data.pair_set import PairSet
 from kl3m_embeddings.data.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.tasks.guide import guide_embeddings
+from kl3m_embeddings.tasks.guide import guide_embeddings, guide_sha256
 from kl3m_embeddings.tasks.pairs import PairSource, check_loss
 from kl3m_embeddings.train.evaluate_pairs import PairEvaluation
 
@@ -39,7 +40,10 @@ def open_pair_set(
 def open_pairs(
     training: TrainingConfig, tokenizer: Tokenizer, prefixes: tuple[str, str]
 ) -> list[PairSet]:
-    """The sets that the task `pairs` trains on, checked for what its loss needs; [] without it."""
+    """The sets that the task `pairs` trains on, checked for what its loss needs; [] without it.
+
+    With a guide, a set's hash names the guide's, too: a run is another one with another guide.
+    """
     options = training.tasks.pairs
     if options is None or not options.probability:
         return []
@@ -51,7 +55,10 @@ def open_pairs(
         open_pair_set(name, one.path, tokenizer, prefixes) for name, one in training.pairs.items()
     ]
     check_loss(options, sets)
-    return sets
+    if options.guide is None:
+        return sets
+    guide = guide_sha256(initial_folder(options.guide))
+    return [replace(one, sha256=f"{one.sha256} with guide {guide}") for one in sets]
 
 
 def pair_source(
@@ -91,11 +98,8 @@ def pair_source(
 def _guide(guide: str, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float32]:
     """The guide's vectors of a set's texts, computed once into the cache."""
     folder = initial_folder(guide)
-    key = hashlib.blake2b(pairs.sha256.encode(), digest_size=8)
-    for weights in sorted(folder.rglob("*.safetensors")):
-        with weights.open("rb") as file:
-            key.update(hashlib.file_digest(file, "sha256").digest())
-    path = cache_folder("guides") / f"{key.hexdigest()}.npy"
+    key = hashlib.blake2b(pairs.sha256.encode(), digest_size=8).hexdigest()  # of the guide's, too
+    path = cache_folder("guides") / f"{key}.npy"
     if not path.exists():
         say(f"{guide}: embedding {pairs.num_texts:,} texts of {pairs.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,10 +123,17 @@ def say_what_is_read(sets: Sequence[PairSet], source: PairSource) -> None:
 def pair_evaluations(
     training: TrainingConfig, tokenizer: Tokenizer, prefixes: tuple[str, str]
 ) -> list[PairEvaluation]:
-    """The held-out pairs of `eval.pairs`."""
-    return [
+    """The held-out pairs of `eval.pairs`; a line is printed on those that are not read whole."""
+    evaluations = [
         PairEvaluation.build(
-            name, open_pair_set(name, one.path, tokenizer, prefixes), max_rows=one.max_rows
+            name,
+            open_pair_set(name, one.path, tokenizer, prefixes),
+            max_rows=one.max_rows,
+            max_documents=one.max_documents,
         )
         for name, one in training.eval.pairs.items()
     ]
+    for one in evaluations:
+        if line := one.left_out():
+            warn(line)
+    return evaluations

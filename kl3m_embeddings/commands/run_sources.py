@@ -15,7 +15,6 @@ from kl3m_embeddings.commands.run_pairs import (
 from kl3m_embeddings.commands.run_text import RunText, open_text, text_evaluation
 from kl3m_embeddings.commands.shell import warn
 from kl3m_embeddings.config import TrainingConfig
-from kl3m_embeddings.config_losses import InfoNCEOptions
 from kl3m_embeddings.config_tasks import EmbeddingOptions, PairsOptions, TaskOptions
 from kl3m_embeddings.data.pair_set import PairSet
 from kl3m_embeddings.encoder.packing import PACKED_TYPES
@@ -25,6 +24,8 @@ from kl3m_embeddings.tasks.embedding import EmbeddingTask, part_tokens
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.tasks.plan import PlannedTask
 from kl3m_embeddings.train.evaluate import Evaluator
+
+COMPARES_PAIRS = ("infonce", "cosent", "online_contrastive")  # a pair alone has loss 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +127,12 @@ def _planned(
 
 def check_batch(name: str, options: EmbeddingOptions, batch_size: int) -> None:
     """Raise where a text would have no other to be told from: its loss would always be 0."""
-    loss = getattr(options, "loss", None)
+    loss = getattr(getattr(options, "loss", None), "name", None)
     has_negatives = bool(getattr(options, "num_negatives", 0))
-    if batch_size == 1 and isinstance(loss, InfoNCEOptions) and not has_negatives:
+    if batch_size == 1 and loss in COMPARES_PAIRS and not has_negatives:
         raise ConfigError(
-            f"tasks.{name}: batch_size 1 leaves infonce nothing to compare: choose 2 or more"
-            + (", or set num_negatives" if name == "pairs" else "")
+            f"tasks.{name}: batch_size 1 leaves {loss} nothing to compare: choose 2 or more"
+            + (", or set num_negatives" if name == "pairs" and loss == "infonce" else "")
         )
 
 
@@ -156,12 +157,11 @@ def build_evaluator(
         if training.num_eval_samples:
             warn("nothing is evaluated: name held-out pairs in eval.pairs")
         return None
-    options = training.tasks.pairs
     return Evaluator(
         text=text,
         pairs=pairs,
         tokenizer=model.tokenizer,
-        seq_len=(options and options.seq_len) or model.max_length,
+        seq_len=model.text_length,
         dims=dims,
         best_metric=best,
     )

@@ -1,17 +1,24 @@
-"""Writes the default corpus: five JSONL files of what `installed_docs` finds on this machine."""
+"""Writes the default corpus: five JSONL files of what `installed_docs` finds on this machine.
+
+Packages whose pairs are held out are in no other file, so that nothing of them is ever trained on.
+A README and a licence count to the package that is called as their distribution.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from kl3m_embeddings.data.docstring_pairs import split_pairs
+from kl3m_embeddings.data.docstring_pairs import is_held_out, package_of, split_pairs
 from kl3m_embeddings.data.installed_docs import (
     DOCSTRINGS,
+    Text,
     extract_installed_docs,
     installed_roots,
 )
 from kl3m_embeddings.errors import OutputError
+
+HELD_OUT = "documents of held-out packages"
 
 
 class WrittenFile(NamedTuple):
@@ -33,8 +40,11 @@ def write_default_corpus(out: Path) -> tuple[list[WrittenFile], Mapping[str, int
     """
     found = extract_installed_docs(installed_roots())
     rows_of: dict[str, list[dict[str, object]]] = {
-        name: [text._asdict() for text in texts] for name, texts in found.texts.items()
+        name: [text._asdict() for text in texts if not _is_held_out(text)]
+        for name, texts in found.texts.items()
     }
+    num_held_out = sum(_is_held_out(text) for texts in found.texts.values() for text in texts)
+    skipped = {**found.skipped, HELD_OUT: num_held_out}
     train, held_out = split_pairs(found.texts[DOCSTRINGS])
     for name, pairs in (("pairs", train), ("pairs_heldout", held_out)):
         rows_of[name] = [
@@ -45,7 +55,11 @@ def write_default_corpus(out: Path) -> tuple[list[WrittenFile], Mapping[str, int
         files = [_write_jsonl(out / f"{name}.jsonl", rows) for name, rows in rows_of.items()]
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {error.strerror}; name another") from error
-    return files, found.skipped
+    return files, skipped
+
+
+def _is_held_out(text: Text) -> bool:
+    return is_held_out(package_of(text.id))
 
 
 def _write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> WrittenFile:

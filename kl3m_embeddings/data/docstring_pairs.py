@@ -54,11 +54,15 @@ def pair_of(docstring: Text) -> Pair | None:
 
 
 def package_of(document_id: str) -> str:
-    """The package that a file belongs to, whoever ships it: `pip/_vendor/rich/x.py` is rich."""
+    """The package that a file belongs to, whoever ships it: `pip/_vendor/rich/x.py` is rich.
+
+    So is `rich.dist-info/METADATA`: names of distributions are taken for those of packages.
+    """
     parts = document_id.partition("::")[0].split("/")
     vendored = [i for i, part in enumerate(parts[:-1]) if part in VENDOR_FOLDERS]
     package = parts[vendored[-1] + 1] if vendored else parts[0]
-    return package.removesuffix(".py").lower().replace("-", "_").lstrip("_")
+    package = package.removesuffix(".py").removesuffix(".dist-info")
+    return package.lower().replace("-", "_").lstrip("_")
 
 
 def is_held_out(package: str) -> bool:

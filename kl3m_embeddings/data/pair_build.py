@@ -214,13 +214,24 @@ def _batches(rows: Iterable[PairRow | Skipped]) -> Iterator[list[PairRow | Skipp
 
 
 def _require_one_kind(readers: Sequence[PairReader]) -> None:
-    """Check that all files have labels, or none: one loss cannot read both."""
+    """Check that all files have labels by one key, or none: one loss cannot read both.
+
+    `label` is a class as a rule and `score` a grade, of 0 to 5 even: two scales are none.
+    """
     labelled = [reader for reader in readers if reader.pair_format and reader.pair_format.label]
     if labelled and len(labelled) < len(readers):
         other = next(reader for reader in readers if reader not in labelled)
         raise DataError(
             f"{labelled[0].file.location} has labels and {other.file.location} has none; "
             "make a pair set of each"
+        )
+    keys = {reader.pair_format.label: reader for reader in labelled if reader.pair_format}
+    if len(keys) > 1:
+        (first_key, first), (second_key, second) = [*keys.items()][:2]
+        raise DataError(
+            f"{first.file.location} has {first_key!r}, "
+            f"{second.file.location} has {second_key!r}: they may be "
+            "of two scales; make a pair set of each, or rename one"
         )
 
 

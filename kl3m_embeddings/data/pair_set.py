@@ -38,7 +38,7 @@ from kl3m_embeddings.data.shards import (
 )
 
 FORMAT = "kl3m-pair-set"
-VERSION = 2
+VERSION = 3
 TEXTS_FOLDER = "texts"
 REMEDY = "remove the folder and build it again"
 

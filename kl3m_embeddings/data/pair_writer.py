@@ -3,6 +3,9 @@
 A text is tokenised behind the prefix of its role: query or document (a positive or negative). So a
 text in both roles has two ids where the prefixes differ, and one where they do not.
 
+What a query has as a positive in one row and as a negative in another is no negative: nobody can
+know it before the last row, so it is left out by `finish`.
+
 Memory holds about 200 bytes for each distinct text and 8 for each id, until `finish`.
 """
 
@@ -16,9 +19,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kl3m_embeddings.data.encoding import encode_texts
-from kl3m_embeddings.data.pair_formats import EMPTY_TEXT, NO_POSITIVE, NO_QUERY, PairRow
+from kl3m_embeddings.data.pair_formats import (
+    EMPTY_TEXT,
+    NO_POSITIVE,
+    NO_QUERY,
+    POSITIVE_AS_NEGATIVE,
+    PairRow,
+)
 from kl3m_embeddings.data.pair_set import ARRAYS, FORMAT, VERSION
 from kl3m_embeddings.data.records import Document, Skipped
 from kl3m_embeddings.data.shard_writer import ShardWriter, flush_to_disk, write_atomically
@@ -118,8 +128,15 @@ class PairSetWriter:
         """Write the arrays; labels or scores that are all missing make an empty one."""
         for name in ("positive", "negative"):
             self.arrays[f"{name}_starts"].append(len(self.arrays[f"{name}s"]))
+        arrays = {
+            name: np.frombuffer(self.arrays[name], dtype=dtype) for name, dtype in ARRAYS.items()
+        }
+        true_negatives = without_positives(arrays)
+        if num_left_out := len(arrays["negatives"]) - len(true_negatives["negatives"]):
+            self.filtered[POSITIVE_AS_NEGATIVE] += num_left_out
+        arrays |= true_negatives
         for name, dtype in ARRAYS.items():
-            values = np.frombuffer(self.arrays[name], dtype=dtype)
+            values = arrays[name]
             if dtype is np.float32 and np.isnan(values).all():
                 values = values[:0]
             with (folder / f"{name}.npy").open("wb") as file:
@@ -184,6 +201,25 @@ class PairSetWriter:
         self.last_skipped = skipped
         line = json.dumps(skipped._asdict(), ensure_ascii=False, allow_nan=False)
         self.quarantine.write(line.encode() + b"\n")
+
+
+def without_positives(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays of the negatives, less those that any row of the same query has as a positive."""
+    originals = arrays["originals"]
+
+    def judged(kind: str) -> NDArray[Any]:
+        """One number for each query and document of this kind, whatever their prefixes."""
+        queries = np.repeat(arrays["queries"], np.diff(arrays[f"{kind}_starts"]))
+        numbers: NDArray[Any] = originals[queries] * len(originals) + originals[arrays[f"{kind}s"]]
+        return numbers
+
+    is_kept = ~np.isin(judged("negative"), judged("positive"))
+    num_kept_before = np.concatenate([[0], np.cumsum(is_kept)])
+    return {
+        "negatives": arrays["negatives"][is_kept],
+        "negative_scores": arrays["negative_scores"][is_kept],
+        "negative_starts": num_kept_before[arrays["negative_starts"]],
+    }
 
 
 def _digest(text: str) -> bytes:

@@ -35,6 +35,9 @@ __all__ = ["SentenceModules", "build_embedding_head", "read_sentence_modules", "
 
 KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
 ORDER = re.compile(r"Transformer(, Pooling(, Dense)*(, Normalize)?)?")
+# names that sentence-transformers looks for
+QUERY_PROMPTS = ("query",)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 
@@ -63,6 +66,19 @@ class SentenceModules:
     max_seq_length: int | None = None
     similarity_fn_name: str | None = None
     truncate_dim: int | None = None
+
+    @property
+    def query_prompt(self) -> str:
+        """What is put before a query."""
+        return self._prompt(QUERY_PROMPTS)
+
+    @property
+    def document_prompt(self) -> str:
+        """What is put before a document."""
+        return self._prompt(DOCUMENT_PROMPTS)
+
+    def _prompt(self, names: tuple[str, ...]) -> str:
+        return next((self.prompts[name] for name in names if self.prompts.get(name)), "")
 
 
 def read_sentence_modules(source: str | Path) -> SentenceModules:

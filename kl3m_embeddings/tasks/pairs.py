@@ -92,6 +92,11 @@ def _problem(loss: str, num_negatives: int, pairs: PairSet) -> str | None:
         return "its labels would be ignored: choose cosent, or leave the label column out"
     if loss in LABELS_UP_TO_1 and labels is not None and (labels.min() < 0 or labels.max() > 1):
         return "its labels go beyond 0 to 1: divide them, or choose cosent, which takes any"
+    if labels is not None and labels.min() == labels.max():
+        return (
+            f"its labels are all {labels[0]:g}, which tells nothing apart: add rows with others, "
+            "or leave the label column out and choose infonce"
+        )
     if labels is None and loss != "infonce" and not num_negatives:
         return "there is nothing to tell apart: set num_negatives, add labels, or choose infonce"
     if loss in NEEDS_SCORES and not pairs.has_teacher_scores:

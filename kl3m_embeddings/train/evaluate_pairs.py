@@ -23,8 +23,6 @@ from kl3m_embeddings.train import labelled_pairs, retrieval
 from kl3m_embeddings.train.labelled_pairs import LabelledJudgements
 from kl3m_embeddings.train.retrieval import RetrievalJudgements, sample
 
-MAX_DOCUMENTS = 50_000
-
 Kind = Literal["similarity", "classification", "retrieval"]
 Vectors = Float32[np.ndarray, "_ size"]
 # text ids to embeddings of any length; None where a stop was asked for meanwhile
@@ -57,7 +55,7 @@ class PairEvaluation:
         pairs: PairSet,
         *,
         max_rows: int | None = None,
-        max_documents: int | None = MAX_DOCUMENTS,
+        max_documents: int | None = None,
         seed: int = 0,
     ) -> "PairEvaluation":
         """Choose what is evaluated: the same at every evaluation of a run.
@@ -68,7 +66,7 @@ class PairEvaluation:
             max_rows: use so many rows, chosen by `seed`; None: all. The documents that a query is
                 asked among are not limited by it.
             max_documents: of sets without labels: if there are more, the relevant ones and, as far
-                as there is room, some of the others.
+                as there is room, some of the others, see `left_out`; None: all.
             seed: of every choice.
         """
         limit = pairs.num_rows if max_rows is None else max_rows
@@ -79,6 +77,20 @@ class PairEvaluation:
             else RetrievalJudgements.build(pairs, rows, max_documents=max_documents, seed=seed)
         )
         return cls(name=name, pairs=pairs, judgements=judgements)
+
+    def left_out(self) -> str | None:
+        """A line on the documents that no query is asked among; None where there are none."""
+        if not isinstance(self.judgements, RetrievalJudgements) or not self.judgements.num_left_out:
+            return None
+        num_documents, num_left_out = (
+            len(self.judgements.document_ids),
+            self.judgements.num_left_out,
+        )
+        return (
+            f"{self.name}: queries are asked among {num_documents:,} of "
+            f"{num_documents + num_left_out:,} documents: its metrics are higher than among all "
+            f"(eval.pairs.{self.name}.max_documents)"
+        )
 
     @property
     def kind(self) -> Kind:

@@ -25,7 +25,7 @@ def run_identity(
         training: training.json.
         architecture: config.json as a mapping.
         datasets: SHA-256 of each named dataset's shards.
-        pair_sets: SHA-256 of each named set of pairs, prefixes included.
+        pair_sets: SHA-256 of each named set of pairs, prefixes included, and of the guide.
         tokenizer_fingerprint: hash of what determines ids.
         max_length: tokens of a sample.
         world_size: number of devices.

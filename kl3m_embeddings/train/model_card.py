@@ -71,6 +71,8 @@ class CardFacts:
     """Sizes that the vectors were trained to be cut to."""
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
+    truncate_dim: int | None = None
+    """Size that vectors are cut to unless another is asked for."""
     init_from: str | None = None
     """As training.json has it; None: random weights."""
     base_model: str | None = None
@@ -198,6 +200,7 @@ def description(facts: CardFacts) -> str:
         ("Layers", facts.num_layers),
         ("Parameters", facts.num_parameters),
         ("Dimensions", facts.embedding_size),
+        *([("Cut to dimensions, unless told", facts.truncate_dim)] if facts.truncate_dim else []),
         *([("Trained to be cut to dimensions", sizes)] if sizes else []),
         ("Longest text (tokens)", facts.max_length),
         ("Pooling", f"{facts.pooling}{dense}{unit}"),

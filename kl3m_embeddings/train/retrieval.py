@@ -40,6 +40,7 @@ class RetrievalJudgements:
         relevant: of all queries end to end, as places in `document_ids`.
         relevant_starts: where each query's start, and the end of the last one's.
         own: the place of the document that is the query itself; -1 where there is none.
+        num_left_out: documents of the set that are not among these.
     """
 
     query_ids: Int64[np.ndarray, "queries"]
@@ -47,6 +48,7 @@ class RetrievalJudgements:
     relevant: Int64[np.ndarray, "judgements"]
     relevant_starts: Int64[np.ndarray, "queries_and_1"]
     own: Int64[np.ndarray, "queries"]
+    num_left_out: int
 
     @classmethod
     def build(
@@ -68,7 +70,8 @@ class RetrievalJudgements:
         query_ids = np.unique(pairs.queries[rows])
         queries, relevant_ids = _judged(pairs, query_ids)
         ids = np.unique(np.concatenate([pairs.positives, pairs.negatives]))
-        if max_documents is not None and len(ids) > max_documents:
+        num_all = len(ids)
+        if max_documents is not None and num_all > max_documents:
             ids = _with_relevant(ids, np.unique(relevant_ids), max_documents, seed)
         order = permute(np.arange(len(ids)), len(ids), derive_key(seed, "ties"))
         places = np.empty(len(ids), dtype=np.int64)
@@ -79,6 +82,7 @@ class RetrievalJudgements:
             relevant=places[np.searchsorted(ids, relevant_ids)],
             relevant_starts=np.searchsorted(queries, np.arange(len(query_ids) + 1)),
             own=_own_places(pairs.originals[query_ids], pairs.originals[ids], places),
+            num_left_out=num_all - len(ids),
         )
 
     def counts(self) -> dict[str, int]:

@@ -1,17 +1,21 @@
 """Fine-tuning by the command: from a model with prompts, with guides, prefixes, held-out pairs."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from kl3m_embeddings.commands.quickstart_results import TrainedModel
 from kl3m_embeddings.commands.train import main
 from kl3m_embeddings.train.checkpoint import checkpoint_steps
 from tests.train.test_resume import assert_same_run, log_rows
 
 PROMPTS = {"query": "find: ", "document": "text: "}
 PAIRS = {"pairs": {"probability": 1.0, "num_negatives": 1}}
+WITH_MARGIN = PAIRS["pairs"] | {"loss": {"name": "infonce", "false_negative_margin": 0.0}}
 
 
 def train(folder, *arguments):
@@ -54,6 +58,21 @@ def test_a_folder_with_training_json_alone_trains_resumes_and_exports(make_model
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
+def test_the_card_says_what_is_exported(make_model_folder, base):
+    path = base / "config_sentence_transformers.json"
+    said = {"similarity_fn_name": "dot", "default_prompt_name": "query", "truncate_dim": 16}
+    path.write_text(json.dumps(read(path) | said))
+    folder = tuned_folder(make_model_folder, base)
+    assert train(folder, "--stop-after", 1) == 0
+    exported = SentenceTransformer(str(folder / "latest"), device="cpu")
+    assert exported.similarity_fn_name == "dot"
+    assert exported.encode("court order").shape == (16,)
+    card = (folder / "latest" / "README.md").read_text()
+    assert "| Similarity | dot |" in card
+    assert "| Cut to dimensions, unless told | 16 |" in card
+    assert "Without `prompt_name`, texts get the prompt named query." in card
+
+
 @pytest.mark.parametrize("given", [None, "", "ask: "])
 def test_prefixes_are_the_models_own_unless_given(make_model_folder, base, given):
     """None: as the model's prompts; a text replaces them, in training and in the export."""
@@ -93,7 +112,7 @@ def test_a_guide_decides_which_negatives_count(make_model_folder, base, margin):
 
 
 def test_a_guide_that_changed_is_asked_again(make_model_folder, base, capsys):
-    tasks = {"pairs": PAIRS["pairs"] | {"guide": str(base.parent)}}
+    tasks = {"pairs": WITH_MARGIN | {"guide": str(base.parent)}}
     for number, asked in enumerate((True, False, True)):
         if number == 2:
             assert train(base.parent, "--stop-after", 2) == 0
@@ -103,6 +122,44 @@ def test_a_guide_that_changed_is_asked_again(make_model_folder, base, capsys):
         assert ("embedding" in capsys.readouterr().err) == asked
 
 
+@pytest.mark.parametrize(
+    ("file", "is_same"), [("tokenizer_config.json", False), ("README.md", True), (None, True)]
+)
+def test_a_run_does_not_go_on_with_another_guide(
+    make_model_folder, base, tmp_path, capsys, file, is_same
+):
+    """Not even one of the same name and weights; what its card says is no matter."""
+    guide = shutil.copytree(base, tmp_path / "guide")
+    tasks = {"pairs": WITH_MARGIN | {"guide": str(guide)}}
+    folder = tuned_folder(make_model_folder, base, tasks=tasks)
+    assert train(folder, "--stop-after", 4) == 0
+    if file is not None:
+        (guide / file).write_text((guide / file).read_text() + "\n")
+    capsys.readouterr()
+    assert train(folder, "--stop-after", 1) == (0 if is_same else 2)
+    message = capsys.readouterr().err
+    assert ("embedding" in message) == (not is_same)
+    assert is_same or re.search(r"pairs\.train: was '\w+ with guide \w+', is '", message)
+
+
+@pytest.mark.parametrize("max_length", [32, None])
+def test_texts_are_exported_as_long_as_they_were_evaluated(make_model_folder, base, max_length):
+    tasks = {"pairs": PAIRS["pairs"] | {"seq_len": 8}}
+    plain = {"query_prefix": "", "document_prefix": ""}
+    folder = tuned_folder(make_model_folder, base, tasks=tasks, max_length=max_length, **plain)
+    assert train(folder, "--stop-after", 4) == 0
+    assert train(folder, "--stop-after", 4) == 0  # the run's own length stays as it was
+    exported = SentenceTransformer(str(folder / "latest"), device="cpu")
+    assert exported.max_seq_length == 8
+    assert "| Longest text (tokens) | 8 |" in (folder / "latest" / "README.md").read_text()
+    trained = TrainedModel(folder)
+    text = "the court shall review any order of an agency that is final"
+    ids = trained.model.tokenizer.encode(text)
+    assert len(ids) > 8
+    np.testing.assert_allclose(exported.encode([text]), trained.embed([ids]), atol=1e-5)
+    np.testing.assert_allclose(trained.embed([ids]), trained.embed([ids[:6]]), atol=1e-6)
+
+
 def test_pairs_are_named_on_the_command_line(make_model_folder, base, tiny_pair_files):
     folder = tuned_folder(make_model_folder, base, pairs={}, eval={})
     named = ("--pairs", f"mine={tiny_pair_files['train']}")
@@ -110,6 +167,18 @@ def test_pairs_are_named_on_the_command_line(make_model_folder, base, tiny_pair_
     assert train(folder, *named, *held_out) == 0
     assert all(row["samples_by_dataset"] == {"mine": 4} for row in log_rows(folder / "log.jsonl"))
     assert all(0 <= row["checked/ndcg@10"] <= 1 for row in log_rows(folder / "eval.jsonl"))
+
+
+@pytest.mark.parametrize(("limit", "num_documents"), [(40, 40), (500, 180), (None, 180)])
+def test_documents_that_are_left_out_are_told(
+    make_model_folder, base, tiny_pair_files, capsys, limit, num_documents
+):
+    held_out = {"path": str(tiny_pair_files["train"]), "max_rows": 5, "max_documents": limit}
+    folder = tuned_folder(make_model_folder, base, eval={"pairs": {"mine": held_out}})
+    assert train(folder, "--stop-after", 1) == 0
+    said = "warning: mine: queries are asked among 40 of 180 documents: its metrics are higher"
+    assert capsys.readouterr().err.count(said) == (num_documents < 180)
+    assert log_rows(folder / "eval.jsonl")[0]["mine/num_documents"] == num_documents
 
 
 def test_the_best_checkpoint_by_a_metric_is_kept(make_model_folder, base):
@@ -131,27 +200,47 @@ def test_a_metric_that_is_not_evaluated(make_model_folder, base, capsys, name):
     assert not (folder / "log.jsonl").exists()
 
 
+def graded(loss, **fields):
+    """A run on labels, which `{files}` stands for the files of."""
+    tasks = {"pairs": {"probability": 1.0, "loss": loss}}
+    return fields | {"tasks": tasks, "pairs": {"graded": {"path": "{files}"}}}
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "says"),
     [
         ({"tasks": {"pairs": PAIRS["pairs"] | {"num_negatives": 3}}}, 65, "3 negatives"),
         ({"tasks": {"pairs": 1.0}, "batch_size": 1}, 2, "batch_size 1 leaves infonce nothing"),
         ({"tasks": {"crop": 1.0}, "batch_size": 1}, 2, "batch_size 1 leaves infonce nothing"),
+        (graded("cosent", batch_size=1), 2, "batch_size 1 leaves cosent nothing"),
+        (graded("online_contrastive", batch_size=1), 2, "batch_size 1 leaves online_contrastive"),
         (
             {"tasks": {"pairs": PAIRS["pairs"] | {"matryoshka_dims": [64, 16]}}},
             2,
             "tasks.pairs.matryoshka_dims: 64 is larger than the embedding (32)",
         ),
+        (
+            {"query_prefix": "@" * 30},
+            2,
+            "query_prefix: '@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@' has 30 tok",
+        ),
+        (
+            {"tasks": {"pairs": PAIRS["pairs"] | {"seq_len": 8}}, "document_prefix": "@@@@@@"},
+            2,
+            "document_prefix: '@@@@@@' has 6 tokens, which leaves none of 8 for a text: "
+            "shorten it, or raise tasks.pairs.seq_len",
+        ),
         ({"eval": {"dims": [64]}}, 2, "eval.dims: 64 is larger than the embedding (32)"),
         ({"pairs": {}}, 2, "no set of pairs"),
         ({"pairs": {"gone": {"path": "/nowhere.jsonl"}}}, 65, "/nowhere.jsonl"),
-        ({"tasks": {"pairs": PAIRS["pairs"] | {"guide": "/nowhere"}}}, 2, "/nowhere"),
+        ({"tasks": {"pairs": WITH_MARGIN | {"guide": "/nowhere"}}}, 2, "/nowhere"),
         ({"batch_size": 64}, 65, "a batch takes 64"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line(
-    make_model_folder, base, capsys, fields, code, says
+    make_model_folder, base, tiny_pair_files, capsys, fields, code, says
 ):
+    fields = json.loads(json.dumps(fields).replace("{files}", str(tiny_pair_files["graded"])))
     folder = tuned_folder(make_model_folder, base, **fields)
     assert train(folder) == code
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]

@@ -165,6 +165,8 @@ def test_a_docstring_without_both_is_no_pair(text):
         ("typing_extensions.py::f", "typing_extensions"),
         ("_pytest/config/vendor.py", "pytest"),
         ("stdlib/asyncio/tasks.py::vendor/x", "stdlib"),
+        ("Typing-Extensions.dist-info/METADATA", "typing_extensions"),
+        ("setuptools/_vendor/wheel.dist-info/LICENSE", "wheel"),
     ],
 )
 def test_packages_are_those_that_were_copied(document_id, package):
@@ -206,6 +208,33 @@ def test_the_default_corpus_is_five_files(roots_of_this_machine, tmp_path):
     pair = json.loads((tmp_path / "out" / "pairs.jsonl").read_text(encoding="utf-8"))
     assert pair == {"id": "demo/pair.py", "query": "Return the area.", "positive": [BODY.strip()]}
     assert skipped["syntax errors"] == 3
+
+
+def test_held_out_packages_are_in_no_file_that_is_trained_on(
+    roots, roots_of_this_machine, tmp_path
+):
+    name = next(name for name in (f"package{i}" for i in range(100)) if is_held_out(name))
+    for path, content in {
+        f"{name}/pair.py": f'"""Return another area.\n\n{BODY}"""\n',
+        f"{name}/plain.py": '"""A module."""\n',
+        f"{name}/README.md": "Read me, too.",
+        f"demo/_vendor/{name}/copy.py": '"""A copy."""\n',
+        f"{name}-1.0.dist-info/METADATA": "Name: x\nSummary: Another demo.\n\nLong.\n",
+    }.items():
+        file = roots[0][1] / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, encoding="utf-8")
+    files, skipped = default_corpus.write_default_corpus(tmp_path / "out")
+    assert {file.path.name: file.num_rows for file in files} == {
+        "docstrings.jsonl": 6,
+        "licences.jsonl": 2,
+        "readmes.jsonl": 2,
+        "pairs.jsonl": 1,
+        "pairs_heldout.jsonl": 1,
+    }
+    for file in files:
+        assert (name in file.path.read_text()) == (file.path.name == "pairs_heldout.jsonl")
+    assert skipped["documents of held-out packages"] == 5
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(roots_of_this_machine, tmp_path):

@@ -202,6 +202,29 @@ def test_filters_look_at_texts_without_prefixes(build):
     assert (len(prefixed.positives), len(prefixed.negatives)) == (1, 1)
 
 
+@pytest.mark.parametrize("prefixes", [{}, PREFIXES])
+@pytest.mark.parametrize("batch_rows", [1, 100])
+def test_a_positive_of_a_query_is_a_negative_in_none_of_its_rows(
+    build, tokenizer, monkeypatch, prefixes, batch_rows
+):
+    monkeypatch.setattr(pair_build, "BATCH_ROWS", batch_rows)
+    rows = [
+        {"query": "court", "doc": "apple pie", "neg": ["order", "may"], "negscore": [1, 2]},
+        {"query": "the party", "doc": "notice", "neg": ["order"], "negscore": [3]},
+        {"query": "court", "doc": "order", "neg": ["apple pie"], "negscore": [4]},
+        {"query": "order", "doc": "court", "neg": ["shall", "court order"], "negscore": [5, 6]},
+    ]
+    pairs = build(rows, **prefixes).pair_set
+    prefix = prefixes.get("document_prefix", "")
+    assert texts_of(pairs, tokenizer, pairs.negatives) == [
+        prefix + text for text in ("may", "order", "shall", "court order")
+    ]
+    assert pairs.negative_starts.tolist() == [0, 1, 2, 2, 4]
+    assert pairs.negative_scores.tolist() == [2, 3, 5, 6]
+    assert pairs.positive_starts.tolist() == [0, 1, 2, 3, 4]
+    assert pairs.info["filtered"] == {"negative equal to a positive": 2}
+
+
 def test_prefixes_are_part_of_what_a_set_is(tokenizer, write_jsonl, tmp_path):
     source = write_jsonl(ROWS)
 
@@ -223,8 +246,8 @@ def test_prefixes_are_part_of_what_a_set_is(tokenizer, write_jsonl, tmp_path):
 def test_a_set_of_an_older_version_is_told_and_built_again(build):
     pairs = build().pair_set
     info = json.loads((pairs.path / "dataset.json").read_text())
-    replace(pairs.path / "dataset.json", json.dumps(info | {"version": 1}).encode())
-    with pytest.raises(DataError, match="not a pair set of format kl3m-pair-set 2; remove"):
+    replace(pairs.path / "dataset.json", json.dumps(info | {"version": 2}).encode())
+    with pytest.raises(DataError, match="not a pair set of format kl3m-pair-set 3; remove"):
         PairSet.open(pairs.path)
     assert build().was_built
 
@@ -386,6 +409,15 @@ def test_files_with_and_without_labels_do_not_mix(tokenizer, write_jsonl, tmp_pa
     paths = [write_jsonl(rows, name) for rows, name in ((ROWS, "a.jsonl"), (LABELLED, "b.jsonl"))]
     with pytest.raises(DataError, match=r"b\.jsonl has labels and .*a\.jsonl has none"):
         build_pair_set("two", paths, tokenizer, tmp_path / "out")
+
+
+def test_files_with_labels_and_with_scores_do_not_mix(tokenizer, write_jsonl, tmp_path):
+    scored = [{"sentence1": "a", "sentence2": "c", "score": 5}]
+    paths = [write_jsonl(LABELLED, "a.jsonl"), write_jsonl(scored, "b.jsonl")]
+    with pytest.raises(DataError, match=r"a\.jsonl has 'label', .*b\.jsonl has 'score': they"):
+        build_pair_set("two", paths, tokenizer, tmp_path / "out")
+    paths = [write_jsonl(LABELLED, name) for name in ("c.jsonl", "d.jsonl")]
+    assert build_pair_set("two", paths, tokenizer, tmp_path / "out").pair_set.num_rows == 2
 
 
 def test_files_of_several_formats_mix(tokenizer, write_jsonl, tmp_path):

@@ -59,7 +59,13 @@ def assert_conform(two, one, *, weights=True):
         assert row["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=1e-4)
         for key in ("step", "task", "num_samples", "num_tokens", "lr", "samples_by_dataset"):
             assert row[key] == wanted[key], key
-        for key in ("accuracy", "num_targets", "num_pairs", "mean_sim_positive", "mean_sim_negative"):
+        for key in (
+            "accuracy",
+            "num_targets",
+            "num_pairs",
+            "mean_sim_positive",
+            "mean_sim_negative",
+        ):
             assert (key in row) == (key in wanted), key
             assert row.get(key, 0) == pytest.approx(wanted.get(key, 0), rel=1e-5), key
     evals = [log_rows(folder / "eval.jsonl") for folder in (two, one)]

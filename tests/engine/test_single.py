@@ -42,9 +42,7 @@ def test_it_is_an_engine(make_engine):
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_non_finite_gradient_changes_nothing_and_is_reported(
-    make_engine, batches, kind, value
-):
+def test_a_non_finite_gradient_changes_nothing_and_is_reported(make_engine, batches, kind, value):
     engine = make_engine(kind)
     for batch in batches[:2]:
         go_backward(engine, batch)

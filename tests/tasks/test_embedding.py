@@ -238,6 +238,14 @@ def test_labels_beyond_1_are_refused_where_they_are_a_cosine(pair_sets):
 
 
 @pytest.mark.parametrize("loss", ["cosent", "cosine", "contrastive", "online_contrastive"])
+def test_labels_that_are_all_equal_are_refused(pair_sets, loss):
+    equal = replace(pair_sets["graded"], labels=np.full_like(pair_sets["graded"].labels, 0.5))
+    with pytest.raises(ConfigError, match=r"its labels are all 0\.5, .* add rows with others"):
+        check_loss(options_of(loss=loss), [equal])
+    check_loss(options_of(loss=loss), [pair_sets["graded"]])
+
+
+@pytest.mark.parametrize("loss", ["cosent", "cosine", "contrastive", "online_contrastive"])
 def test_graded_pairs_train(make_source, loss):
     options = options_of(loss=loss)
     source = make_source("graded", num_negatives=0)

@@ -143,6 +143,10 @@ def test_the_tables_say_what_there_is():
     assert ["Pooling", "mean, then 1 dense layer(s), scaled to unit length"] in rows(
         text, "Property"
     )
+    assert "Cut to dimensions, unless told" not in text
+    cut = rows(model_card(replace(FACTS, truncate_dim=64, similarity="dot")), "Property")
+    assert ["Cut to dimensions, unless told", "64"] in cut
+    assert ["Similarity", "dot"] in cut
     assert rows(text, "Software") == [["python", "3.11.7"], ["torch", "2.15.0"]]
     assert ["memory_gb", "128.0"] in rows(text, "Hardware")
     assert "python train_single.py models/kl3m-law/ --set seed=3" in text
