@@ -5,6 +5,7 @@ after some steps of train_deepspeed.py. What the ranks tell each other beside gr
 (counts, rows of the log) is in it, too.
 
     python benchmarks/communication.py --out communication.json
+    python benchmarks/communication.py --predict
 
 The formula, for P trained numbers of b bytes on N ranks, in bytes that a rank sends: an all-reduce
 moves 2 (N-1)/N P b; a reduce-scatter or an all-gather half of that. Stage 0 reduces gradients; 1
@@ -23,12 +24,44 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_RANKS, FIRST_STEP, LAST_STEP = 2, 4, 14
+# Assumed in `predict`: bytes/s that a GPU sends, over NVLink in a node of 8 and over one 400 Gb/s
+# adapter a GPU between 8 nodes; and a step at 45% of the H200's bf16 products.
+NETWORKS = {8: 450e9, 64: 50e9}
+PEAK_FLOPS, ASSUMED_SHARE = 790e12, 0.45
 
 
 def formula(stage: int, num_parameters: int, num_bytes: int, num_ranks: int) -> float:
     """Bytes that a rank sends in a step."""
     half = (num_ranks - 1) / num_ranks * num_parameters * num_bytes
     return half * {0: 2, 1: 2, 2: 2, 3: 3}[stage]
+
+
+def predict() -> None:
+    """On paper: what one step of two models moves, and what that leaves of 8 and 64 GPUs."""
+    from transformers import AutoConfig
+
+    from kl3m_embeddings.encoder.build import build_encoder
+    from kl3m_embeddings.encoder.flops import training_flops
+
+    small = json.loads((ROOT / "models/kl3m-embedding-005/config.json").read_text())
+    sizes = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
+    base = {**small, **sizes, "num_hidden_layers": 12, "max_position_embeddings": 512}
+    for name, fields, rows, length in (("005", small, 64, 128), ("base", base, 64, 512)):
+        config = AutoConfig.for_model(**fields)
+        numbers = sum(p.numel() for p in build_encoder(config, seed=0).parameters())
+        flops = training_flops(config, rows * length, length, round(0.15 * rows * length))
+        compute_s = flops / (ASSUMED_SHARE * PEAK_FLOPS)
+        for stage in range(4):
+            for num_ranks, rate in NETWORKS.items():
+                moved = formula(stage, numbers, 4 if stage == 0 else 2, num_ranks)
+                network_s = moved / rate
+                print(
+                    f"{name}  {numbers / 1e6:.1f}M  stage {stage}  {num_ranks} GPUs  "
+                    f"{moved / 1e6:.0f} MB  compute {compute_s * 1e3:.2f} ms  "
+                    f"network {network_s * 1e3:.2f} ms  "
+                    f"efficiency {compute_s / (compute_s + network_s):.0%} without overlap, "
+                    f"{compute_s / max(compute_s, network_s):.0%} with"
+                )
 
 
 def loopback_bytes() -> int:
@@ -110,7 +143,11 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=Path("data/quickstart/docstrings.jsonl"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--predict", action="store_true", help="print the table on paper")
     arguments = parser.parse_args()
+    if arguments.predict:
+        predict()
+        return
     if arguments.folder:
         measure_on_this_rank(arguments.folder, str(arguments.out))
     rows = []

@@ -33,7 +33,6 @@ from kl3m_embeddings.engine.base import Engine, TrainState
 from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.engine.single import DTYPES, SingleEngine
 from kl3m_embeddings.engine.state_files import read_state
-from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.strict_json import read_json_object
 from kl3m_embeddings.tasks.embedding import EmbeddingTask
@@ -52,7 +51,7 @@ from kl3m_embeddings.train.hardware import (
     measure_peak_flops,
     pick_device,
 )
-from kl3m_embeddings.train.identity import refuse_changes, run_identity
+from kl3m_embeddings.train.identity import refuse_changes, refuse_differences, run_identity
 from kl3m_embeddings.train.logs import EVAL, LOG, OBJECTS, NoWriter, RowWriter
 from kl3m_embeddings.train.loop import Trainer
 from kl3m_embeddings.train.resume import clear_way, find_start
@@ -99,7 +98,7 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
     opened = ranks.in_turn(lambda: open_files(request, device))
     start, model, sources = opened.start, opened.model, opened.sources
     with ranks.together():
-        refuse_differences(ranks, opened)
+        refuse_differences(ranks, {"step": start.step if start else 0, **opened.identity})
     if start is not None:
         if not request.quiet:
             say(f"{folder}: going on from {start.path.name}")
@@ -165,18 +164,6 @@ def open_files(request: RunRequest, device: torch.device) -> OpenedFiles:
     return OpenedFiles(
         start=start, devices=devices, model=model, sources=sources, identity=identity
     )
-
-
-def refuse_differences(ranks: Ranks, opened: OpenedFiles) -> None:
-    """Raise where ranks would start from different steps, or read different data."""
-    seen = {"step": opened.start.step if opened.start else 0, **opened.identity}
-    for rank, other in enumerate(ranks.gather(seen)):
-        different = sorted(key for key in seen | other if seen.get(key) != other.get(key))
-        if different:
-            raise ConfigError(
-                f"ranks {ranks.rank} and {rank} do not see the same run ({', '.join(different)}): "
-                "give every machine the same model folder, data and tokenizer"
-            )
 
 
 def load_engine(

@@ -163,8 +163,8 @@ class DeepSpeedEngine:
             self._optimizer.max_norm = max_norm
             set_lr(self.optimizers, lr)
             self._engine.step()
-            assert self._optimizer.result is not None
-            return self._optimizer.result
+            result: StepResult = self._optimizer.result
+            return result
         self._optimizer.clip_grad = float(max_norm)
         set_lr([self._optimizer], lr)
         self._engine.step()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.errors import ConfigError
 
 FREE_ARCHITECTURE_KEYS = ("_name_or_path", "architectures", "dtype", "transformers_version")
@@ -83,3 +84,19 @@ def refuse_changes(recorded: Mapping[str, Any], present: Mapping[str, Any], fold
         raise ConfigError(
             "\n".join([f"{folder}: this run cannot go on with other settings; {remedy}:", *lines])
         )
+
+
+def refuse_differences(ranks: Ranks, seen: Mapping[str, Any]) -> None:
+    """Compare what the ranks see of the run they are about to go on with.
+
+    Raises:
+        ConfigError: naming what differs.
+    """
+    for rank, other in enumerate(ranks.gather(dict(seen))):
+        keys = seen.keys() | other.keys()
+        different = sorted(key for key in keys if seen.get(key) != other.get(key))
+        if different:
+            raise ConfigError(
+                f"ranks {ranks.rank} and {rank} do not see the same run ({', '.join(different)}): "
+                "give every machine the same model folder, data and tokenizer"
+            )
