@@ -133,12 +133,13 @@ class DeepSpeedEngine:
             for group in optimizer.param_groups
             for one in group["params"]
         }
-        try:
-            self._engine, self._optimizer, _, _ = deepspeed.initialize(
-                model=objective, optimizer=optimizer, config=settings, dist_init_required=False
-            )
-        except ValueError as error:
-            raise ConfigError(said_of_settings(error)) from error
+        with ranks.together():
+            try:
+                self._engine, self._optimizer, _, _ = deepspeed.initialize(
+                    model=objective, optimizer=optimizer, config=settings, dist_init_required=False
+                )
+            except ValueError as error:
+                raise ConfigError(said_of_settings(error)) from error
         self._zero: ZeroState | None = None
         if stage > 0:
             self._zero = SplitState(self._optimizer) if stage == 3 else FlatState(self._optimizer)

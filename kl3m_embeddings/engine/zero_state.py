@@ -6,7 +6,7 @@ collective. Writing is not: every rank is given the whole tensor and keeps its p
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from kl3m_embeddings.engine.state_files import SEPARATOR
 ADAM_KEYS, MUON_KEYS = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
 
 
+@runtime_checkable
 class ZeroState(Protocol):
     """The state of one of DeepSpeed's ZeRO optimizers."""
 

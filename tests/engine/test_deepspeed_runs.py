@@ -89,10 +89,7 @@ def objects(folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("stage", "precision"),
-    [(0, "bfloat16"), (1, "bfloat16"), (2, "float32"), (3, "bfloat16")],
-)
+@pytest.mark.parametrize(("stage", "precision"), [(1, "float32"), (3, "bfloat16")])
 def test_one_device_goes_on_with_it_and_it_with_one_device(make_model_folder, stage, precision):
     """Steps 1-4 on two ranks, 5-8 on one device, 9-12 on two ranks: as on one device throughout."""
     fields = {"tasks": {"mlm": 0.5, "nsp": 0.5}, "precision": precision, "config": NO_DROPOUT}
@@ -118,12 +115,11 @@ def test_one_device_goes_on_with_it_and_it_with_one_device(make_model_folder, st
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("stage", [0, 2])
-def test_muon(make_model_folder, stage):
+def test_muon(make_model_folder):
     """Orthogonalised in bf16 in two implementations: close, not equal."""
     optimizer = {"name": "muon", "total_steps": 4, "warmup_steps": 1, "peak_lr": 1e-3}
     fields = {"optimizer": optimizer | {"max_grad_norm": 1e9}, "config": NO_DROPOUT}
-    section = {"zero_optimization": {"stage": stage}}
+    section = {"zero_optimization": {"stage": 2}}
     two = make_model_folder("two", deepspeed=section, **fields)
     one = make_model_folder("one", batch_size=8, **fields)
     trained(two, "--stop-after", 2)
@@ -135,21 +131,16 @@ def test_muon(make_model_folder, stage):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("section", "says"),
-    [
-        ({"train_batch_size": 7}, "deepspeed.train_batch_size: 7 is not"),
-        (
-            {"zero_optimization": {"stage": 2, "overlap_com": True}},
-            "deepspeed.zero_optimization.overlap_com: unknown to DeepSpeed",
-        ),
-    ],
-)
-def test_what_is_wrong_is_said_once(folder, section, says):
-    result = trained(folder(deepspeed=section), code=2)
-    errors = errors_of(result)
-    assert len(errors) == 1
-    assert says in errors[0]
+def test_what_is_wrong_is_said_once(folder):
+    result = trained(folder(stage=2, deepspeed={}, data={}), code=2)
+    assert errors_of(result) == [
+        "error: data: no dataset: name one in training.json or with --data NAME=PATH"
+    ]
+    section = {"zero_optimization": {"stage": 2, "overlap_com": True}}
+    result = trained(folder("other", deepspeed=section), code=2)
+    assert errors_of(result) == [
+        "error: deepspeed.zero_optimization.overlap_com: unknown to DeepSpeed: remove it"
+    ]
     assert "kl3m_embeddings/commands" not in result.stderr  # no trace of ours
 
 
@@ -176,17 +167,6 @@ def test_the_published_settings_train(make_model_folder):
         assert all(np.isfinite(losses))
         model = SentenceTransformer(str(path / "latest"), device="cpu")
         assert model.encode(["court order"]).shape == (1, 32)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_batch_that_the_ranks_cannot_share(folder):
-    path = folder(batch_size=3)
-    trained(path, "--stop-after", 2, num_ranks=1)
-    result = trained(path, code=2)
-    assert errors_of(result)[0].startswith(
-        "error: batch_size: the run began with micro-batches of 3"
-    )
 
 
 def test_without_a_launcher(folder, capsys):
