@@ -11,6 +11,8 @@ export POETRY_VIRTUALENVS_IN_PROJECT = true
 export POETRY_NO_INTERACTION = 1
 # Poetry's own virtual environment must not be taken for the project's.
 unexport VIRTUAL_ENV
+# DeepSpeed is for Linux; elsewhere one device trains without it.
+EXTRAS := $(if $(filter Linux,$(shell uname -s)),--extras deepspeed)
 
 .PHONY: setup lock lint quickstart test test-slow test-gpu docs
 
@@ -22,7 +24,7 @@ $(POETRY): Makefile
 	@touch $@
 
 .venv/.installed: $(POETRY) pyproject.toml poetry.lock .ci/poetry
-	.ci/poetry install --extras deepspeed
+	.ci/poetry install $(EXTRAS)
 	@touch $@
 
 lock: $(POETRY)

@@ -13,6 +13,8 @@ from tests.engine.ranks import launch
 from tests.engine.train_folders import __file__ as TRAIN_FOLDERS
 from tests.train.test_resume import log_rows
 
+pytest.importorskip("deepspeed")
+
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 MASKED = {"mlm": 0.4, "nsp": 0.3, "nlp": 0.2, "mhm": 0.1}
 PAIRS = {"probability": 1.0, "num_negatives": 1, "matryoshka_dims": [32, 8]}

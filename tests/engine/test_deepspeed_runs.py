@@ -17,6 +17,8 @@ from tests.engine.test_deepspeed_settings import PUBLISHED
 from tests.engine.train_folders import __file__ as TRAIN_FOLDERS
 from tests.train.test_resume import assert_same_run, log_rows
 
+pytest.importorskip("deepspeed")
+
 MIX = {
     "mlm": 0.3,
     "nsp": 0.2,
