@@ -15,6 +15,8 @@ from tests.engine.ranks import launch
 from tests.engine.test_conformance import NO_DROPOUT
 from tests.engine.test_deepspeed_settings import PUBLISHED
 from tests.engine.train_folders import __file__ as TRAIN_FOLDERS
+from tests.engine.train_with_a_bad_step import BAD_STEP
+from tests.engine.train_with_a_bad_step import __file__ as TRAIN_WITH_A_BAD_STEP
 from tests.train.test_resume import assert_same_run, log_rows
 
 pytest.importorskip("deepspeed")
@@ -129,6 +131,23 @@ def test_muon(make_model_folder):
     assert main([str(one), "--quiet"]) == 0
     for row, wanted in zip(log_rows(two / "log.jsonl"), log_rows(one / "log.jsonl"), strict=True):
         assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_step_that_is_not_finite_is_skipped_on_every_rank(folder):
+    folders = [
+        folder(f"{precision}-{stage}", stage, precision=precision, tasks={"mlm": 1.0})
+        for precision, stages in (("float32", range(4)), ("bfloat16", (1, 2, 3)))
+        for stage in stages
+    ]
+    result = launch(*folders, script=TRAIN_WITH_A_BAD_STEP)
+    assert result.returncode == 0, result.stderr[-4000:]
+    for path in folders:
+        rows = log_rows(path / "log.jsonl")
+        assert [row["step"] for row in rows if row["skipped"]] == [BAD_STEP], path.name
+        assert rows[BAD_STEP - 1]["loss"] is None
+        assert rows[-1]["loss"] < rows[0]["loss"]
 
 
 @pytest.mark.slow

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from kl3m_embeddings.config_file import apply_overrides, parse_training
+from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.train.identity import refuse_changes, run_identity
+from kl3m_embeddings.train.identity import refuse_changes, refuse_differences, run_identity
 from tests.conftest import TINY_CONFIG
 
 FIELDS = {
@@ -102,3 +103,15 @@ def test_every_difference_is_listed_after_the_remedy():
     first, *others = str(raised.value).splitlines()
     assert first.startswith("models/x: this run cannot go on with other settings; undo the change")
     assert len(others) == 2
+
+
+def test_ranks_that_see_different_data_are_told_apart():
+    class OfTwo(Ranks):
+        """Rank 0 of two; the other has other shards."""
+
+        def gather(self, value):
+            return [value, {**value, "data.law": "other"}]
+
+    with pytest.raises(ConfigError, match=r"ranks 0 and 1 do not see the same run \(data\.law\)"):
+        refuse_differences(OfTwo(world_size=2), {"step": 4, "data.law": "sha"})
+    refuse_differences(Ranks(), {"step": 4})
