@@ -197,8 +197,7 @@ class DeepSpeedEngine:
         """Put back what `optimizer_state` gave, and the heads' weights; all ranks call it."""
         if self._zero is None:
             self.objective.load_state_dict(heads, strict=False)
-            state = {k: v for k, v in optimizer_state.items() if not k.startswith(LOSS_SCALE)}
-            restore_optimizer_state(self.objective, self.optimizers, state)
+            restore_optimizer_state(self.objective, self.optimizers, optimizer_state)
             return
         self._set_masters(heads)
         if optimizer_state:

@@ -69,6 +69,8 @@ def deepspeed_settings(
     Raises:
         ConfigError: naming each key that is unknown or contradicts training.json.
     """
+    if training.compile:
+        raise ConfigError("compile: train_deepspeed.py does not compile: set it to false")
     section = dict(training.deepspeed or {})
     stage = zero_stage(training)
     accumulation = training.gradient_accumulation_steps

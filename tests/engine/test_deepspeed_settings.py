@@ -94,6 +94,11 @@ def test_contradictions_are_errors(section, says):
     assert says in str(raised.value)
 
 
+def test_compiling_is_refused():
+    with pytest.raises(ConfigError, match="compile: train_deepspeed.py does not compile"):
+        settings_of({}, compile=True)
+
+
 def test_all_errors_are_said_at_once():
     with pytest.raises(ConfigError) as raised:
         settings_of({"train_batch_size": 7, "sceduler": 1, "fp16": {"enabled": True}})
