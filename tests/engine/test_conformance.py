@@ -4,6 +4,8 @@ fp32, no dropout. Losses and norms agree to 1e-5, weights to 2e-5 after 6 steps 
 left is the order of sums.
 """
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +15,8 @@ from tests.engine.ranks import launch
 from tests.engine.train_folders import __file__ as TRAIN_FOLDERS
 from tests.train.test_resume import log_rows
 
-pytest.importorskip("deepspeed")
+# not imported here: it would be in every child that later tests fork
+pytestmark = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs deepspeed")
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 MASKED = {"mlm": 0.4, "nsp": 0.3, "nlp": 0.2, "mhm": 0.1}

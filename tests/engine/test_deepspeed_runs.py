@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from tests.engine.train_with_a_bad_step import BAD_STEP
 from tests.engine.train_with_a_bad_step import __file__ as TRAIN_WITH_A_BAD_STEP
 from tests.train.test_resume import assert_same_run, log_rows
 
-pytest.importorskip("deepspeed")
+# not imported here: it would be in every child that later tests fork
+pytestmark = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs deepspeed")
 
 MIX = {
     "mlm": 0.3,

@@ -132,3 +132,13 @@ def test_skipped_steps_do_not_enter_the_means():
     shown = postfix.update(row_of(None))
     assert (shown["loss"], shown["loss_100"]) == ("-", "2.000")
     assert Postfix().update(row_of(None))["loss_100"] == "-"
+
+
+def test_the_progress_bar_shows_all_devices_and_each(pending):
+    row = pending.row([pending.share(), pending.share()], total_time=10.0, peak_flops=1e10)
+    assert row["num_devices"] == 2
+    assert row["num_tokens"] == 2 * sum(pending.share()["tokens"].values())
+    shown = Postfix().update(row)
+    assert float(shown["token_rate"]) == pytest.approx(2 * float(shown["per_device"]), abs=1)
+    alone = Postfix().update(pending.row([pending.share()], total_time=10.0, peak_flops=1e10))
+    assert "per_device" not in alone
