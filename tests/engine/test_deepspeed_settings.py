@@ -95,7 +95,7 @@ def test_contradictions_are_errors(section, says):
 
 
 def test_compiling_is_refused():
-    with pytest.raises(ConfigError, match="compile: train_deepspeed.py does not compile"):
+    with pytest.raises(ConfigError, match=r"compile: train_deepspeed\.py does not compile"):
         settings_of({}, compile=True)
 
 
