@@ -28,14 +28,21 @@ from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.engine.base import StepResult
 from kl3m_embeddings.engine.deepspeed_settings import deepspeed_settings, zero_stage
 from kl3m_embeddings.engine.ranks import Ranks
-from kl3m_embeddings.engine.single import DTYPES, clipped_step, seed_generator
+from kl3m_embeddings.engine.single import (
+    DTYPES,
+    FLOAT16_LOSS_SCALE,
+    clipped_step,
+    seed_generator,
+)
 from kl3m_embeddings.engine.state_files import flatten_optimizer_state, restore_optimizer_state
 from kl3m_embeddings.engine.zero_state import (
     FlatState,
     SplitState,
     ZeroState,
+    read_loss_scale,
     read_optimizer_state,
     state_keys,
+    write_loss_scale,
     write_optimizer_state,
 )
 from kl3m_embeddings.errors import ConfigError
@@ -46,8 +53,6 @@ from kl3m_embeddings.tasks.objective import Objective
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 # One rank of a machine may build shards for hours while the others wait.
 PATIENCE = timedelta(days=2)
-LOSS_SCALE = "loss_scale|"
-LOSS_SCALE_FIELDS = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
 
 def join_ranks() -> Ranks:
@@ -123,9 +128,12 @@ class DeepSpeedEngine:
         self._frozen = {
             name: weights[name] for one, name in firsts.items() if not one.requires_grad
         }
+        self._loss_scale = 1.0  # ZeRO's own scale is not seen from outside
         if stage == 0:
             objective.autocast_dtype = DTYPES[training.precision]
-            optimizer: Optimizer = ClippedTogether(optimizers)
+            if training.precision == "float16":
+                self._loss_scale = FLOAT16_LOSS_SCALE
+            optimizer: Optimizer = ClippedTogether(optimizers, self._loss_scale)
         else:
             optimizer = zero_optimizer(objective, optimizers)
         self._trained = {
@@ -156,7 +164,8 @@ class DeepSpeedEngine:
 
     def backward(self, loss: Float[Tensor, ""], *, last: bool) -> None:
         """Add the gradients of `loss`."""
-        self._engine.backward(loss * self.ranks.world_size, scale_wrt_gas=False)
+        scale = self.ranks.world_size * self._loss_scale
+        self._engine.backward(loss * scale, scale_wrt_gas=False)
 
     def step(self, lr: float, max_norm: Float[Tensor, ""]) -> StepResult:
         """Clip, step, zero; skip all three where the norm is not finite."""
@@ -191,7 +200,7 @@ class DeepSpeedEngine:
         if self._zero is None:
             return flatten_optimizer_state(self.objective, self.optimizers)
         state = read_optimizer_state(self._zero, self._optimizer.optimizer, self._trained)
-        return state | self._loss_scale()
+        return state | read_loss_scale(self._optimizer)
 
     def load(self, heads: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor]) -> None:
         """Put back what `optimizer_state` gave, and the heads' weights; all ranks call it."""
@@ -203,7 +212,7 @@ class DeepSpeedEngine:
         if optimizer_state:
             inner = self._optimizer.optimizer
             write_optimizer_state(self._zero, inner, self._trained, optimizer_state)
-            self._set_loss_scale(optimizer_state)
+            write_loss_scale(self._optimizer, optimizer_state)
 
     def _set_masters(self, weights: Mapping[str, Tensor]) -> None:
         """Replace masters, and the weights that are computed with; all ranks call it."""
@@ -213,22 +222,6 @@ class DeepSpeedEngine:
                 self._zero.write(parameter, None, weights[name])
         self._zero.publish()
 
-    def _loss_scale(self) -> dict[str, Tensor]:
-        """The state of fp16's loss scale, as further tensors of the optimizer's state."""
-        scaler = self._optimizer.loss_scaler
-        fields = {name: getattr(scaler, name, None) for name in LOSS_SCALE_FIELDS}
-        return {
-            f"{LOSS_SCALE}{name}": torch.tensor(float(value))
-            for name, value in fields.items()
-            if value is not None and self._optimizer.dynamic_loss_scale
-        }
-
-    def _set_loss_scale(self, state: Mapping[str, Tensor]) -> None:
-        for name in LOSS_SCALE_FIELDS:
-            if (value := state.get(f"{LOSS_SCALE}{name}")) is not None:
-                kind = float if name == "cur_scale" else int
-                setattr(self._optimizer.loss_scaler, name, kind(value))
-
 
 class ClippedTogether(Optimizer):
     """Stage 0: several optimizers as one, which clips and skips as on one device.
@@ -236,9 +229,10 @@ class ClippedTogether(Optimizer):
     DeepSpeed has averaged the gradients when it calls `step`.
     """
 
-    def __init__(self, optimizers: list[Optimizer]) -> None:
-        """Take the optimizers' own parameter groups."""
+    def __init__(self, optimizers: list[Optimizer], loss_scale: float) -> None:
+        """Take the optimizers' own parameter groups; gradients come times `loss_scale`."""
         self.optimizers = optimizers
+        self.loss_scale = loss_scale
         self.max_norm = torch.tensor(float("inf"))
         self.result: StepResult | None = None
         super().__init__([group for one in optimizers for group in one.param_groups], {})
@@ -247,7 +241,7 @@ class ClippedTogether(Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ANN401
         """Clip to `max_norm`, and step, unless the norm is not finite."""
-        self.result = clipped_step(self.optimizers, self.max_norm)
+        self.result = clipped_step(self.optimizers, self.max_norm, self.loss_scale)
 
 
 def zero_optimizer(objective: Objective, optimizers: list[Optimizer]) -> Optimizer:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from kl3m_embeddings.engine.state_files import SEPARATOR
 
+LOSS_SCALE = f"loss_scale{SEPARATOR}"
+LOSS_SCALE_FIELDS = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 ADAM_KEYS, MUON_KEYS = ("exp_avg", "exp_avg_sq"), ("momentum_buffer",)
 
 
@@ -188,3 +190,23 @@ def _entries(
     for name, (parameter, keys) in parameters.items():
         for key in keys:
             yield name, key, parameter
+
+
+def read_loss_scale(optimizer: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    """The state of fp16's moving loss scale, as further tensors of the optimizer's state."""
+    if not optimizer.dynamic_loss_scale:
+        return {}
+    fields = {name: getattr(optimizer.loss_scaler, name, None) for name in LOSS_SCALE_FIELDS}
+    return {
+        f"{LOSS_SCALE}{name}": torch.tensor(float(value))
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def write_loss_scale(optimizer: Any, state: Mapping[str, Tensor]) -> None:  # noqa: ANN401
+    """Put back what `read_loss_scale` gave, if it gave anything."""
+    for name in LOSS_SCALE_FIELDS:
+        if (value := state.get(f"{LOSS_SCALE}{name}")) is not None:
+            kind = float if name == "cur_scale" else int
+            setattr(optimizer.loss_scaler, name, kind(value))

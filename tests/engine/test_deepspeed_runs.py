@@ -140,7 +140,7 @@ def test_muon(make_model_folder):
 def test_a_step_that_is_not_finite_is_skipped_on_every_rank(folder):
     folders = [
         folder(f"{precision}-{stage}", stage, precision=precision, tasks={"mlm": 1.0})
-        for precision, stages in (("float32", range(4)), ("bfloat16", (1, 2, 3)))
+        for precision, stages in (("float32", range(4)), ("bfloat16", (1, 2, 3)), ("float16", [0]))
         for stage in stages
     ]
     result = launch(*folders, script=TRAIN_WITH_A_BAD_STEP)
