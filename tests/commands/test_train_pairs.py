@@ -95,6 +95,7 @@ def test_prefixes_are_trained_on(make_model_folder, base):
     assert rows[1]["loss"] != rows[0]["loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin", [-2.0, 2.0])
 def test_a_guide_decides_which_negatives_count(make_model_folder, base, margin):
     """With a margin of -2 every candidate is more similar than allowed, with 2 none is."""
@@ -111,6 +112,7 @@ def test_a_guide_decides_which_negatives_count(make_model_folder, base, margin):
     assert all((loss == 0) == (margin < 0) for loss in losses)
 
 
+@pytest.mark.slow
 def test_a_guide_that_changed_is_asked_again(make_model_folder, base, capsys):
     tasks = {"pairs": WITH_MARGIN | {"guide": str(base.parent)}}
     for number, asked in enumerate((True, False, True)):
@@ -181,6 +183,7 @@ def test_documents_that_are_left_out_are_told(
     assert log_rows(folder / "eval.jsonl")[0]["mine/num_documents"] == num_documents
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_by_a_metric_is_kept(make_model_folder, base):
     save = {"keep_last": 1, "keep_best": True, "best_metric": "held_out/mrr@10"}
     folder = tuned_folder(
