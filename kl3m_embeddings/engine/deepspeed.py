@@ -155,6 +155,8 @@ class DeepSpeedEngine:
 
     def forward(self, batch: Batch, *, grad: bool = True) -> Outputs:
         """Run the objective; a batch's dropout seed makes a second call draw the same masks."""
+        if self._zero is not None:
+            self._zero.before_forward()
         self._engine.train(batch.dropout_seed is not None)
         if batch.dropout_seed is not None:
             seed_generator(self.device, batch.dropout_seed)

@@ -43,6 +43,10 @@ class ZeroState(Protocol):
         """Bring the masters into the weights that the model computes with; a collective."""
         ...
 
+    def before_forward(self) -> None:
+        """What DeepSpeed needs before each forward pass."""
+        ...
+
     def forget_gradients(self) -> None:
         """Empty the buffers of this rank's gradients.
 
@@ -80,6 +84,9 @@ class FlatState:
     def publish(self) -> None:
         """Copy this rank's part, and gather the others'."""
         self._optimizer.update_lp_params()
+
+    def before_forward(self) -> None:
+        """Nothing."""
 
     def forget_gradients(self) -> None:
         """Where they are offloaded; elsewhere there are none between steps."""
@@ -124,6 +131,16 @@ class SplitState:
         if persistent:
             persistent[0].partition(persistent)
             persistent[0].all_gather(persistent)
+
+    def before_forward(self) -> None:
+        """Forget the order in which the passes before fetched their parameters.
+
+        DeepSpeed 0.19.8 fetches ahead by it, and fails where parameters are used outside their own
+        module: the masked-language head uses the word embeddings ("tracing error").
+        """
+        coordinator = self._optimizer._get_param_coordinator()
+        if not coordinator.is_invalid_trace():
+            coordinator._invalidate_trace()
 
     def forget_gradients(self) -> None:
         """Those that are reduced into, and those that are offloaded."""
