@@ -1,10 +1,13 @@
 """Errors a user can cause: one line with file, line or key and the remedy, and an exit code."""
 
+INTERNAL_ERROR = 70
+"""The exit code of a defect."""
+
 
 class UserError(ValueError):
     """Something outside the program is wrong. `exit_code` follows the table in docs/training.md."""
 
-    exit_code = 70
+    exit_code = INTERNAL_ERROR
 
 
 class ConfigError(UserError):

@@ -5,9 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from kl3m_embeddings.errors import OtherRankError
-
-INTERNAL_ERROR = 70
+from kl3m_embeddings.errors import INTERNAL_ERROR, OtherRankError
 
 
 def say(message: str) -> None:

@@ -14,10 +14,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from kl3m_embeddings.errors import OtherRankError, UserError
+from kl3m_embeddings.errors import INTERNAL_ERROR, OtherRankError, UserError
 
 T = TypeVar("T")
-INTERNAL_ERROR = 70
 
 
 @dataclass(frozen=True, kw_only=True)

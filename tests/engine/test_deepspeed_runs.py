@@ -174,7 +174,7 @@ def test_the_published_settings_train(make_model_folder):
     folders = [
         make_model_folder(
             f"published-{stage}",
-            deepspeed=section | {"gradient_accumulation_steps": 1, "bf16": {"enabled": True}},
+            deepspeed=section,
             precision="bfloat16",
             tasks={"mlm": 0.75, "nsp": 0.1, "nlp": 0.1, "mhm": 0.05},
             matroyshka_probability=0.5,
