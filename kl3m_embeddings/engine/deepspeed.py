@@ -74,6 +74,8 @@ def join_ranks() -> Ranks:
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
     deepspeed = import_deepspeed()
+    # compiled at start on CPUs: gloo does the same without a compiler
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     deepspeed.init_distributed(backend, verbose=False)
     return Ranks(
@@ -282,7 +284,10 @@ def said_of_settings(error: ValueError) -> str:
     """What DeepSpeed's check of a section found, a line each."""
     errors = getattr(error, "errors", None)
     if errors is None:
-        return f"deepspeed: {error}"
+        remedy = (
+            ": choose another precision" if "not supported on your device" in str(error) else ""
+        )
+        return f"deepspeed: {str(error).rstrip('.')}{remedy}"
     section = "zero_optimization" if "Zero" in str(getattr(error, "title", "")) else ""
     lines = []
     for one in errors():

@@ -6,7 +6,8 @@ DeepSpeed is handed what the `deepspeed` section says, and besides:
 2. `managed_gradient_accumulation: false`, since a step may have several backward passes
    (GradCache);
 3. torch's optimizers wherever they run, so that offloading needs no compiler;
-4. `overlap_comm: false` below ZeRO stage 2, which does not allow it together with 2.
+4. `overlap_comm: false` below ZeRO stage 2, which does not allow it together with 2;
+5. `reduce_scatter: false` for Muon in ZeRO stage 3, which refuses the two together.
 
 Schedule, clipping threshold and accumulation stay with training.json: a key of DeepSpeed's for them
 is an error, unless it says the same. In stage 0 the weights stay fp32 under autocast, as on one
@@ -101,6 +102,8 @@ def deepspeed_settings(
     zero: dict[str, Any] = dict(given_zero)
     if stage < 2:
         zero["overlap_comm"] = False
+    if stage == 3 and training.optimizer.name == "muon":
+        zero["reduce_scatter"] = False
     settings["zero_optimization"] = zero
     # a threshold above 0 switches clipping on; each step sets its own
     settings["gradient_clipping"] = training.optimizer.max_grad_norm or 1.0

@@ -167,8 +167,8 @@ def read_optimizer_state(
         inner: torch's optimizer over the flat tensors.
         parameters: with their state keys, by name.
     """
-    if not inner.state:
-        return {}
+    if not all(inner.state.get(flat) for flat, _ in zero.flat_tensors()):
+        return {}  # stage 3 makes Muon's momentum, and only that, before the first step
     zero.link()  # DeepSpeed does so in its first step, before all groups have their state
     steps = [inner.state[flat].get("step") for flat, _ in zero.flat_tensors()]
     step = next((float(one) for one in steps if one is not None), 0.0)

@@ -121,11 +121,12 @@ def test_one_device_goes_on_with_it_and_it_with_one_device(make_model_folder, st
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_muon(make_model_folder):
+@pytest.mark.parametrize("stage", range(4))
+def test_muon(make_model_folder, stage):
     """Orthogonalised in bf16 in two implementations: close, not equal."""
     optimizer = {"name": "muon", "total_steps": 4, "warmup_steps": 1, "peak_lr": 1e-3}
     fields = {"optimizer": optimizer | {"max_grad_norm": 1e9}, "config": NO_DROPOUT}
-    section = {"zero_optimization": {"stage": 2}}
+    section = {"zero_optimization": {"stage": stage}}
     two = make_model_folder("two", deepspeed=section, **fields)
     one = make_model_folder("one", batch_size=8, **fields)
     trained(two, "--stop-after", 2)
@@ -169,8 +170,9 @@ def test_what_is_wrong_is_said_once(folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_published_settings_train(make_model_folder):
+def test_the_published_settings_train_without_a_compiler(make_model_folder, tmp_path):
     """Their deepspeed sections as they are: ZeRO 1; 2 and 3 with offloading to the CPU."""
+    no_compiler = {"CXX": "/no/compiler", "TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions")}
     folders = [
         make_model_folder(
             f"published-{stage}",
@@ -182,7 +184,7 @@ def test_the_published_settings_train(make_model_folder):
         )
         for stage, section in PUBLISHED.items()
     ]
-    result = launch(*folders, script=TRAIN_FOLDERS)
+    result = launch(*folders, script=TRAIN_FOLDERS, environment=no_compiler)
     assert result.returncode == 0, result.stderr[-4000:]
     for path in folders:
         losses = [row["loss"] for row in log_rows(path / "log.jsonl")]
