@@ -73,8 +73,8 @@ def prepare(side: str) -> tuple[Callable[[], float], float]:
         model = build_encoder(config, seed=0).train()
 
         def loss() -> torch.Tensor:
-            hidden_states = model.hidden_states(input_ids, attention_mask)
-            losses, _ = model.masked_lm_loss(hidden_states, positions, target_labels)
+            states = model.hidden_states(input_ids, attention_mask, positions=positions)
+            losses, _ = model.masked_lm_loss(states, target_labels)
             return losses.mean()
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

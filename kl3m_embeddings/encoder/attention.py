@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kl3m_embeddings.encoder.attention_cpu import DisentangledAttentionCPU
+from kl3m_embeddings.encoder.attention_native import DisentangledAttentionNative, is_native
 
 
 def disentangled_attention(
@@ -28,12 +29,18 @@ def disentangled_attention(
     `pos_key` and `pos_query` are the projected relative embeddings of each offset q-k, from
     length-1 down to 1-length; `scale` is a factor on the sum of the scores.
     """
+    pos_query = None if pos_query is None else pos_query.flip(-2)
+    context: Tensor
+    if pos_key is not None and pos_query is not None and is_native(query):
+        context = DisentangledAttentionNative.apply(
+            query, key, value, pos_key, pos_query, attention_mask, scale, dropout
+        )
+        return context
     bias = torch.zeros_like(attention_mask, dtype=query.dtype)
     bias.masked_fill_(~attention_mask, torch.finfo(query.dtype).min)
-    pos_query = None if pos_query is None else pos_query.flip(-2)
     if query.is_cpu and pos_key is not None and pos_query is not None:
         key_bias = None if attention_mask.all() else bias
-        context: Tensor = DisentangledAttentionCPU.apply(
+        context = DisentangledAttentionCPU.apply(
             query, key, value, pos_key, pos_query, key_bias, scale, dropout
         )
         return context

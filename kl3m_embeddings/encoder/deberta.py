@@ -10,7 +10,8 @@ Three steps make it fast:
 1. The table is expanded to one row for each of the 2L-1 offsets and projected once a layer, not
    once a sequence.
 2. `attention.py` reads the position scores as a shifted view of a matrix product with that table.
-3. The vocabulary logits are left to `heads.py`, which computes them for target positions only.
+3. Where only some positions are wanted, as in masked-language modelling, the last layer's
+   projection and feed-forward, and the vocabulary's logits (`heads.py`), run at those only.
 
 Module names equal those of transformers' `DebertaV2ForMaskedLM`, so a state dict loads both ways;
 hidden states agree at every position that is not padding.
@@ -29,6 +30,8 @@ from transformers.activations import ACT2FN
 
 from kl3m_embeddings.encoder.deberta_layers import Convolution, Layer
 from kl3m_embeddings.encoder.dropout import Dropout
+from kl3m_embeddings.encoder.native_library import serves
+from kl3m_embeddings.encoder.precision import compute_dtype
 
 
 @lru_cache(maxsize=64)
@@ -86,8 +89,10 @@ class Embeddings(nn.Module):
             hidden = hidden + self.token_type_embeddings.weight[0]
         if self.embed_proj is not None:
             hidden = self.embed_proj(hidden)
-        hidden = self.dropout(self.LayerNorm(hidden))
-        return hidden * attention_mask[..., None]
+        hidden = self.dropout(self.LayerNorm(hidden)) * attention_mask[..., None]
+        # what the native kernels take; elsewhere the residual stream stays in float32
+        rounded = hidden.to(compute_dtype(hidden))
+        return rounded if serves(rounded) else hidden
 
 
 class Encoder(nn.Module):
@@ -116,8 +121,9 @@ class Encoder(nn.Module):
         self,
         embeddings: Float[Tensor, "batch length hidden"],
         attention_mask: Bool[Tensor, "batch length"],
-    ) -> Float[Tensor, "batch length hidden"]:
-        """Run all layers."""
+        positions: Int[Tensor, "positions"] | None,
+    ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
+        """Run all layers; the last ends at `positions` only."""
         relative = rows = None
         if hasattr(self, "rel_embeddings"):
             relative = self.rel_embeddings.weight
@@ -127,8 +133,9 @@ class Encoder(nn.Module):
             )
         hidden = embeddings
         recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        last = len(self.layer) - 1
         for index, layer in enumerate(self.layer):
-            inputs = hidden, attention_mask, relative, rows
+            inputs = hidden, attention_mask, relative, rows, positions if index == last else None
             hidden = (
                 checkpoint(layer, *inputs, use_reentrant=False) if recompute else layer(*inputs)
             )
@@ -150,12 +157,13 @@ class DebertaV2Model(nn.Module):
         input_ids: Int[Tensor, "batch length"],
         attention_mask: Bool[Tensor, "batch length"],
         embedding_mask: Float[Tensor, "hidden"] | None = None,
-    ) -> Float[Tensor, "batch length hidden"]:
-        """Encode; `embedding_mask` is a factor on the embeddings."""
+        positions: Int[Tensor, "positions"] | None = None,
+    ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
+        """Encode, at flat `positions` only if given; `embedding_mask` scales the embeddings."""
         hidden: Tensor = self.embeddings(input_ids, attention_mask)
         if embedding_mask is not None:
             hidden = hidden * embedding_mask.to(hidden.dtype)
-        encoded: Tensor = self.encoder(hidden, attention_mask)
+        encoded: Tensor = self.encoder(hidden, attention_mask, positions)
         return encoded
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import DebertaV2Config
 from transformers.activations import ACT2FN
 
+from kl3m_embeddings.encoder import native_layers
 from kl3m_embeddings.encoder.attention import disentangled_attention
 from kl3m_embeddings.encoder.dropout import Dropout
 from kl3m_embeddings.encoder.precision import compute_dtype
@@ -88,6 +89,11 @@ class ResidualOutput(nn.Module):
         self, states: Float[Tensor, "*rows input"], residual: Float[Tensor, "*rows hidden"]
     ) -> Float[Tensor, "*rows hidden"]:
         """Return LayerNorm(dropout(dense(states)) + residual)."""
+        if native_layers.is_native(states, self.dense):
+            dropout = self.dropout.p if self.training else 0.0
+            return native_layers.project_add_norm(
+                states, residual, self.dense, self.LayerNorm, dropout
+            )
         normalised: Tensor = self.LayerNorm(self.dropout(self.dense(states)) + residual)
         return normalised
 
@@ -103,6 +109,7 @@ class Layer(nn.Module):
         dense = nn.Linear(config.hidden_size, config.intermediate_size)
         self.intermediate = nn.ModuleDict({"dense": dense})
         self.activation = ACT2FN[config.hidden_act]
+        self.has_gelu = config.hidden_act == "gelu"
         self.output = ResidualOutput(config.intermediate_size, config)
 
     def forward(
@@ -111,11 +118,21 @@ class Layer(nn.Module):
         attention_mask: Bool[Tensor, "batch length"],
         relative: Float[Tensor, "rows hidden"] | None,
         rows: Int[Tensor, "offsets"] | None,
-    ) -> Float[Tensor, "batch length hidden"]:
-        """Attend, then transform each position."""
+        positions: Int[Tensor, "positions"] | None,
+    ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
+        """Attend, then transform each position, or the flat `positions` only."""
         context = self.attention["self"](hidden, attention_mask, relative, rows)
+        if positions is not None:
+            context, hidden = (
+                states.flatten(0, 1).index_select(0, positions) for states in (context, hidden)
+            )
         hidden = self.attention["output"](context, hidden)
-        states = self.activation(self.intermediate["dense"](hidden))
+        inner, outer = self.intermediate["dense"], self.output
+        assert isinstance(inner, nn.Linear)
+        if self.has_gelu and native_layers.is_native(hidden, inner):
+            dropout = outer.dropout.p if self.training else 0.0
+            return native_layers.feed_forward(hidden, inner, outer.dense, outer.LayerNorm, dropout)
+        states = self.activation(inner(hidden))
         output: Tensor = self.output(states, hidden)
         return output
 

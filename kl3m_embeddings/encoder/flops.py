@@ -10,8 +10,9 @@ embeddings of size e, and k position terms (DeBERTa's c2p and p2c, else 0), a fo
     layers * k * 2 h^2 (2L - 1)          projections of the relative offsets, once a layer
     t * 2 e (h + V)                      the masked-language head, at the targets only
 
-A local layer of ModernBERT counts its window in place of L. Look-ups, normalisation, softmax and
-dropout are left out.
+DeBERTa's last layer projects its context, and runs its feed-forward, at the targets only, where
+there are any. A local layer of ModernBERT counts its window in place of L. Look-ups, normalisation,
+softmax and dropout are left out.
 """
 
 from transformers import PretrainedConfig
@@ -28,6 +29,9 @@ def training_flops(
     offsets = 2 * sequence_length - 1
     forward = num_targets * 2 * embedding * (hidden + int(config.vocab_size))
     forward += num_layers * num_tokens * 2 * layer_weights(config)
+    if config.model_type == "deberta-v2" and num_targets:
+        at_targets = layer_weights(config) - 3 * hidden**2
+        forward -= (num_tokens - num_targets) * 2 * at_targets
     forward += num_layers * terms * 2 * hidden**2 * offsets
     for window in attention_windows(config, sequence_length):
         forward += num_tokens * 2 * hidden * window * (2 + terms)

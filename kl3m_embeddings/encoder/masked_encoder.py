@@ -57,18 +57,24 @@ class MaskedEncoder(nn.Module):
         input_ids: Int[Tensor, "batch length"],
         attention_mask: Bool[Tensor, "batch length"] | Int[Tensor, "batch length"],
         embedding_mask: Float[Tensor, "hidden"] | None = None,
-    ) -> Float[Tensor, "batch length hidden"]:
+        positions: Int[Tensor, "positions"] | None = None,
+    ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
         """Encode; what stands at padding positions is unspecified, but finite.
 
-        `embedding_mask` is a factor on the embeddings (kl3m's `reduced_dim` zeroes their end).
+        Args:
+            input_ids: tokens.
+            attention_mask: which of them are no padding.
+            embedding_mask: a factor on the embeddings (kl3m's `reduced_dim` zeroes their end).
+            positions: flat positions, `row * length + column`, if only these are wanted.
         """
         network: Network = self.network
         states: Tensor
         if isinstance(network, DebertaV2ForMaskedLM):
-            states = network.deberta(input_ids, attention_mask.bool(), embedding_mask)
+            states = network.deberta(input_ids, attention_mask.bool(), embedding_mask, positions)
             return states
         with scaled_embeddings(network.base_model, embedding_mask):
-            return stock_hidden_states(network.base_model, input_ids, attention_mask)
+            states = stock_hidden_states(network.base_model, input_ids, attention_mask)
+        return states if positions is None else states.flatten(0, 1).index_select(0, positions)
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep only each layer's input for the backward pass, which computes the rest again.
@@ -94,28 +100,21 @@ class MaskedEncoder(nn.Module):
             ) from error
 
     def target_logits(
-        self,
-        hidden_states: Float[Tensor, "batch length hidden"],
-        target_positions: Int[Tensor, "targets"],
+        self, states: Float[Tensor, "targets hidden"]
     ) -> Float[Tensor, "targets vocabulary"]:
-        """Logits over the whole vocabulary at flat positions `row * length + column`."""
+        """Logits over the whole vocabulary from the hidden states of masked tokens."""
         head = self._head()
-        states = hidden_states.flatten(0, 1).index_select(0, target_positions)
         return F.linear(head.transform(states), head.weight, head.bias)
 
     def masked_lm_loss(
-        self,
-        hidden_states: Float[Tensor, "batch length hidden"],
-        target_positions: Int[Tensor, "targets"],
-        target_labels: Int[Tensor, "targets"],
+        self, states: Float[Tensor, "targets hidden"], labels: Int[Tensor, "targets"]
     ) -> tuple[Float[Tensor, "targets"], Bool[Tensor, "targets"]]:
-        """Cross-entropy at flat positions, and whether the label scored highest.
+        """Cross-entropy of each hidden state's label, and whether the label scored highest.
 
         A label of -100 pads to a static number of targets: it costs 0 and is not correct.
         """
         head = self._head()
-        states = hidden_states.flatten(0, 1).index_select(0, target_positions)
-        return linear_cross_entropy(head.transform(states), head.weight, head.bias, target_labels)
+        return linear_cross_entropy(head.transform(states), head.weight, head.bias, labels)
 
     def _head(self) -> MaskedHead:
         if self.config.model_type not in MASKED_HEADS:

@@ -17,12 +17,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kl3m_embeddings.encoder.native_library import run, serves
 from kl3m_embeddings.encoder.precision import compute_dtype
 
 Context = Any  # torch's annotation of it knows one saved tensor only
 
 # fp32 probabilities of this many targets exist at a time: 16 MB with 65,536 rows, which a CPU's
 # cache holds; elsewhere fewer, larger kernels are faster.
+COLUMN_MULTIPLE = 16  # of the vocabulary, for the kernel
 NUM_TARGETS_AT_ONCE = {"cpu": 64, "elsewhere": 2048}
 
 
@@ -35,8 +37,17 @@ class LinearCrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Return fp32 losses (0 where the label is -100) and whether the label scored highest."""
         is_target = labels >= 0
+        ctx.bias_dtype = bias.dtype
         rows = labels.clamp(min=0)[:, None]
-        logits = torch.addmm(bias, states, weight.t())
+        if serves(states) and len(weight) % COLUMN_MULTIPLE == 0:
+            logits = states @ weight.t()
+            loss = logits.new_empty(len(logits), dtype=torch.float32)
+            correct = torch.empty_like(is_target)
+            run("cross_entropy", logits, bias.float(), labels, loss, correct, *logits.shape)
+            ctx.save_for_backward(states, weight, logits, is_target)
+            ctx.mark_non_differentiable(correct)
+            return loss, correct
+        logits = torch.addmm(bias.to(states.dtype), states, weight.t())
         label_logits = logits.gather(1, rows)[:, 0]
         loss = states.new_empty(len(states), dtype=torch.float32)
         correct = torch.empty_like(is_target)
@@ -63,7 +74,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         factor = (grad_loss * is_target)[:, None]
         grad_states = ((grad_logits @ weight) * factor).to(states.dtype)
         grad_weight = grad_logits.t() @ (states * factor).to(states.dtype)
-        grad_bias = (grad_logits.t() @ factor.to(states.dtype))[:, 0]
+        grad_bias = (grad_logits.t() @ factor.to(states.dtype))[:, 0].to(ctx.bias_dtype)
         return grad_states, grad_weight, grad_bias, None
 
 
@@ -81,6 +92,6 @@ def linear_cross_entropy(
     dtype = compute_dtype(states)
     with torch.autocast(states.device.type, enabled=False):
         loss, correct = LinearCrossEntropy.apply(
-            states.to(dtype), weight.to(dtype), bias.to(dtype), labels
+            states.to(dtype), weight.to(dtype), bias, labels
         )
     return loss, correct

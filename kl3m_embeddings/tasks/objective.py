@@ -9,6 +9,7 @@ from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from kl3m_embeddings.data.batch import Batch
@@ -55,28 +56,37 @@ class Objective(nn.Module):
             return self._outputs(batch)
 
     def _outputs(self, batch: Batch) -> Outputs:
-        hidden_states = self.encoder.hidden_states(
-            batch.input_ids, batch.attention_mask, batch.embedding_mask
-        )
-        if batch.target_positions is None or batch.target_labels is None:
+        inputs = batch.input_ids, batch.attention_mask, batch.embedding_mask
+        positions, labels = batch.target_positions, batch.target_labels
+        if positions is None or labels is None:
+            hidden_states = self.encoder.hidden_states(*inputs)
             return Outputs(embeddings=self.embedding_head(hidden_states, batch.attention_mask))
-        target_losses, correct = self.encoder.masked_lm_loss(
-            hidden_states, batch.target_positions, batch.target_labels
-        )
+        if batch.segment_labels is not None:
+            positions = torch.cat([positions, first_positions(batch.input_ids)])
+        states = self.encoder.hidden_states(*inputs, positions)
+        target_losses, correct = self.encoder.masked_lm_loss(states[: len(labels)], labels)
         loss_sums = {"mlm": target_losses.sum()}
         if batch.segment_labels is not None:
-            loss_sums["nsp"] = self._segment_loss(hidden_states, batch.segment_labels)
+            loss_sums["nsp"] = self._segment_loss(states[len(labels) :], batch.segment_labels)
         return Outputs(loss_sums=loss_sums, target_losses=target_losses, num_correct=correct.sum())
 
-    def _segment_loss(self, hidden_states: Tensor, labels: Tensor) -> Tensor:
+    def _segment_loss(self, states: Tensor, labels: Tensor) -> Tensor:
         """Binary cross-entropy of the pair head, summed over the labels that are known."""
         assert self.pair_head is not None
-        logits = self.pair_head(hidden_states[:, 0])[:, 0].float()
+        logits = self.pair_head(states)[:, 0].float()
         known = ~labels.isnan()
         losses = F.binary_cross_entropy_with_logits(
             logits, torch.where(known, labels, 0.0), reduction="none"
         )
         return torch.where(known, losses, 0.0).sum()
+
+
+def first_positions(
+    input_ids: Int[Tensor, "batch length"],
+) -> Int[Tensor, " batch"]:
+    """Flat positions of the rows' first tokens."""
+    batch, length = input_ids.shape
+    return torch.arange(batch, device=input_ids.device) * length
 
 
 def _linear(encoder: MaskedEncoder, seed: int) -> nn.Linear:

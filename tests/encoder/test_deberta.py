@@ -59,13 +59,14 @@ def test_outputs_and_gradients_equal_transformers(changes):
     )
     expected.loss.backward()
     hidden = encoder.hidden_states(input_ids, attention_mask)
-    losses, _ = encoder.masked_lm_loss(hidden, positions, labels.flatten()[positions])
+    states = encoder.hidden_states(input_ids, attention_mask, positions=positions)
+    losses, _ = encoder.masked_lm_loss(states, labels.flatten()[positions])
     losses.mean().backward()
 
     close = {"rtol": 1e-5, "atol": 1e-5}
     wanted = expected.hidden_states[-1]
     torch.testing.assert_close(hidden[attention_mask], wanted[attention_mask], **close)
-    logits = encoder.target_logits(hidden, positions)
+    logits = encoder.target_logits(states)
     torch.testing.assert_close(logits, expected.logits.flatten(0, 1)[positions], **close)
     torch.testing.assert_close(losses.mean(), expected.loss, **close)
     gradients = {name: parameter.grad for name, parameter in encoder.network.named_parameters()}

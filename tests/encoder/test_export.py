@@ -31,7 +31,7 @@ def test_transformers_opens_the_folder(tmp_path, model_type):
     assert not any(info.values())
     assert masked.dtype == torch.float32
     logits = masked.eval()(input_ids, attention_mask=attention_mask.long()).logits
-    ours = encoder.target_logits(hidden, positions)
+    ours = encoder.target_logits(hidden.flatten(0, 1)[positions])
     torch.testing.assert_close(ours, logits.flatten(0, 1)[positions], **CLOSE)
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [
         type(masked).__name__

@@ -20,10 +20,12 @@ def test_logits_and_losses_equal_transformers(model_type):
     expected = theirs(input_ids, attention_mask=attention_mask.long()).logits.flatten(0, 1)
 
     hidden = encoder.hidden_states(input_ids, attention_mask)
-    logits = encoder.target_logits(hidden, positions)
+    states = encoder.hidden_states(input_ids, attention_mask, positions=positions)
+    torch.testing.assert_close(states, hidden.flatten(0, 1)[positions], rtol=1e-5, atol=1e-5)
+    logits = encoder.target_logits(states)
     torch.testing.assert_close(logits, expected[positions], rtol=1e-5, atol=1e-5)
     labels = input_ids.flatten()[positions]
-    losses, correct = encoder.masked_lm_loss(hidden, positions, labels)
+    losses, correct = encoder.masked_lm_loss(states, labels)
     wanted = F.cross_entropy(expected[positions], labels, reduction="none")
     torch.testing.assert_close(losses, wanted, rtol=1e-5, atol=1e-5)
     assert torch.equal(correct, expected[positions].argmax(-1) == labels)
@@ -82,4 +84,4 @@ def test_an_architecture_without_a_masked_head_still_encodes():
     hidden = encoder.hidden_states(*tiny_batch())
     assert hidden.shape == (3, 24, 32)
     with pytest.raises(ConfigError, match=r"gpt2.*no masked-language head"):
-        encoder.target_logits(hidden, torch.tensor([0]))
+        encoder.target_logits(hidden[0])

@@ -1,0 +1,143 @@
+"""The kernels of `native/`: compiled once for this processor, called through ctypes.
+
+They need Linux, a processor with AVX-512's bfloat16 products and a C++ compiler (`CXX`, c++, g++ or
+clang++); elsewhere, and with KL3M_NATIVE=0, `library()` is None and torch's own operations do the
+work. The compiled file lies in $KL3M_CACHE, else ~/.cache/kl3m_embeddings, under a name made of
+what went into it.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SOURCES = Path(__file__).parent / "native"
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
+COMPILERS = ("c++", "g++", "clang++")
+COMPILE_TIMEOUT_S = 120
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None where they cannot be had, with a warning if they should be."""
+    if os.environ.get("KL3M_NATIVE") == "0" or "avx512_bf16" not in processor():
+        return None
+    try:
+        loaded = ctypes.CDLL(str(compiled()))
+    except (OSError, subprocess.SubprocessError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        warnings.warn(
+            f"kernels for this processor are not used, training is slower: {detail.strip()[:500]}",
+            stacklevel=2,
+        )
+        return None
+    for name, arguments in SIGNATURES.items():
+        function = getattr(loaded, name)
+        function.argtypes, function.restype = arguments, None
+    return loaded
+
+
+def serves(states: Tensor) -> bool:
+    """Whether the kernels are there and `states` are theirs: bfloat16, on the CPU, not traced."""
+    return (
+        states.is_cpu
+        and states.dtype == torch.bfloat16
+        and not torch.compiler.is_compiling()
+        and library() is not None
+    )
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """Model and flags of the first processor; empty where Linux does not tell."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().split("\n\n", 1)[0].splitlines() if path.exists() else []
+    return "\n".join(line for line in lines if line.startswith(("model", "flags", "vendor")))
+
+
+def compiled() -> Path:
+    """The shared library, compiled now if it is not there yet.
+
+    Raises:
+        OSError: there is no compiler, or no place to write.
+        subprocess.SubprocessError: it failed.
+    """
+    compiler = find_compiler()
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True)
+    files = sorted(SOURCES.glob("*.cpp"))
+    content = [path.read_text() for path in sorted(SOURCES.iterdir()) if path.is_file()]
+    parts = [*content, *FLAGS, version.stdout, processor()]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    target = cache_folder() / f"kernels-{key}.so"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = Path(folder) / target.name
+        subprocess.run(
+            [compiler, *FLAGS, *map(str, files), "-o", str(made)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=COMPILE_TIMEOUT_S,
+        )
+        made.replace(target)  # at once: other processes may be doing the same
+    return target
+
+
+def find_compiler() -> str:
+    """The C++ compiler's path.
+
+    Raises:
+        OSError: there is none.
+    """
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else COMPILERS
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    raise OSError(f"no C++ compiler ({', '.join(names)}): install one")
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept."""
+    if cache := os.environ.get("KL3M_CACHE"):
+        return Path(cache) / "kernels"
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "kl3m_embeddings"
+
+
+def run(kernel: str, *arguments: Tensor | float | int | None) -> None:
+    """Call a kernel, which takes the address of each tensor's first element."""
+    kernels = library()
+    assert kernels is not None
+    values = []
+    for one in arguments:
+        assert not isinstance(one, Tensor) or one.is_contiguous()
+        values.append(one.data_ptr() if isinstance(one, Tensor) else one)
+    getattr(kernels, kernel)(*values)
+
+
+P, INT, LONG, FLOAT, SEED = (
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_int64,
+    ctypes.c_float,
+    ctypes.c_uint64,
+)
+SIGNATURES = {
+    "attention_forward": [P] * 9 + [INT] * 4 + [FLOAT, FLOAT, SEED],
+    "attention_backward": [P] * 14 + [INT] * 4 + [FLOAT, FLOAT],
+    "add_norm_forward": [P] * 8 + [LONG, INT, FLOAT, FLOAT, SEED],
+    "add_norm_backward": [P] * 10 + [LONG, INT, FLOAT, SEED],
+    "gelu_forward": [P] * 3 + [LONG, INT],
+    "gelu_backward": [P] * 4 + [LONG, INT],
+    "cross_entropy": [P] * 5 + [LONG, LONG],
+}

@@ -1,0 +1,305 @@
+"""The kernels for the CPU against float32, and what happens where they cannot be had."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoModelForMaskedLM
+
+from kl3m_embeddings.encoder import native_library
+from kl3m_embeddings.encoder.attention_cpu import DisentangledAttentionCPU
+from kl3m_embeddings.encoder.attention_native import DisentangledAttentionNative
+from kl3m_embeddings.encoder.build import build_encoder
+from kl3m_embeddings.encoder.masked_loss import linear_cross_entropy
+from kl3m_embeddings.encoder.native_layers import feed_forward, project_add_norm
+from tests.encoder.tiny import tiny_batch, tiny_config
+
+needs_kernels = pytest.mark.skipif(
+    native_library.library() is None, reason="needs AVX-512's bfloat16 and a C++ compiler"
+)
+BFLOAT16_ERROR = 0.01  # of a whole tensor; each number is rounded by up to 0.4%
+
+
+def relative_error(ours, exact):
+    return ((ours.float() - exact).norm() / exact.norm()).item()
+
+
+def attention_inputs(batch, length, heads, size):
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator).bfloat16()
+
+    states = [normal(batch, length, heads, size) for _ in range(3)]
+    return [*states, *(normal(heads, 2 * length - 1, size) for _ in range(2))]
+
+
+def attend(inputs, mask, dropout=0.0):
+    leaves = [one.clone().requires_grad_() for one in inputs]
+    output = DisentangledAttentionNative.apply(*leaves, mask, 0.1, dropout)
+    return output, leaves
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "shape", [(3, 32, 2, 32), (17, 40, 2, 32), (2, 300, 2, 64), (1, 7, 3, 32)], ids=str
+)
+def test_attention_and_its_gradients_are_float32s_rounded(shape):
+    inputs, (batch, length, *_) = attention_inputs(*shape), shape
+    mask = torch.arange(length) < torch.arange(length, 0, -1)[:batch, None]
+    mask[0, 1:3] = False  # not only at the end
+    mask[-1] = batch == 1  # nor a row of nothing else
+    output, leaves = attend(inputs, mask)
+    exact_leaves = [one.float().requires_grad_() for one in inputs]
+    bias = torch.zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
+    exact = DisentangledAttentionCPU.apply(*exact_leaves, bias, 0.1, 0.0)
+    weights = torch.randn(exact.shape) * mask[:, :, None, None]
+    assert relative_error(output * weights, exact * weights) < BFLOAT16_ERROR
+    grads = torch.autograd.grad(output, leaves, weights.bfloat16())
+    exact_grads = torch.autograd.grad(exact, exact_leaves, weights.bfloat16().float())
+    for grad, wanted in zip(grads, exact_grads, strict=True):
+        assert relative_error(grad, wanted) < BFLOAT16_ERROR
+    assert torch.isfinite(output).all()
+    without = attend(inputs, torch.ones(batch, length, dtype=torch.bool))[0]
+    whole = mask.all(dim=1)
+    assert torch.equal(output[whole], without[whole])
+
+
+@needs_kernels
+def test_attention_with_dropout_follows_its_mask():
+    inputs, mask = attention_inputs(9, 128, 4, 32), torch.ones(9, 128, dtype=torch.bool)
+    torch.manual_seed(3)
+    output, leaves = attend(inputs, mask, dropout=0.25)
+    signed = output.grad_fn.saved_tensors[-1].float()  # [heads, batch, queries, keys]
+    kept = signed.signbit().logical_not()
+    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.002)
+    assert len({row.numpy().tobytes() for row in kept.flatten(0, 2)}) == 9 * 4 * 128
+
+    query, key, value, pos_key, pos_query = exact = [one.float().requires_grad_() for one in inputs]
+    rows = torch.arange(128)[None, :] - torch.arange(128)[:, None] + 127  # k - q ascending
+    scores = torch.einsum("bqhd,bkhd->hbqk", query, key)
+    scores = scores + torch.einsum("bqhd,hqkd->hbqk", query, pos_key[:, rows])
+    scores = scores + torch.einsum("bkhd,hqkd->hbqk", key, pos_query[:, rows.T])
+    weights = torch.softmax(scores * 0.1, dim=-1) * kept / 0.75
+    wanted = torch.einsum("hbqk,bkhd->bqhd", weights, value)
+    assert relative_error(output, wanted) < BFLOAT16_ERROR
+    factors = torch.randn(wanted.shape).bfloat16()
+    grads = torch.autograd.grad(output, leaves, factors)
+    for grad, one in zip(grads, torch.autograd.grad(wanted, exact, factors.float()), strict=True):
+        assert relative_error(grad, one) < BFLOAT16_ERROR
+
+
+def philox(seed, counters):
+    """Philox4x32-7 by its definition; counters of shape (count, 4)."""
+    words = counters.astype(np.uint64)
+    keys = [seed & 0xFFFFFFFF, seed >> 32]
+    for _ in range(7):
+        first, second = words[:, 0] * 0xD2511F53, words[:, 2] * 0xCD9E8D57
+        columns = [
+            (second >> 32) ^ words[:, 1] ^ keys[0],
+            second & 0xFFFFFFFF,
+            (first >> 32) ^ words[:, 3] ^ keys[1],
+            first & 0xFFFFFFFF,
+        ]
+        words = np.stack(columns, axis=1).astype(np.uint64)
+        keys = [(keys[0] + 0x9E3779B9) & 0xFFFFFFFF, (keys[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return words.astype(np.uint32)
+
+
+def test_philox_has_its_authors_answer():
+    """From Random123's known answers."""
+    known = [0x5F6FB709, 0x0D893F64, 0x4F121F81, 0x4F730A48]
+    assert philox(0, np.zeros((1, 4)))[0].tolist() == known
+
+
+@needs_kernels
+def test_dropout_is_drawn_by_philox_from_seed_row_and_column():
+    inputs, mask = attention_inputs(1, 128, 1, 32), torch.ones(1, 128, dtype=torch.bool)
+    torch.manual_seed(5)
+    seed = int(torch.randint(2**63 - 1, ()))
+    torch.manual_seed(5)
+    output, _ = attend(inputs, mask, dropout=0.5)
+    dropped = output.grad_fn.saved_tensors[-1][0, 0].float().signbit()
+    for row in (0, 1, 127):
+        counters = np.zeros((16, 4), np.uint64)
+        counters[:, 0], counters[:, 2] = row, np.arange(16)
+        words = philox(seed, counters).T  # [word, lane]
+        halves = np.stack([words & 0xFFFF, words >> 16], axis=1).reshape(128)
+        assert dropped[row].tolist() == (halves < 2**15).tolist()
+
+
+def layer_parts(size=48, inner=80):
+    torch.manual_seed(1)
+    dense, outer, norm = nn.Linear(size, inner), nn.Linear(inner, size), nn.LayerNorm(size)
+    with torch.no_grad():
+        norm.weight.normal_(1, 0.2)
+        norm.bias.normal_(0, 0.2)
+    states = torch.randn(3, 50, size).bfloat16()
+    context = torch.randn(3, 50, inner).bfloat16()
+    return dense, outer, norm, states, context
+
+
+def mask_of(rows, size, dropout):
+    """Which of a residual connection's numbers are kept under torch's seed 7."""
+    dense, norm = nn.Linear(16, size), nn.LayerNorm(size)
+    nn.init.zeros_(dense.weight)
+    nn.init.ones_(dense.bias)
+    zeros = torch.zeros(rows, 16).bfloat16(), torch.zeros(rows, size).bfloat16()
+    torch.manual_seed(7)
+    return project_add_norm(*zeros, dense, norm, dropout).float() > 0
+
+
+@needs_kernels
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_half_layers_and_their_gradients_are_float32s_rounded(dropout):
+    dense, outer, norm, states, context = layer_parts()
+    kept = mask_of(150, 48, dropout).view(3, 50, 48) if dropout else torch.ones(3, 50, 48)
+    assert kept.float().mean().item() == pytest.approx(1 - dropout, abs=0.02)
+
+    def ours(states, context):
+        torch.manual_seed(7)
+        first = project_add_norm(context, states, outer, norm, dropout)
+        torch.manual_seed(7)
+        return feed_forward(first, dense, outer, norm, dropout)
+
+    def exact(states, context):
+        def add_norm(projected, residual):
+            return norm(projected * kept / (1 - dropout) + residual)
+
+        first = add_norm(outer(context), states)
+        return add_norm(outer(F.gelu(dense(first))), first)
+
+    results = []
+    for function, dtype in ((ours, torch.bfloat16), (exact, torch.float32)):
+        inputs = [one.to(dtype, copy=True).requires_grad_() for one in (states, context)]
+        output = function(*inputs)
+        torch.manual_seed(2)
+        output.backward(torch.randn(output.shape).to(dtype))
+        parameters = [*dense.parameters(), *outer.parameters(), *norm.parameters()]
+        results.append([output, *(one.grad for one in [*inputs, *parameters])])
+        for one in parameters:
+            one.grad = None
+    for mine, wanted in zip(*results, strict=True):
+        assert relative_error(mine, wanted) < 2 * BFLOAT16_ERROR
+
+
+@needs_kernels
+def test_cross_entropy_is_float32s_of_the_same_logits():
+    torch.manual_seed(0)
+    states, weight = torch.randn(70, 32).bfloat16(), torch.randn(4096, 32).bfloat16()
+    bias, labels = torch.randn(4096), torch.randint(4096, (70,))
+    labels[::7] = -100
+    logits = (states @ weight.t()).float().add(bias).requires_grad_()
+    labels[1] = logits[1].argmax()
+    wanted = F.cross_entropy(logits, labels, reduction="none")
+    leaves = [one.clone().requires_grad_() for one in (states, weight, bias)]
+    losses, correct = linear_cross_entropy(*leaves, labels)
+    torch.testing.assert_close(losses, wanted, rtol=1e-5, atol=1e-5)
+    assert torch.equal(correct, logits.argmax(-1) == labels)
+    grads = torch.autograd.grad(losses.mean(), leaves)
+    by_logit = torch.autograd.grad(wanted.mean(), logits)[0]
+    products = by_logit @ weight.float(), by_logit.t() @ states.float(), by_logit.sum(0)
+    for grad, exact in zip(grads, products, strict=True):
+        assert relative_error(grad, exact) < BFLOAT16_ERROR
+
+
+@needs_kernels
+@pytest.mark.parametrize("changes", [{}, {"conv_kernel_size": 3}, {"share_att_key": False}])
+def test_gradients_are_no_farther_from_float32_than_transformers_own(changes):
+    """Both under bfloat16 autocast; the distance is to transformers' float32."""
+    config = tiny_config(
+        hidden_size=64, intermediate_size=128, num_attention_heads=2, vocab_size=64, **changes
+    )
+    encoder = build_encoder(config, seed=0).eval()
+    theirs = AutoModelForMaskedLM.from_config(config).eval()
+    theirs.load_state_dict(encoder.network.state_dict())
+    input_ids, attention_mask = tiny_batch()
+    positions = attention_mask.flatten().nonzero()[:, 0]
+    labels = torch.where(attention_mask, input_ids, -100)
+
+    def of_transformers():
+        return theirs(input_ids, attention_mask=attention_mask.long(), labels=labels).loss
+
+    def of_ours():
+        states = encoder.hidden_states(input_ids, attention_mask, positions=positions)
+        return encoder.masked_lm_loss(states, input_ids.flatten()[positions])[0].mean()
+
+    def gradients(loss, module, dtype=torch.bfloat16):
+        module.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype != torch.float32):
+            loss().backward()
+        return {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
+
+    exact = gradients(of_transformers, theirs, torch.float32)
+    rough, ours = gradients(of_transformers, theirs), gradients(of_ours, encoder.network)
+    errors = [
+        math.sqrt(sum((grads[name] - exact[name]).square().sum().item() for name in exact))
+        for grads in (ours, rough)
+    ]
+    assert errors[0] < 1.3 * errors[1]
+
+
+@needs_kernels
+def test_results_do_not_depend_on_the_number_of_threads():
+    inputs, mask = attention_inputs(20, 50, 2, 32), torch.ones(20, 50, dtype=torch.bool)
+    dense, outer, norm, states, _ = layer_parts()
+    results = []
+    for num_threads in (1, 2):
+        torch.set_num_threads(num_threads)
+        torch.manual_seed(0)
+        output, leaves = attend(inputs, mask, dropout=0.1)
+        result = [output, *torch.autograd.grad(output.float().square().sum(), leaves)]
+        transformed = feed_forward(states, dense, outer, norm, 0.1)
+        result += [transformed, *torch.autograd.grad(transformed.float().sum(), [norm.weight])]
+        results.append(result)
+    torch.set_num_threads(1)
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+@pytest.fixture
+def library_anew():
+    """`library()` as a new process finds it."""
+    native_library.library.cache_clear()
+    yield native_library.library
+    native_library.library.cache_clear()
+
+
+def test_without_the_kernels_torch_does_the_work(library_anew, monkeypatch):
+    monkeypatch.setenv("KL3M_NATIVE", "0")
+    assert library_anew() is None
+    encoder = build_encoder(tiny_config(), seed=0).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = encoder.hidden_states(*tiny_batch())
+    assert plain.dtype == torch.float32  # of the residual stream
+
+
+@pytest.mark.parametrize(
+    ("compiler", "said"), [("/no/compiler", "no C[+][+] compiler"), ("false", "returned non-zero")]
+)
+def test_a_compiler_that_is_missing_or_fails_is_a_warning(
+    library_anew, monkeypatch, tmp_path, compiler, said
+):
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setenv("KL3M_CACHE", str(tmp_path))
+    monkeypatch.setattr(native_library, "processor", lambda: "flags: avx512_bf16")
+    with pytest.warns(UserWarning, match=f"training is slower: .*{said}"):
+        assert library_anew() is None
+
+
+@needs_kernels
+def test_compiled_once(library_anew, monkeypatch, tmp_path):
+    monkeypatch.setenv("KL3M_CACHE", str(tmp_path))
+    assert library_anew() is not None
+    (made,) = (tmp_path / "kernels").iterdir()
+    monkeypatch.setattr(native_library, "FLAGS", (*native_library.FLAGS[:-1], "-fPIC"))
+    before = made.stat().st_mtime_ns
+    library_anew.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert library_anew() is not None
+    assert [made] == list((tmp_path / "kernels").iterdir())
+    assert made.stat().st_mtime_ns == before
