@@ -29,6 +29,7 @@ from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.encoder.allocator import keep_freed_memory
 from kl3m_embeddings.encoder.flops import training_flops
+from kl3m_embeddings.encoder.native_library import problem
 from kl3m_embeddings.engine.base import Engine, TrainState
 from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.engine.single import DTYPES, SingleEngine
@@ -95,6 +96,8 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
         if ranks.is_main:
             remove_unfinished(folder)
         device = pick_device(request.device, ranks.local_rank)
+    if device.type == "cpu" and training.precision == "bfloat16" and (reason := problem()):
+        warn(f"{reason}: training is slower; install a C++ compiler")
     opened = ranks.in_turn(lambda: open_files(request, device))
     start, model, sources = opened.start, opened.model, opened.sources
     with ranks.together():

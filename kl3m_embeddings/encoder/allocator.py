@@ -1,8 +1,8 @@
 """Lets a process on the CPU keep the memory that it frees.
 
 glibc hands freed blocks of more than 32 MB back to the system, and a training step allocates the
-same ones again: each time the system zeroes them page by page. Measured with the benchmark
-`train_step_cpu.py`, that is about a sixth of a step's time.
+same ones again: each time the system zeroes them page by page. Measured with
+`kl3m bench`, that was about a sixth of a step's time.
 """
 
 import ctypes

@@ -91,7 +91,5 @@ def linear_cross_entropy(
     """
     dtype = compute_dtype(states)
     with torch.autocast(states.device.type, enabled=False):
-        loss, correct = LinearCrossEntropy.apply(
-            states.to(dtype), weight.to(dtype), bias, labels
-        )
+        loss, correct = LinearCrossEntropy.apply(states.to(dtype), weight.to(dtype), bias, labels)
     return loss, correct

@@ -2,8 +2,8 @@
 
 They need Linux, a processor with AVX-512's bfloat16 products and a C++ compiler (`CXX`, c++, g++ or
 clang++); elsewhere, and with KL3M_NATIVE=0, `library()` is None and torch's own operations do the
-work. The compiled file lies in $KL3M_CACHE, else ~/.cache/kl3m_embeddings, under a name made of
-what went into it.
+work. `problem()` says why, where they should be there. The compiled file lies in $KL3M_CACHE, else
+~/.cache/kl3m_embeddings, under a name made of what went into it.
 """
 
 import ctypes
@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import warnings
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,24 +24,29 @@ COMPILERS = ("c++", "g++", "clang++")
 COMPILE_TIMEOUT_S = 120
 
 
-@lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None where they cannot be had, with a warning if they should be."""
+    """The compiled kernels; None where they cannot be had."""
+    return _load()[0]
+
+
+def problem() -> str | None:
+    """Why there are no kernels, where the processor could run them; None if all is well."""
+    return _load()[1]
+
+
+@lru_cache(maxsize=1)
+def _load() -> tuple[ctypes.CDLL | None, str | None]:
     if os.environ.get("KL3M_NATIVE") == "0" or "avx512_bf16" not in processor():
-        return None
+        return None, None
     try:
         loaded = ctypes.CDLL(str(compiled()))
     except (OSError, subprocess.SubprocessError) as error:
-        detail = getattr(error, "stderr", None) or str(error)
-        warnings.warn(
-            f"kernels for this processor are not used, training is slower: {detail.strip()[:500]}",
-            stacklevel=2,
-        )
-        return None
+        lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        return None, f"the kernels for this processor cannot be compiled: {lines[0]}"
     for name, arguments in SIGNATURES.items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = arguments, None
-    return loaded
+    return loaded, None
 
 
 def serves(states: Tensor) -> bool:

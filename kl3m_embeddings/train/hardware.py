@@ -85,15 +85,16 @@ def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     left, right = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
     seconds = []
     for _ in range(5):
-        _wait(device)
+        wait(device)
         start = time.perf_counter()
         torch.mm(left, right)
-        _wait(device)
+        wait(device)
         seconds.append(time.perf_counter() - start)
     return 2.0 * size**3 / median(seconds[1:])
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

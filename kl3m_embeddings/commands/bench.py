@@ -1,0 +1,143 @@
+"""`kl3m bench`: the speed of a training step beside transformers' and the device's limit."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kl3m_embeddings.commands.shell import say, warn
+from kl3m_embeddings.errors import ConfigError, OutputError, RetryError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from kl3m_embeddings.speed.sides import Work
+
+Numbers = Mapping[str, float]
+
+
+def bench(
+    model: Annotated[
+        Path, typer.Argument(help="Model folder, of which config.json is read.")
+    ] = Path("models/kl3m-embedding-005"),
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 64,
+    length: Annotated[int, typer.Option(min=8, help="Tokens of a row.")] = 128,
+    sides: Annotated[
+        str, typer.Option(help="Of ours, transformers, plain (BERT of the same sizes).")
+    ] = "ours,transformers",
+    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, mps or cpu.")] = None,
+    precision: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    rounds: Annotated[int, typer.Option(min=1, help="The sides take turns so often.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps of a side in a round.")] = 3,
+    compile_: Annotated[bool, typer.Option("--compile", help="Through torch.compile.")] = False,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Ours at other batches, lengths, depths, vocabularies.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file; with --growth its figure lies beside it.")
+    ] = None,
+) -> None:
+    """Time whole training steps side by side, each in a process of its own, in turns."""
+    from kl3m_embeddings.encoder.architecture import load_architecture
+    from kl3m_embeddings.speed.measure import describe_machine
+    from kl3m_embeddings.speed.sides import SIDES, Work
+
+    config = model / "config.json" if model.is_dir() else model
+    architecture = load_architecture(config)
+    names = [name.strip() for name in sides.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in SIDES]:
+        raise ConfigError(f"--sides {unknown[0]}: choose of {', '.join(SIDES)}")
+    work = Work(batch_size=batch_size, length=length, precision=precision, compile=compile_)
+    report: dict[str, Any] = {
+        "machine": describe_machine(device),
+        "model": str(model),
+        "work": asdict(work),
+        "rounds": rounds,
+        "steps": steps,
+    }
+    settings = {"device": device, "num_steps": steps}
+    report |= compare(names, config, work, rounds, settings)
+    print(table(report["medians"], work))
+    write(out, report)  # the comparison is kept, whatever becomes of the rest
+    if growth:
+        report["growth"] = grow(config, architecture, work, settings)
+        write(out, report)
+        if out is not None:
+            from kl3m_embeddings.report.plot_growth import growth_figure
+            from kl3m_embeddings.report.style import save, styled
+
+            with styled():
+                figure = growth_figure(report["growth"], report["machine"])
+            save(figure, out.with_suffix(".png"))
+
+
+def compare(
+    names: list[str], config: Path, work: "Work", rounds: int, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Every run of each side, and their medians."""
+    from kl3m_embeddings.speed.measure import measure_apart, medians
+
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for index in range(rounds):
+        for name in names:
+            runs[name].append(measure_apart(name, config, work, **settings))
+            speed = runs[name][-1]["tokens_per_s"]
+            say(f"round {index + 1} of {rounds}: {name}, {speed:,.0f} tokens/s")
+    return {"runs": runs, "medians": {name: medians(runs[name]) for name in names}}
+
+
+def grow(
+    config: Path, architecture: "PretrainedConfig", work: "Work", settings: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """A row for each size of each axis; those that fail are told of and left out."""
+    from kl3m_embeddings.speed.growth import points
+    from kl3m_embeddings.speed.measure import measure_apart
+
+    rows = []
+    for axis, size, other in points(architecture, work):
+        try:
+            numbers = measure_apart("ours", config, other, **settings)
+        except RetryError as error:
+            warn(f"{axis} {size}: left out: {error}")
+            continue
+        rows.append({"axis": axis, "size": size, **numbers})
+        say(f"{axis} {size:,}: {numbers['tokens_per_s']:,.0f} tokens/s")
+    return rows
+
+
+def table(medians: Mapping[str, Numbers], work: "Work") -> str:
+    """The comparison as text; `x` is in the last side's speed."""
+    base = list(medians.values())[-1]
+    lines = [
+        f"{work.batch_size} x {work.length} tokens, {work.precision}",
+        f"{'':14}{'tokens/s':>10}{'x':>7}{'% limit':>9}{'GB':>7}{'step':>9}"
+        f"{'forward':>9}{'backward':>10}{'optimizer':>11}",
+    ]
+    for name, one in medians.items():
+        faster = one["tokens_per_s"] / base["tokens_per_s"]
+        share = 100 * one["flops"] / one["flops_limit"]
+        phases = [
+            f"{1000 * one[f'{phase}_s']:,.0f} ms" for phase in ("forward", "backward", "optimizer")
+        ]
+        lines.append(
+            f"{name:14}{one['tokens_per_s']:>10,.0f}{faster:>7.2f}{share:>9.0f}"
+            f"{one['peak_memory_gb']:>7.1f}{1000 * one['step_s']:>6,.0f} ms"
+            f"{phases[0]:>9}{phases[1]:>10}{phases[2]:>11}"
+        )
+    limit = max(one["flops_limit"] for one in medians.values())
+    lines.append(f"limit: one large matrix product, {limit / 1e9:,.0f} GFLOP/s")
+    return "\n".join(lines)
+
+
+def write(out: Path | None, report: Mapping[str, Any]) -> None:
+    """Write the report, if a file is wanted."""
+    if out is None:
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
