@@ -30,4 +30,4 @@ def points(config: PretrainedConfig, work: Work) -> Iterator[tuple[str, int, Wor
 
 def around(size: int) -> Sequence[int]:
     """Sizes from a quarter to four times of it."""
-    return [max(1, round(size * factor)) for factor in FACTORS]
+    return sorted({max(1, round(size * factor)) for factor in FACTORS})
