@@ -77,7 +77,8 @@ def table_of(table, head, SIZE: tl.constexpr):
     """Where a head's part of a table begins."""
     if table is None:
         return table
-    return table + head * SIZE
+    else:  # noqa: RET505 (Triton compiles what follows a plain `if`, too)
+        return table + head * SIZE
 
 
 @triton.jit
@@ -158,8 +159,9 @@ def own_products(
     """Own states times the right table block of this distance: [own, table rows]."""
     if table is None:
         return tl.zeros([BLOCK, BLOCK], tl.float32)
-    rows = load_table(table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
-    return dot(own, tl.trans(rows))
+    else:  # noqa: RET505
+        rows = load_table(table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
+        return dot(own, tl.trans(rows))
 
 
 @triton.jit
@@ -256,5 +258,6 @@ def dropout_factors(bits, key_positions, kept_scale, DROP_BELOW: tl.constexpr):
     """Zero for weights that are dropped, from the random bits of their queries."""
     if DROP_BELOW is None:
         return 1.0
-    bits = mixed(bits ^ mixed(key_positions.to(tl.uint32)))
-    return tl.where(bits.to(tl.int32, bitcast=True) >= DROP_BELOW, kept_scale, 0.0)
+    else:  # noqa: RET505
+        bits = mixed(bits ^ mixed(key_positions.to(tl.uint32)))
+        return tl.where(bits.to(tl.int32, bitcast=True) >= DROP_BELOW, kept_scale, 0.0)
