@@ -1,19 +1,21 @@
-"""The Triton kernels of disentangled attention over rows that lie one after another.
+"""The Triton kernels of disentangled attention over rows of tokens that lie one after another.
 
-All matrices are [rows, HEADS, SIZE] without gaps: a head's matrix begins head * SIZE elements after
-the first one's, and its rows are HEADS * SIZE elements apart.
+Matrices are [tokens or offsets, HEADS, SIZE] without gaps: rows of one head are STRIDE = HEADS *
+SIZE elements apart. Numbers of queries are [HEADS, tokens].
 
 1. `attention_kernel`: a program keeps a block of queries. Keys pass by, what was summed is corrected
    as larger scores turn up, and the logarithm of the softmax' denominator is written, too
    (FlashAttention-2, https://arxiv.org/abs/2307.08691).
-2. `query_gradient_kernel`: the same loop. Scores are computed again, weights are exact at once with
-   that logarithm, and dS = P * (dP - rowsum(dO * O)). The row sums are written for the next two.
-3. `key_gradient_kernel`: a program keeps a block of keys, queries pass by, tiles are transposed.
-4. `table_gradient_kernel`: a program keeps a diagonal of tiles, over its share of the sequences: all
-   of them meet the same two blocks of each table, whose gradients stay in registers until the end.
+2. `row_sum_kernel`: rowsum(dO * O), for the gradient of the softmax.
+3. `score_gradient_kernel`: a program keeps a block of keys, queries pass by. Scores are computed
+   again, weights are exact at once with that logarithm, and dS = P * (dP - rowsum(dO * O)). It sums
+   the values' gradients, and writes dS and its transpose, in the precision of the inputs.
+4. `state_gradient_kernel`: from dS the gradients of a block of queries, from its transpose those of
+   a block of keys. To skew a tile that comes from memory is to add to its addresses.
+5. `table_gradient_kernel`: likewise those of a block of a table, over a share of the rows.
 
-No two programs write to the same place, so that results do not depend on their order. Scores are
-computed four times: kept, they would be the only matrix that grows with the square of the length.
+dS grows with the square of the length, and exists for one layer at a time. Without it 4. and 5.
+would compute and skew all scores again, which takes several times as long as to read them.
 """
 # ruff: noqa: ANN001, ANN201 (arguments are Triton's tensors, pointers and constants)
 
@@ -23,23 +25,37 @@ import triton
 import triton.language as tl
 
 from kl3m_embeddings.encoder.attention_tiles import (
-    add_own_gradient,
+    LOG2_E,
     dot,
     dropout_factors,
-    gradient_tile,
-    load_numbers,
     load_rows,
-    other_side,
+    load_table,
     own_products,
-    own_side,
     query_bits,
     score_tile,
-    sequence_of,
-    skew_other,
     store_rows,
-    table_of,
-    unskew_own,
+    store_table,
 )
+
+
+@triton.jit
+@no_type_check
+def block_of_program(row_starts, max_length, BLOCK: tl.constexpr):
+    """Where a program's row starts, its block starts, and its row ends, in tokens."""
+    num_blocks = tl.cdiv(max_length, BLOCK)
+    row, block = tl.program_id(0) // num_blocks, tl.program_id(0) % num_blocks
+    start = tl.load(row_starts + row)
+    return start, start + block * BLOCK, tl.load(row_starts + row + 1)
+
+
+@triton.jit
+@no_type_check
+def of_head(table, head, SIZE: tl.constexpr):
+    """Where a head's part of a table begins."""
+    if table is None:
+        return table
+    else:  # noqa: RET505 (Triton compiles what follows an `if` without it, too)
+        return table + head * SIZE
 
 
 @triton.jit
@@ -63,122 +79,67 @@ def attention_kernel(
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Outputs of a block of queries, and log2 of their softmax' denominators, [HEADS, tokens]."""
+    """Outputs of a block of queries, and log2 of their softmax' denominators."""
     STRIDE: tl.constexpr = HEADS * SIZE
-    num_blocks = tl.cdiv(max_length, BLOCK)
-    first_token, length = sequence_of(row_starts, tl.program_id(0) // num_blocks)
-    own_block, head = tl.program_id(0) % num_blocks, tl.program_id(1)
-    if own_block * BLOCK >= length:
+    start, own_first, end = block_of_program(row_starts, max_length, BLOCK)
+    if own_first >= end:
         return
-    base = first_token.to(tl.int64) * STRIDE + head * SIZE
-    pos_key, pos_query = table_of(pos_key, head, SIZE), table_of(pos_query, head, SIZE)
-    own_position = own_block * BLOCK + tl.arange(0, BLOCK)
-    bits = query_bits(seed, first_token, own_block, head, HEADS, BLOCK)[:, None]
-    q = load_rows(query + base, own_block, length, STRIDE, BLOCK, SIZE)
-    own_left = own_products(q, pos_key, -own_block - 1, max_length, False, STRIDE, BLOCK, SIZE)
+    head = tl.program_id(1)
+    pos_key, pos_query = of_head(pos_key, head, SIZE), of_head(pos_query, head, SIZE)
+    own_token = own_first + tl.arange(0, BLOCK)
+    bits = query_bits(seed, own_token, head, HEADS)[:, None]
+    q = load_rows(query + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
+    own_left = own_products(
+        q, pos_key, start - own_first - BLOCK, max_length, False, STRIDE, BLOCK, SIZE
+    )
     largest = tl.full([BLOCK], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK], tl.float32)
     context = tl.zeros([BLOCK, SIZE], tl.float32)
-    for block in range(0, tl.cdiv(length, BLOCK)):
-        k = load_rows(key + base, block, length, STRIDE, BLOCK, SIZE)
-        v = load_rows(value + base, block, length, STRIDE, BLOCK, SIZE)
+    for first in range(start, end, BLOCK):
+        token = first + tl.arange(0, BLOCK)
+        k = load_rows(key + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
+        v = load_rows(value + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
         scores, own_left = score_tile(
-            q, k, own_left, pos_key, pos_query, own_block, block, length, max_length, scale,
+            q, k, own_left, pos_key, pos_query, first - own_first, max_length,
             False, STRIDE, BLOCK, SIZE,
         )  # fmt: skip
+        scores = tl.where((token < end)[None, :], scores * (scale * LOG2_E), float("-inf"))
         largest_yet = tl.maximum(largest, tl.max(scores, 1))
         weights = tl.exp2(scores - largest_yet[:, None])
         correction = tl.exp2(largest - largest_yet)
         total = total * correction + tl.sum(weights, 1)
-        position = block * BLOCK + tl.arange(0, BLOCK)[None, :]
-        weights *= dropout_factors(bits, position, kept_scale, DROP_BELOW)
+        weights *= dropout_factors(bits, (token - start)[None, :], kept_scale, DROP_BELOW)
         context = context * correction[:, None] + dot(weights.to(v.dtype), v)
         largest = largest_yet
-    store_rows(output + base, context / total[:, None], own_block, length, STRIDE, BLOCK, SIZE)
-    log_sums += head * num_tokens + first_token + own_position
-    tl.store(log_sums, largest + tl.log2(total), mask=own_position < length)
+    context /= total[:, None]
+    store_rows(output + head * SIZE, context, own_first, end, STRIDE, BLOCK, SIZE)
+    log_sums += head * num_tokens + own_token
+    tl.store(log_sums, largest + tl.log2(total), mask=own_token < end)
 
 
 @triton.jit
 @no_type_check
-def query_gradient_kernel(
-    query,
-    key,
-    value,
-    pos_key,
-    pos_query,
-    row_starts,
-    seed,
-    log_sums,
-    grad_output,
-    row_sums,
+def row_sum_kernel(
     output,
-    grad_query,
+    grad_output,
+    row_sums,
     num_tokens,
-    max_length,
-    scale,
-    kept_scale,
-    DROP_BELOW: tl.constexpr,
     HEADS: tl.constexpr,
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of a block of queries, and the row sums of dO * O, [HEADS, tokens]."""
-    STRIDE: tl.constexpr = HEADS * SIZE
-    num_blocks = tl.cdiv(max_length, BLOCK)
-    first_token, length = sequence_of(row_starts, tl.program_id(0) // num_blocks)
-    own_block, head = tl.program_id(0) % num_blocks, tl.program_id(1)
-    if own_block * BLOCK >= length:
-        return
-    base = first_token.to(tl.int64) * STRIDE + head * SIZE
-    pos_key, pos_query = table_of(pos_key, head, SIZE), table_of(pos_query, head, SIZE)
-    own_position = own_block * BLOCK + tl.arange(0, BLOCK)
-    bits = query_bits(seed, first_token, own_block, head, HEADS, BLOCK)[:, None]
-    q = load_rows(query + base, own_block, length, STRIDE, BLOCK, SIZE)
-    own_left = own_products(q, pos_key, -own_block - 1, max_length, False, STRIDE, BLOCK, SIZE)
-    grad_o = load_rows(grad_output + base, own_block, length, STRIDE, BLOCK, SIZE)
-    o = load_rows(output + base, own_block, length, STRIDE, BLOCK, SIZE)
-    row_sum = tl.sum(grad_o.to(tl.float32) * o.to(tl.float32), 1)
-    of_head = head * num_tokens + first_token
-    tl.store(row_sums + of_head + own_position, row_sum, mask=own_position < length)
-    log_sum = load_numbers(log_sums + of_head, own_block, length, float("inf"), BLOCK)
-    num_keys = tl.cdiv(length, BLOCK)
-    grad = tl.zeros([BLOCK, SIZE], tl.float32)
-    nothing = tl.zeros([BLOCK, BLOCK], q.dtype)
-    skewed_before = nothing
-    for block in range(0, num_keys):
-        k = load_rows(key + base, block, length, STRIDE, BLOCK, SIZE)
-        v = load_rows(value + base, block, length, STRIDE, BLOCK, SIZE)
-        scores, own_left = score_tile(
-            q, k, own_left, pos_key, pos_query, own_block, block, length, max_length, scale,
-            False, STRIDE, BLOCK, SIZE,
-        )  # fmt: skip
-        position = block * BLOCK + tl.arange(0, BLOCK)[None, :]
-        factors = dropout_factors(bits, position, kept_scale, DROP_BELOW)
-        grad_weights = dot(grad_o, tl.trans(v))
-        _, grad_scores = gradient_tile(
-            scores, log_sum[:, None], row_sum[:, None], grad_weights, factors
-        )
-        grad_scores = grad_scores.to(k.dtype)
-        grad += dot(grad_scores, k)
-        if pos_key is not None:
-            skewed = unskew_own(grad_scores, BLOCK)
-            grad = add_own_gradient(
-                grad, skewed, skewed_before, pos_key, block - own_block, max_length,
-                False, STRIDE, BLOCK, SIZE,
-            )  # fmt: skip
-            skewed_before = skewed
-    if pos_key is not None:
-        grad = add_own_gradient(
-            grad, nothing, skewed_before, pos_key, num_keys - own_block, max_length,
-            False, STRIDE, BLOCK, SIZE,
-        )  # fmt: skip
-    store_rows(grad_query + base, grad * scale, own_block, length, STRIDE, BLOCK, SIZE)
+    """rowsum(dO * O) of a block of tokens."""
+    first, head = tl.program_id(0) * BLOCK, tl.program_id(1)
+    o = load_rows(output + head * SIZE, first, num_tokens, HEADS * SIZE, BLOCK, SIZE)
+    grad_o = load_rows(grad_output + head * SIZE, first, num_tokens, HEADS * SIZE, BLOCK, SIZE)
+    token = first + tl.arange(0, BLOCK)
+    row_sum = tl.sum(o.to(tl.float32) * grad_o.to(tl.float32), 1)
+    tl.store(row_sums + head * num_tokens + token, row_sum, mask=token < num_tokens)
 
 
 @triton.jit
 @no_type_check
-def key_gradient_kernel(
+def score_gradient_kernel(
     query,
     key,
     value,
@@ -187,10 +148,11 @@ def key_gradient_kernel(
     row_starts,
     seed,
     log_sums,
-    grad_output,
     row_sums,
-    grad_key,
+    grad_output,
     grad_value,
+    grad_scores,
+    grad_transposed,
     num_tokens,
     max_length,
     scale,
@@ -200,153 +162,149 @@ def key_gradient_kernel(
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of a block of keys and values."""
+    """Gradients of a block of values, and of their keys' scores before `scale`, both ways round.
+
+    Scores are [HEADS, tokens, positions], by queries and keys, transposed by keys and queries; of
+    positions there are whole blocks, zero beyond the row.
+    """
     STRIDE: tl.constexpr = HEADS * SIZE
-    num_blocks = tl.cdiv(max_length, BLOCK)
-    first_token, length = sequence_of(row_starts, tl.program_id(0) // num_blocks)
-    own_block, head = tl.program_id(0) % num_blocks, tl.program_id(1)
-    if own_block * BLOCK >= length:
+    start, own_first, end = block_of_program(row_starts, max_length, BLOCK)
+    if own_first >= end:
         return
-    base = first_token.to(tl.int64) * STRIDE + head * SIZE
-    pos_key, pos_query = table_of(pos_key, head, SIZE), table_of(pos_query, head, SIZE)
-    own_position = own_block * BLOCK + tl.arange(0, BLOCK)
-    k = load_rows(key + base, own_block, length, STRIDE, BLOCK, SIZE)
-    v = load_rows(value + base, own_block, length, STRIDE, BLOCK, SIZE)
-    own_left = own_products(k, pos_query, -own_block - 1, max_length, True, STRIDE, BLOCK, SIZE)
-    of_head = head * num_tokens + first_token
-    num_queries = tl.cdiv(length, BLOCK)
-    grad_k = tl.zeros([BLOCK, SIZE], tl.float32)
+    head = tl.program_id(1)
+    num_positions = tl.cdiv(max_length, BLOCK) * BLOCK
+    of_scores = head.to(tl.int64) * num_tokens * num_positions
+    pos_key, pos_query = of_head(pos_key, head, SIZE), of_head(pos_query, head, SIZE)
+    own_token = own_first + tl.arange(0, BLOCK)
+    k = load_rows(key + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
+    v = load_rows(value + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
+    own_left = own_products(
+        k, pos_query, start - own_first - BLOCK, max_length, True, STRIDE, BLOCK, SIZE
+    )
     grad_v = tl.zeros([BLOCK, SIZE], tl.float32)
-    nothing = tl.zeros([BLOCK, BLOCK], k.dtype)
-    skewed_before = nothing
-    for block in range(0, num_queries):
-        q = load_rows(query + base, block, length, STRIDE, BLOCK, SIZE)
-        grad_o = load_rows(grad_output + base, block, length, STRIDE, BLOCK, SIZE)
+    for first in range(start, end, BLOCK):
+        token = first + tl.arange(0, BLOCK)
+        q = load_rows(query + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
+        grad_o = load_rows(grad_output + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
+        # Infinity: weights of queries beyond the row are zero.
+        numbers = head * num_tokens + token
+        log_sum = tl.load(log_sums + numbers, mask=token < end, other=float("inf"))
+        row_sum = tl.load(row_sums + numbers, mask=token < end, other=0.0)
         scores, own_left = score_tile(
-            k, q, own_left, pos_query, pos_key, own_block, block, length, max_length, scale,
+            k, q, own_left, pos_query, pos_key, first - own_first, max_length,
             True, STRIDE, BLOCK, SIZE,
         )  # fmt: skip
-        log_sum = load_numbers(log_sums + of_head, block, length, float("inf"), BLOCK)
-        row_sum = load_numbers(row_sums + of_head, block, length, 0.0, BLOCK)
-        bits = query_bits(seed, first_token, block, head, HEADS, BLOCK)[None, :]
-        factors = dropout_factors(bits, own_position[:, None], kept_scale, DROP_BELOW)
-        grad_weights = dot(v, tl.trans(grad_o))
-        weights, grad_scores = gradient_tile(
-            scores, log_sum[None, :], row_sum[None, :], grad_weights, factors
-        )
-        grad_v += dot(weights.to(q.dtype), grad_o)
-        grad_scores = grad_scores.to(q.dtype)
-        grad_k += dot(grad_scores, q)
-        if pos_query is not None:
-            skewed = unskew_own(grad_scores, BLOCK)
-            grad_k = add_own_gradient(
-                grad_k, skewed, skewed_before, pos_query, block - own_block, max_length,
-                True, STRIDE, BLOCK, SIZE,
-            )  # fmt: skip
-            skewed_before = skewed
-    if pos_query is not None:
-        grad_k = add_own_gradient(
-            grad_k, nothing, skewed_before, pos_query, num_queries - own_block, max_length,
-            True, STRIDE, BLOCK, SIZE,
-        )  # fmt: skip
-    store_rows(grad_key + base, grad_k * scale, own_block, length, STRIDE, BLOCK, SIZE)
-    store_rows(grad_value + base, grad_v, own_block, length, STRIDE, BLOCK, SIZE)
+        weights = tl.exp2(scores * (scale * LOG2_E) - log_sum[None, :])
+        weights = tl.where((own_token < end)[:, None], weights, 0.0)
+        bits = query_bits(seed, token, head, HEADS)[None, :]
+        factors = dropout_factors(bits, (own_token - start)[:, None], kept_scale, DROP_BELOW)
+        grad_v += dot((weights * factors).to(q.dtype), grad_o)
+        grad = weights * (factors * dot(v, tl.trans(grad_o)) - row_sum[None, :])
+        grad = grad.to(q.dtype)
+        to = grad_transposed + of_scores + tl.multiple_of(first - start, BLOCK)
+        store_rows(to, grad, own_first, end, num_positions, BLOCK, BLOCK)
+        to = grad_scores + of_scores + tl.multiple_of(own_first - start, BLOCK)
+        store_rows(to, tl.trans(grad), first, end, num_positions, BLOCK, BLOCK)
+    store_rows(grad_value + head * SIZE, grad_v, own_first, end, STRIDE, BLOCK, SIZE)
 
 
 @triton.jit
 @no_type_check
-def store_parts(
-    parts,
-    left,
-    right,
-    num_blocks,
+def load_skewed(scores, first, end, position, num_positions, width, BLOCK: tl.constexpr):
+    """[own, table rows] from [tokens, positions]; `position` is that of the first of both.
+
+    From one own token to the next, a table row belongs to the next position.
+    """
+    own, column = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
+    token, positions = first + own, position + own + column
+    is_score = (token < end) & (positions >= 0) & (positions < width)
+    pointers = scores + token.to(tl.int64) * num_positions + positions
+    return tl.load(pointers, mask=is_score, other=0.0)
+
+
+@triton.jit
+@no_type_check
+def state_gradient_kernel(
+    grad_scores,
+    other_states,
+    own_table,
+    row_starts,
+    grad_own,
+    num_tokens,
+    max_length,
     scale,
-    STRIDE: tl.constexpr,
-    BLOCK: tl.constexpr,
+    MIRRORED: tl.constexpr,
+    HEADS: tl.constexpr,
     SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
-    """Write a program's sums of `table_gradient_kernel` to its place."""
-    diagonal, head, share = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    num_table_rows = 2 * num_blocks * BLOCK
-    parts += (2 * share).to(tl.int64) * num_table_rows * STRIDE + head * SIZE
-    store_rows(parts, left * scale, diagonal, num_table_rows, STRIDE, BLOCK, SIZE)
-    parts += num_table_rows * STRIDE
-    store_rows(parts, right * scale, diagonal + 1, num_table_rows, STRIDE, BLOCK, SIZE)
+    """Gradients of a block of own states: queries, or keys if mirrored."""
+    STRIDE: tl.constexpr = HEADS * SIZE
+    start, own_first, end = block_of_program(row_starts, max_length, BLOCK)
+    if own_first >= end:
+        return
+    head = tl.program_id(1)
+    num_positions = tl.cdiv(max_length, BLOCK) * BLOCK
+    grad_scores += head.to(tl.int64) * num_tokens * num_positions
+    own_table = of_head(own_table, head, SIZE)
+    width = tl.cdiv(end - start, BLOCK) * BLOCK
+    grad = tl.zeros([BLOCK, SIZE], tl.float32)
+    # One tile more than there are: the right table block of the last one.
+    for position in range(0, width + BLOCK, BLOCK):
+        if position < width:
+            tile = load_rows(
+                grad_scores + position, own_first, end, num_positions, BLOCK, BLOCK
+            )
+            other = load_rows(
+                other_states + head * SIZE, start + position, end, STRIDE, BLOCK, SIZE
+            )
+            grad += dot(tile, other)
+        if own_table is not None:
+            tile = load_skewed(
+                grad_scores, own_first, end, position - BLOCK + 1, num_positions, width, BLOCK
+            )
+            distance = start + position - own_first - BLOCK
+            grad += dot(
+                tile, load_table(own_table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
+            )
+    store_rows(grad_own + head * SIZE, grad * scale, own_first, end, STRIDE, BLOCK, SIZE)
 
 
 @triton.jit
 @no_type_check
 def table_gradient_kernel(
-    query,
-    key,
-    value,
-    pos_key,
-    pos_query,
+    grad_scores,
+    own_states,
     row_starts,
-    seed,
-    log_sums,
-    grad_output,
-    row_sums,
-    grad_pos_key,
-    grad_pos_query,
+    parts,
     num_rows,
     num_tokens,
     max_length,
     scale,
-    kept_scale,
-    DROP_BELOW: tl.constexpr,
+    MIRRORED: tl.constexpr,
     HEADS: tl.constexpr,
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Parts of the tables' gradients: [shares, left and right, rows of table blocks, HEADS, SIZE].
+    """A share's part of the gradients of a block of the own table: [shares, offsets, HEADS, SIZE].
 
-    The first table block is the left one of the first diagonal.
+    The first program's block begins where the left one of the first tile of the last block does.
     """
     STRIDE: tl.constexpr = HEADS * SIZE
-    diagonal, head, share = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     num_blocks = tl.cdiv(max_length, BLOCK)
-    distance = diagonal - num_blocks + 1
-    pos_key, pos_query = table_of(pos_key, head, SIZE), table_of(pos_query, head, SIZE)
-    key_left = tl.zeros([BLOCK, SIZE], tl.float32)
-    key_right = tl.zeros([BLOCK, SIZE], tl.float32)
-    query_left = tl.zeros([BLOCK, SIZE], tl.float32)
-    query_right = tl.zeros([BLOCK, SIZE], tl.float32)
-    nothing = tl.zeros([BLOCK, BLOCK], query.dtype.element_ty)
+    num_positions = num_blocks * BLOCK
+    head, share = tl.program_id(1), tl.program_id(2)
+    distance = (tl.program_id(0) - num_blocks) * BLOCK
+    grad_scores += head.to(tl.int64) * num_tokens * num_positions
+    grad = tl.zeros([BLOCK, SIZE], tl.float32)
     for row in range(share, num_rows, tl.num_programs(2)):
-        first_token, length = sequence_of(row_starts, row)
-        base = first_token.to(tl.int64) * STRIDE + head * SIZE
-        first_block = tl.maximum(0, -distance)
-        for block in range(first_block, first_block + tl.cdiv(length, BLOCK) - tl.abs(distance)):
-            key_block = block + distance
-            q = load_rows(query + base, block, length, STRIDE, BLOCK, SIZE)
-            k = load_rows(key + base, key_block, length, STRIDE, BLOCK, SIZE)
-            v = load_rows(value + base, key_block, length, STRIDE, BLOCK, SIZE)
-            grad_o = load_rows(grad_output + base, block, length, STRIDE, BLOCK, SIZE)
-            left = own_products(q, pos_key, distance - 1, max_length, False, STRIDE, BLOCK, SIZE)
-            scores, _ = score_tile(
-                q, k, left, pos_key, pos_query, block, key_block, length, max_length, scale,
-                False, STRIDE, BLOCK, SIZE,
-            )  # fmt: skip
-            of_head = head * num_tokens + first_token
-            log_sum = load_numbers(log_sums + of_head, block, length, float("inf"), BLOCK)
-            row_sum = load_numbers(row_sums + of_head, block, length, 0.0, BLOCK)
-            bits = query_bits(seed, first_token, block, head, HEADS, BLOCK)[:, None]
-            key_position = key_block * BLOCK + tl.arange(0, BLOCK)[None, :]
-            factors = dropout_factors(bits, key_position, kept_scale, DROP_BELOW)
-            _, grad_scores = gradient_tile(
-                scores, log_sum[:, None], row_sum[:, None], dot(grad_o, tl.trans(v)), factors
-            )
-            grad_scores = grad_scores.to(q.dtype)
-            if pos_key is not None:
-                skewed = unskew_own(grad_scores, BLOCK)
-                key_left += dot(tl.trans(own_side(skewed, nothing, BLOCK)), q)
-                key_right += dot(tl.trans(own_side(nothing, skewed, BLOCK)), q)
-            if pos_query is not None:
-                skewed = skew_other(grad_scores, BLOCK)
-                query_left += dot(other_side(skewed, nothing, BLOCK), k)
-                query_right += dot(other_side(nothing, skewed, BLOCK), k)
-    if pos_key is not None:
-        store_parts(grad_pos_key, key_left, key_right, num_blocks, scale, STRIDE, BLOCK, SIZE)
-    if pos_query is not None:
-        store_parts(grad_pos_query, query_left, query_right, num_blocks, scale, STRIDE, BLOCK, SIZE)
+        start, end = tl.load(row_starts + row), tl.load(row_starts + row + 1)
+        width = tl.cdiv(end - start, BLOCK) * BLOCK
+        first = start + tl.maximum(0, -distance - BLOCK)
+        for own_first in range(first, start + tl.minimum(width, width - distance), BLOCK):
+            position = own_first - start + distance + 1
+            tile = load_skewed(grad_scores, own_first, end, position, num_positions, width, BLOCK)
+            own = load_rows(own_states + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
+            grad += dot(tl.trans(tile), own)
+    parts += share.to(tl.int64) * (2 * max_length - 1) * STRIDE + head * SIZE
+    store_table(parts, grad * scale, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)

@@ -1,19 +1,21 @@
 """What the Triton kernels of disentangled attention compute of one tile of scores.
 
 A tile is [own, other]: BLOCK positions that a program keeps and BLOCK that it passes by, of the
-same sequence. A program keeps queries and passes keys by, or, mirrored, the other way round; then
-it reads the tables backwards, and everything else stays as it is.
+same row of tokens. A program keeps queries and passes keys by or, mirrored, the other way round:
+then it reads the tables backwards, and everything else stays as it is.
 
 1. Within a tile the offset of entry (i, j) depends on j - i alone. Its 2 * BLOCK - 1 values are
-   consecutive table rows: two blocks of them, `left` and `right`, and (i, j) is row j - i +
-   BLOCK - 1 of both together. `right` is the next tile's `left`.
-2. Products of states with these blocks are matrix products, on tensor cores, in place of a gathered
-   row for each pair. They are [own, table rows] and have to be skewed to [own, other].
-3. Of column c of the left and of the right product, every own position needs exactly one: selected
-   first, the skew becomes a rotation by i + 1 within a tile of BLOCK columns. So half as much goes
-   through shared memory, which is the slow part of it, as if both halves were skewed.
-4. Gradients of scores are rotated back, and fall to the left or to the right block by that same
-   selection.
+   consecutive table rows: in two blocks of them, `left` and `right`, entry (i, j) has row
+   j - i + BLOCK - 1 of both together. `right` is the next tile's `left`.
+2. Products of states with these blocks are matrix products, for tensor cores, in place of a
+   gathered row for each pair. They are [own, table rows] and have to be skewed to [own, other].
+3. Of column c of the left and column c of the right product, each own position needs one. Selected
+   first, what is left of the skew is a rotation by i + 1 among BLOCK columns: half as much goes
+   through shared memory, which is what limits it, as if both products were skewed.
+
+`distance`, the first other position minus the first own one, is a multiple of BLOCK. Indices of the
+skew hold it although it vanishes modulo BLOCK: otherwise they were constant, and the compiler would
+keep them in registers during the whole loop, which has none to spare.
 
 DeBERTa: https://arxiv.org/abs/2006.03654
 """
@@ -24,61 +26,46 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-# Natural exponentials as powers of two: that is what the hardware has.
+# Exponentials are powers of two: that is what the hardware has.
 LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
 @no_type_check
 def dot(left, right):
-    """Matrix product, summed in fp32; of fp32 without rounding to TF32."""
+    """A matrix product, summed in fp32; of fp32 without rounding to TF32."""
     return tl.dot(left, right, input_precision="ieee")
 
 
 @triton.jit
 @no_type_check
-def sequence_of(row_starts, row):
-    """The first token of a row and the number of its tokens."""
-    first_token = tl.load(row_starts + row)
-    return first_token, tl.load(row_starts + row + 1) - first_token
+def load_rows(matrix, first, end, stride, BLOCK: tl.constexpr, SIZE: tl.constexpr):
+    """Rows of SIZE from `first` on, BLOCK of them; zeros from `end` on."""
+    rows = first + tl.arange(0, BLOCK)
+    pointers = matrix + rows.to(tl.int64)[:, None] * stride + tl.arange(0, SIZE)
+    return tl.load(pointers, mask=(rows < end)[:, None], other=0.0)
 
 
 @triton.jit
 @no_type_check
-def load_rows(matrix, block, length, STRIDE: tl.constexpr, BLOCK: tl.constexpr, SIZE: tl.constexpr):
-    """A block of the rows of [length, SIZE]; zeros where there are none."""
-    rows = block * BLOCK + tl.arange(0, BLOCK)
-    pointers = matrix + rows[:, None] * STRIDE + tl.arange(0, SIZE)
-    return tl.load(pointers, mask=(rows < length)[:, None], other=0.0)
+def store_rows(matrix, values, first, end, stride, BLOCK: tl.constexpr, SIZE: tl.constexpr):
+    """Write rows of SIZE from `first` on, BLOCK of them, but none from `end` on."""
+    rows = first + tl.arange(0, BLOCK)
+    pointers = matrix + rows.to(tl.int64)[:, None] * stride + tl.arange(0, SIZE)
+    tl.store(pointers, values.to(matrix.dtype.element_ty), mask=(rows < end)[:, None])
 
 
 @triton.jit
 @no_type_check
-def store_rows(
-    matrix, values, block, length, STRIDE: tl.constexpr, BLOCK: tl.constexpr, SIZE: tl.constexpr
-):
-    """Write a block of the rows of [length, SIZE], where there are such."""
-    rows = block * BLOCK + tl.arange(0, BLOCK)
-    pointers = matrix + rows[:, None] * STRIDE + tl.arange(0, SIZE)
-    tl.store(pointers, values.to(matrix.dtype.element_ty), mask=(rows < length)[:, None])
+def table_rows(distance, max_length, MIRRORED: tl.constexpr, BLOCK: tl.constexpr):
+    """Of the right table block of tiles at this distance; the left one is that of a BLOCK less.
 
-
-@triton.jit
-@no_type_check
-def load_numbers(numbers, block, length, missing, BLOCK: tl.constexpr):
-    """A block of [length]; `missing` where there are none."""
-    positions = block * BLOCK + tl.arange(0, BLOCK)
-    return tl.load(numbers + positions, mask=positions < length, other=missing)
-
-
-@triton.jit
-@no_type_check
-def table_of(table, head, SIZE: tl.constexpr):
-    """Where a head's part of a table begins."""
-    if table is None:
-        return table
-    else:  # noqa: RET505 (Triton compiles what follows a plain `if`, too)
-        return table + head * SIZE
+    Row max_length - 1 is that of offset 0. Second, which of them exist.
+    """
+    rows = max_length + distance + tl.arange(0, BLOCK)
+    if MIRRORED:
+        rows = 2 * max_length - 2 - rows
+    return rows[:, None], ((rows >= 0) & (rows < 2 * max_length - 1))[:, None]
 
 
 @triton.jit
@@ -92,56 +79,26 @@ def load_table(
     BLOCK: tl.constexpr,
     SIZE: tl.constexpr,
 ):
-    """The right table block of tiles whose blocks are `distance` apart: other minus own.
-
-    The left one is the right one of `distance - 1`. Row max_length - 1 is that of offset 0.
-    """
-    rows = max_length + distance * BLOCK + tl.arange(0, BLOCK)
-    is_row = (rows >= 0) & (rows < 2 * max_length - 1)
-    if MIRRORED:
-        rows = 2 * max_length - 2 - rows
-    pointers = table + rows[:, None] * STRIDE + tl.arange(0, SIZE)
-    return tl.load(pointers, mask=is_row[:, None], other=0.0)
+    """The right table block of tiles at this distance; zeros where the table has no row."""
+    rows, is_row = table_rows(distance, max_length, MIRRORED, BLOCK)
+    return tl.load(table + rows * STRIDE + tl.arange(0, SIZE), mask=is_row, other=0.0)
 
 
 @triton.jit
 @no_type_check
-def own_side(left, right, BLOCK: tl.constexpr):
-    """Of [own, table rows]: what is needed of the right block, elsewhere the left one's."""
-    own, column = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
-    return tl.where(own + column < BLOCK - 1, right, left)
-
-
-@triton.jit
-@no_type_check
-def other_side(left, right, BLOCK: tl.constexpr):
-    """Of [table rows, other]: what is needed of the right block, elsewhere the left one's."""
-    row, other = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
-    return tl.where(row < other, right, left)
-
-
-@triton.jit
-@no_type_check
-def skew_own(selected, BLOCK: tl.constexpr):
-    """[own, table rows] -> [own, other]."""
-    own, other = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
-    return tl.gather(selected, (other - own - 1) & (BLOCK - 1), 1)
-
-
-@triton.jit
-@no_type_check
-def unskew_own(tile, BLOCK: tl.constexpr):
-    """[own, other] -> [own, table rows]."""
-    own, column = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
-    return tl.gather(tile, (column + own + 1) & (BLOCK - 1), 1)
-
-
-@triton.jit
-@no_type_check
-def skew_other(selected, BLOCK: tl.constexpr):
-    """[table rows, other] -> [own, other]; its own inverse."""
-    own, other = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
-    return tl.gather(selected, (other - own - 1) & (BLOCK - 1), 0)
+def store_table(
+    table,
+    values,
+    distance,
+    max_length,
+    MIRRORED: tl.constexpr,
+    STRIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    SIZE: tl.constexpr,
+):
+    """Write the right table block of tiles at this distance, where the table has rows."""
+    rows, is_row = table_rows(distance, max_length, MIRRORED, BLOCK)
+    tl.store(table + rows * STRIDE + tl.arange(0, SIZE), values, mask=is_row)
 
 
 @triton.jit
@@ -159,9 +116,27 @@ def own_products(
     """Own states times the right table block of this distance: [own, table rows]."""
     if table is None:
         return tl.zeros([BLOCK, BLOCK], tl.float32)
-    else:  # noqa: RET505
+    else:  # noqa: RET505 (Triton compiles what follows an `if` without it, too)
         rows = load_table(table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
         return dot(own, tl.trans(rows))
+
+
+@triton.jit
+@no_type_check
+def skew_own(left, right, distance, BLOCK: tl.constexpr):
+    """Products of own states, each [own, table rows] -> [own, other]."""
+    own, column = tl.arange(0, BLOCK)[:, None], distance + tl.arange(0, BLOCK)[None, :]
+    selected = tl.where(own + column < distance + BLOCK - 1, right, left)
+    return tl.gather(selected, (column - own - 1) & (BLOCK - 1), 1)
+
+
+@triton.jit
+@no_type_check
+def skew_other(left, right, distance, BLOCK: tl.constexpr):
+    """Products of other states, each [table rows, other] -> [own, other]."""
+    row, other = tl.arange(0, BLOCK)[:, None], distance + tl.arange(0, BLOCK)[None, :]
+    selected = tl.where(row + distance < other, right, left)
+    return tl.gather(selected, (other - row - 1) & (BLOCK - 1), 0)
 
 
 @triton.jit
@@ -172,50 +147,6 @@ def score_tile(
     own_left,
     own_table,
     other_table,
-    own_block,
-    other_block,
-    length,
-    max_length,
-    scale,
-    MIRRORED: tl.constexpr,
-    STRIDE: tl.constexpr,
-    BLOCK: tl.constexpr,
-    SIZE: tl.constexpr,
-):
-    """Scores as exponents of two, and the next tile's `own_left`.
-
-    Where the other positions are beyond the sequence they are minus infinity.
-    """
-    distance = other_block - own_block
-    scores = dot(own, tl.trans(other))
-    own_right = own_products(own, own_table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
-    if own_table is not None:
-        scores += skew_own(own_side(own_left, own_right, BLOCK), BLOCK)
-    if other_table is not None:
-        left = load_table(other_table, distance - 1, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
-        right = load_table(other_table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
-        left, right = dot(left, tl.trans(other)), dot(right, tl.trans(other))
-        scores += skew_other(other_side(left, right, BLOCK), BLOCK)
-    is_position = other_block * BLOCK + tl.arange(0, BLOCK) < length
-    return tl.where(is_position[None, :], scores * (scale * LOG2_E), float("-inf")), own_right
-
-
-@triton.jit
-@no_type_check
-def gradient_tile(scores, log_sums, row_sums, grad_weights, factors):
-    """Weights after dropout, and gradients of scores before their scale."""
-    weights = tl.exp2(scores - log_sums)
-    dropped = weights * factors
-    return dropped, dropped * grad_weights - weights * row_sums
-
-
-@triton.jit
-@no_type_check
-def add_own_gradient(
-    grad,
-    skewed,
-    skewed_before,
-    own_table,
     distance,
     max_length,
     MIRRORED: tl.constexpr,
@@ -223,18 +154,29 @@ def add_own_gradient(
     BLOCK: tl.constexpr,
     SIZE: tl.constexpr,
 ):
-    """Add what own positions get from a tile's left table block: this tile's part and the last's.
-
-    Both are gradients of scores, by own positions and table rows.
-    """
-    rows = load_table(own_table, distance - 1, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
-    return grad + dot(own_side(skewed, skewed_before, BLOCK), rows)
+    """Scores before their scale, and the next tile's `own_left`."""
+    scores = tl.zeros([BLOCK, BLOCK], tl.float32)
+    if other_table is not None:
+        left = load_table(
+            other_table, distance - BLOCK, max_length, MIRRORED, STRIDE, BLOCK, SIZE
+        )
+        right = load_table(other_table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
+        left, right = dot(left, tl.trans(other)), dot(right, tl.trans(other))
+        scores += skew_other(left, right, distance, BLOCK)
+    own_right = own_products(own, own_table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
+    if own_table is not None:
+        scores += skew_own(own_left, own_right, distance, BLOCK)
+    # Last, so that what follows is laid out like a product and not like what was skewed.
+    return tl.dot(own, tl.trans(other), scores, input_precision="ieee"), own_right
 
 
 @triton.jit
 @no_type_check
 def mixed(bits):
-    """A bijection of 32 bits that changes half of them, on average, for each that is changed."""
+    """A bijection of 32 bits that turns each with probability 1/2 if any one is turned.
+
+    The multipliers are those of https://nullprogram.com/blog/2018/07/31/.
+    """
     bits ^= bits >> 16
     bits *= 0x7FEB352D
     bits ^= bits >> 15
@@ -244,9 +186,8 @@ def mixed(bits):
 
 @triton.jit
 @no_type_check
-def query_bits(seed, first_token, block, head, HEADS: tl.constexpr, BLOCK: tl.constexpr):
-    """32 random bits for each of a block of queries; no other one of the batch has the same."""
-    tokens = first_token + block * BLOCK + tl.arange(0, BLOCK)
+def query_bits(seed, tokens, head, HEADS: tl.constexpr):
+    """32 random bits for each query token and head; no two have the same."""
     words = tl.load(seed)
     upper = mixed((words >> 32).to(tl.uint32))
     return mixed(mixed(words.to(tl.uint32) ^ upper) + (tokens * HEADS + head).to(tl.uint32))

@@ -23,8 +23,9 @@ from torch.autograd.function import once_differentiable
 
 from kl3m_embeddings.encoder.attention_kernels import (
     attention_kernel,
-    key_gradient_kernel,
-    query_gradient_kernel,
+    row_sum_kernel,
+    score_gradient_kernel,
+    state_gradient_kernel,
     table_gradient_kernel,
 )
 
@@ -86,7 +87,7 @@ def block_of(size: int, bytes_per_number: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What all kernels are told beside matrices, and how many programs there are."""
+    """How many programs there are, and what they are told beside matrices."""
 
     num_rows: int
     num_tokens: int
@@ -99,57 +100,37 @@ class Launch:
 
     @property
     def num_blocks(self) -> int:
-        """Of the longest row."""
+        """Of a row of the greatest length."""
         return -(-self.max_length // self.block)
 
     @property
     def by_block(self) -> tuple[int, int]:
-        """A program for each block of each row, and head."""
+        """A program for each block of each row, and each head."""
         return max(1, self.num_rows * self.num_blocks), self.num_heads
 
     @property
-    def by_diagonal(self) -> tuple[int, int, int]:
-        """A program for each diagonal of blocks, head, and share of the rows."""
-        num_diagonals = 2 * self.num_blocks - 1
-        num_shares = -(-NUM_TABLE_PROGRAMS // (num_diagonals * self.num_heads))
-        return num_diagonals, self.num_heads, max(1, min(num_shares, self.num_rows))
+    def by_table_block(self) -> tuple[int, int, int]:
+        """A program for each block of a table, each head, and each share of the rows."""
+        num_shares = -(-NUM_TABLE_PROGRAMS // (2 * self.num_blocks * self.num_heads))
+        return 2 * self.num_blocks, self.num_heads, max(1, min(num_shares, self.num_rows))
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments that all kernels have."""
+    def shape(self) -> dict[str, int]:
+        """Constants of every kernel."""
+        return {"HEADS": self.num_heads, "SIZE": self.size, "BLOCK": self.block}
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What most kernels are told."""
+        numbers = {"num_tokens": self.num_tokens, "max_length": self.max_length}
+        return numbers | self.shape | {"scale": self.scale}
+
+    @property
+    def with_dropout(self) -> dict[str, Any]:
+        """What kernels that compute weights are told."""
         # The bits of a weight are an int32, uniform: it is dropped if they are below this one.
         drop_below = round(self.dropout * 2**32) - 2**31 if self.dropout else None
-        return {
-            "num_tokens": self.num_tokens,
-            "max_length": self.max_length,
-            "scale": self.scale,
-            "kept_scale": 1 / (1 - self.dropout),
-            "DROP_BELOW": drop_below,
-            "HEADS": self.num_heads,
-            "SIZE": self.size,
-            "BLOCK": self.block,
-        }
-
-    def new_parts(self, table: Tensor | None) -> Tensor | None:
-        """[shares, left and right, rows of table blocks, heads, size], for the table's gradient."""
-        if table is None:
-            return None
-        *_, num_shares = self.by_diagonal
-        num_table_rows = 2 * self.num_blocks * self.block
-        shape = (num_shares, 2, num_table_rows, self.num_heads, self.size)
-        parts = table.new_empty(shape, dtype=torch.float32)
-        # The last block is no diagonal's left one, and the first no diagonal's right one.
-        parts[:, 0, -self.block :] = 0
-        parts[:, 1, : self.block] = 0
-        return parts
-
-    def sum_of_parts(self, parts: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-        """The gradient of a table, [offsets, heads, size]."""
-        if parts is None:
-            return None
-        # The first table block begins as many rows before the table as the last block lacks.
-        first = self.num_blocks * self.block - self.max_length
-        return parts.sum((0, 1))[first : first + 2 * self.max_length - 1].to(dtype)
+        return self.numbers | {"DROP_BELOW": drop_below, "kept_scale": 1 / (1 - self.dropout)}
 
 
 class PackedDisentangledAttention(torch.autograd.Function):
@@ -173,7 +154,7 @@ class PackedDisentangledAttention(torch.autograd.Function):
         inputs += [row_starts, seed]
         output = torch.zeros(query.shape, dtype=query.dtype, device=query.device)
         log_sums = output.new_empty(launch.num_heads, launch.num_tokens, dtype=torch.float32)
-        attention_kernel[launch.by_block](*inputs, output, log_sums, **launch.settings)
+        attention_kernel[launch.by_block](*inputs, output, log_sums, **launch.with_dropout)
         ctx.save_for_backward(*inputs, output, log_sums)
         ctx.launch = launch
         return output
@@ -183,18 +164,64 @@ class PackedDisentangledAttention(torch.autograd.Function):
     def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the five matrices."""
         *inputs, output, log_sums = ctx.saved_tensors
-        launch, tables, settings = ctx.launch, inputs[3:5], ctx.launch.settings
+        query, key, _, pos_key, pos_query, row_starts, _ = inputs
+        launch: Launch = ctx.launch
         grad_output = grad_output.contiguous()
-        grads = [torch.zeros_like(output) for _ in range(3)]
-        sums = log_sums, grad_output, torch.empty_like(log_sums)
-        query_gradient_kernel[launch.by_block](*inputs, *sums, output, grads[0], **settings)
-        key_gradient_kernel[launch.by_block](*inputs, *sums, *grads[1:], **settings)
-        parts = [launch.new_parts(table) for table in tables]
-        if tables != [None, None]:
-            num_rows = launch.num_rows
-            table_gradient_kernel[launch.by_diagonal](*inputs, *sums, *parts, num_rows, **settings)
-        of_tables = (launch.sum_of_parts(part, output.dtype) for part in parts)
-        return *grads, *of_tables, None, None, None
+        grad_value = torch.zeros_like(output)
+        row_sums = sums_of_rows(output, grad_output, launch)
+        num_positions = launch.num_blocks * launch.block
+        by_query, by_key = output.new_empty(2, launch.num_heads, launch.num_tokens, num_positions)
+        score_gradient_kernel[launch.by_block](
+            *inputs, log_sums, row_sums, grad_output, grad_value, by_query, by_key,
+            **launch.with_dropout,
+        )  # fmt: skip
+        grad_query = state_gradient(by_query, key, pos_key, row_starts, launch, mirrored=False)
+        grad_key = state_gradient(by_key, query, pos_query, row_starts, launch, mirrored=True)
+        grad_pos_key = grad_pos_query = None
+        if pos_key is not None:
+            grad_pos_key = table_gradient(by_query, query, row_starts, launch, mirrored=False)
+        if pos_query is not None:
+            grad_pos_query = table_gradient(by_key, key, row_starts, launch, mirrored=True)
+        return grad_query, grad_key, grad_value, grad_pos_key, grad_pos_query, None, None, None
+
+
+def sums_of_rows(output: Tensor, grad_output: Tensor, launch: Launch) -> Tensor:
+    """rowsum(dO * O), [heads, tokens]."""
+    row_sums = output.new_empty(launch.num_heads, launch.num_tokens, dtype=torch.float32)
+    grid = -(-launch.num_tokens // launch.block), launch.num_heads
+    row_sum_kernel[grid](output, grad_output, row_sums, launch.num_tokens, **launch.shape)
+    return row_sums
+
+
+def state_gradient(
+    grad_scores: Tensor,
+    other_states: Tensor,
+    own_table: Tensor | None,
+    row_starts: Tensor,
+    launch: Launch,
+    *,
+    mirrored: bool,
+) -> Tensor:
+    """Of queries; mirrored, of keys."""
+    grad = torch.zeros_like(other_states)
+    state_gradient_kernel[launch.by_block](
+        grad_scores, other_states, own_table, row_starts, grad, MIRRORED=mirrored, **launch.numbers
+    )
+    return grad
+
+
+def table_gradient(
+    grad_scores: Tensor, own_states: Tensor, row_starts: Tensor, launch: Launch, *, mirrored: bool
+) -> Tensor:
+    """Of the table that queries meet; mirrored, of the keys' one."""
+    *_, num_shares = launch.by_table_block
+    shape = num_shares, 2 * launch.max_length - 1, launch.num_heads, launch.size
+    parts = own_states.new_empty(shape, dtype=torch.float32)
+    table_gradient_kernel[launch.by_table_block](
+        grad_scores, own_states, row_starts, parts, launch.num_rows,
+        MIRRORED=mirrored, **launch.numbers,
+    )  # fmt: skip
+    return parts.sum(0).to(own_states.dtype)
 
 
 def dropout_mask(
