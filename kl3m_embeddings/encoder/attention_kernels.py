@@ -3,8 +3,8 @@
 Matrices are [tokens or offsets, HEADS, SIZE] without gaps: rows of one head are STRIDE = HEADS *
 SIZE elements apart. Numbers of queries are [HEADS, tokens].
 
-1. `attention_kernel`: a program keeps a block of queries. Keys pass by, what was summed is corrected
-   as larger scores turn up, and the logarithm of the softmax' denominator is written, too
+1. `attention_kernel`: a program keeps a block of queries. Keys pass by, what was summed is
+   corrected as larger scores turn up, and the logarithm of the softmax' denominator is written, too
    (FlashAttention-2, https://arxiv.org/abs/2307.08691).
 2. `row_sum_kernel`: rowsum(dO * O), for the gradient of the softmax.
 3. `score_gradient_kernel`: a program keeps a block of keys, queries pass by. Scores are computed
@@ -29,7 +29,9 @@ from kl3m_embeddings.encoder.attention_tiles import (
     dot,
     dropout_factors,
     load_rows,
+    load_skewed,
     load_table,
+    of_head,
     own_products,
     query_bits,
     score_tile,
@@ -46,16 +48,6 @@ def block_of_program(row_starts, max_length, BLOCK: tl.constexpr):
     row, block = tl.program_id(0) // num_blocks, tl.program_id(0) % num_blocks
     start = tl.load(row_starts + row)
     return start, start + block * BLOCK, tl.load(row_starts + row + 1)
-
-
-@triton.jit
-@no_type_check
-def of_head(table, head, SIZE: tl.constexpr):
-    """Where a head's part of a table begins."""
-    if table is None:
-        return table
-    else:  # noqa: RET505 (Triton compiles what follows an `if` without it, too)
-        return table + head * SIZE
 
 
 @triton.jit
@@ -210,20 +202,6 @@ def score_gradient_kernel(
 
 @triton.jit
 @no_type_check
-def load_skewed(scores, first, end, position, num_positions, width, BLOCK: tl.constexpr):
-    """[own, table rows] from [tokens, positions]; `position` is that of the first of both.
-
-    From one own token to the next, a table row belongs to the next position.
-    """
-    own, column = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
-    token, positions = first + own, position + own + column
-    is_score = (token < end) & (positions >= 0) & (positions < width)
-    pointers = scores + token.to(tl.int64) * num_positions + positions
-    return tl.load(pointers, mask=is_score, other=0.0)
-
-
-@triton.jit
-@no_type_check
 def state_gradient_kernel(
     grad_scores,
     other_states,
@@ -252,9 +230,7 @@ def state_gradient_kernel(
     # One tile more than there are: the right table block of the last one.
     for position in range(0, width + BLOCK, BLOCK):
         if position < width:
-            tile = load_rows(
-                grad_scores + position, own_first, end, num_positions, BLOCK, BLOCK
-            )
+            tile = load_rows(grad_scores + position, own_first, end, num_positions, BLOCK, BLOCK)
             other = load_rows(
                 other_states + head * SIZE, start + position, end, STRIDE, BLOCK, SIZE
             )

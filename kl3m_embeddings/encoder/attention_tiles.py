@@ -57,6 +57,16 @@ def store_rows(matrix, values, first, end, stride, BLOCK: tl.constexpr, SIZE: tl
 
 @triton.jit
 @no_type_check
+def of_head(table, head, SIZE: tl.constexpr):
+    """Where a head's part of a table begins."""
+    if table is None:
+        return table
+    else:  # noqa: RET505 (Triton compiles what follows an `if` without it, too)
+        return table + head * SIZE
+
+
+@triton.jit
+@no_type_check
 def table_rows(distance, max_length, MIRRORED: tl.constexpr, BLOCK: tl.constexpr):
     """Of the right table block of tiles at this distance; the left one is that of a BLOCK less.
 
@@ -116,7 +126,7 @@ def own_products(
     """Own states times the right table block of this distance: [own, table rows]."""
     if table is None:
         return tl.zeros([BLOCK, BLOCK], tl.float32)
-    else:  # noqa: RET505 (Triton compiles what follows an `if` without it, too)
+    else:  # noqa: RET505
         rows = load_table(table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
         return dot(own, tl.trans(rows))
 
@@ -141,6 +151,20 @@ def skew_other(left, right, distance, BLOCK: tl.constexpr):
 
 @triton.jit
 @no_type_check
+def load_skewed(scores, first, end, position, num_positions, width, BLOCK: tl.constexpr):
+    """[own, table rows] from [tokens, positions]; `position` is that of the first of both.
+
+    From one own token to the next, a table row belongs to the next position.
+    """
+    own, column = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
+    token, positions = first + own, position + own + column
+    is_score = (token < end) & (positions >= 0) & (positions < width)
+    pointers = scores + token.to(tl.int64) * num_positions + positions
+    return tl.load(pointers, mask=is_score, other=0.0)
+
+
+@triton.jit
+@no_type_check
 def score_tile(
     own,
     other,
@@ -157,9 +181,7 @@ def score_tile(
     """Scores before their scale, and the next tile's `own_left`."""
     scores = tl.zeros([BLOCK, BLOCK], tl.float32)
     if other_table is not None:
-        left = load_table(
-            other_table, distance - BLOCK, max_length, MIRRORED, STRIDE, BLOCK, SIZE
-        )
+        left = load_table(other_table, distance - BLOCK, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
         right = load_table(other_table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
         left, right = dot(left, tl.trans(other)), dot(right, tl.trans(other))
         scores += skew_other(left, right, distance, BLOCK)
@@ -200,5 +222,7 @@ def dropout_factors(bits, key_positions, kept_scale, DROP_BELOW: tl.constexpr):
     if DROP_BELOW is None:
         return 1.0
     else:  # noqa: RET505
-        bits = mixed(bits ^ mixed(key_positions.to(tl.uint32)))
+        # Both are mixed already, and the comparison needs good upper bits only: half of `mixed`.
+        bits = (bits ^ mixed(key_positions.to(tl.uint32))) * 0x7FEB352D
+        bits = (bits ^ (bits >> 15)) * 0x846CA68B
         return tl.where(bits.to(tl.int32, bitcast=True) >= DROP_BELOW, kept_scale, 0.0)

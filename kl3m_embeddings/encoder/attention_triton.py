@@ -66,28 +66,28 @@ def attend_packed(
         max_length=max_length,
         scale=scale,
         dropout=dropout,
-        block=block or block_of(size, query.element_size()),
+        block=block or (64 if query.element_size() == 2 else 16),
+        has_large_memory=query.is_cuda and torch.cuda.get_device_capability(query.device) >= (9, 0),
     )
     # As linear layers leave them, [offsets, heads, size]: rows are then as far apart as tokens.
     tables = (
         None if table is None else table.to(query.dtype).transpose(0, 1)
         for table in (pos_key, pos_query)
     )
-    with torch.cuda.device_of(query):
+    with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]
         output: Tensor = PackedDisentangledAttention.apply(
             query, key, value, *tables, row_starts, seed, launch
         )
     return output
 
 
-def block_of(size: int, bytes_per_number: int) -> int:
-    """Positions a tile: what fits into registers and shared memory with five matrices of tiles."""
-    return 64 if bytes_per_number == 2 else 32
-
-
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How many programs there are, and what they are told beside matrices."""
+    """How many programs there are, and what they are told beside matrices.
+
+    Blocks of 64 are the smallest for Hopper's matrix instructions, and what four warps have
+    registers for. fp32 has no tensor cores that are exact: products of 16 by 16 fit in registers.
+    """
 
     num_rows: int
     num_tokens: int
@@ -97,6 +97,8 @@ class Launch:
     scale: float
     dropout: float
     block: int
+    has_large_memory: bool
+    """Whether two programs fit into a multiprocessor that load tiles ahead of their use."""
 
     @property
     def num_blocks(self) -> int:
@@ -106,7 +108,7 @@ class Launch:
     @property
     def by_block(self) -> tuple[int, int]:
         """A program for each block of each row, and each head."""
-        return max(1, self.num_rows * self.num_blocks), self.num_heads
+        return self.num_rows * self.num_blocks, self.num_heads
 
     @property
     def by_table_block(self) -> tuple[int, int, int]:
@@ -115,22 +117,28 @@ class Launch:
         return 2 * self.num_blocks, self.num_heads, max(1, min(num_shares, self.num_rows))
 
     @property
-    def shape(self) -> dict[str, int]:
-        """Constants of every kernel."""
-        return {"HEADS": self.num_heads, "SIZE": self.size, "BLOCK": self.block}
+    def shape(self) -> dict[str, Any]:
+        """What all kernels are told."""
+        sizes = {"HEADS": self.num_heads, "SIZE": self.size, "BLOCK": self.block}
+        # Said, because Triton 3.9 warns that its default will change.
+        return sizes | {"num_warps": 4, "enable_fp_fusion": True}
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """What most kernels are told."""
+        """What kernels of the backward pass are told."""
         numbers = {"num_tokens": self.num_tokens, "max_length": self.max_length}
-        return numbers | self.shape | {"scale": self.scale}
+        return numbers | self.shape | {"scale": self.scale, "num_stages": 2}
 
-    @property
-    def with_dropout(self) -> dict[str, Any]:
-        """What kernels that compute weights are told."""
+    def with_dropout(self, max_prefetched_size: int) -> dict[str, Any]:
+        """What kernels that compute weights are told; they prefetch states up to a size."""
         # The bits of a weight are an int32, uniform: it is dropped if they are below this one.
         drop_below = round(self.dropout * 2**32) - 2**31 if self.dropout else None
-        return self.numbers | {"DROP_BELOW": drop_below, "kept_scale": 1 / (1 - self.dropout)}
+        prefetches = self.has_large_memory and self.size <= max_prefetched_size
+        return self.numbers | {
+            "DROP_BELOW": drop_below,
+            "kept_scale": 1 / (1 - self.dropout),
+            "num_stages": 2 if prefetches else 1,
+        }
 
 
 class PackedDisentangledAttention(torch.autograd.Function):
@@ -154,7 +162,7 @@ class PackedDisentangledAttention(torch.autograd.Function):
         inputs += [row_starts, seed]
         output = torch.zeros(query.shape, dtype=query.dtype, device=query.device)
         log_sums = output.new_empty(launch.num_heads, launch.num_tokens, dtype=torch.float32)
-        attention_kernel[launch.by_block](*inputs, output, log_sums, **launch.with_dropout)
+        attention_kernel[launch.by_block](*inputs, output, log_sums, **launch.with_dropout(64))
         ctx.save_for_backward(*inputs, output, log_sums)
         ctx.launch = launch
         return output
@@ -173,7 +181,7 @@ class PackedDisentangledAttention(torch.autograd.Function):
         by_query, by_key = output.new_empty(2, launch.num_heads, launch.num_tokens, num_positions)
         score_gradient_kernel[launch.by_block](
             *inputs, log_sums, row_sums, grad_output, grad_value, by_query, by_key,
-            **launch.with_dropout,
+            **launch.with_dropout(32),
         )  # fmt: skip
         grad_query = state_gradient(by_query, key, pos_key, row_starts, launch, mirrored=False)
         grad_key = state_gradient(by_key, query, pos_query, row_starts, launch, mirrored=True)
@@ -231,7 +239,8 @@ def dropout_mask(
     state = mixed((seed & WORD) ^ mixed(seed >> 32 & WORD))
     queries = torch.arange(num_tokens * num_heads, device=seed.device).view(-1, num_heads, 1)
     keys = torch.arange(max_length, device=seed.device)
-    bits = mixed(mixed(queries + state & WORD) ^ mixed(keys))
+    bits = (mixed(queries + state & WORD) ^ mixed(keys)) * 0x7FEB352D & WORD
+    bits = (bits ^ bits >> 15) * 0x846CA68B
     return (bits + 2**31 & WORD) >= round(dropout * 2**32)
 
 
