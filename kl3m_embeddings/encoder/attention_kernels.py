@@ -227,19 +227,17 @@ def state_gradient_kernel(
     own_table = of_head(own_table, head, SIZE)
     width = tl.cdiv(end - start, BLOCK) * BLOCK
     grad = tl.zeros([BLOCK, SIZE], tl.float32)
-    # One tile more than there are: the right table block of the last one.
+    # Each with its left table block; the last one's right block is the left one of a tile of zeros.
     for position in range(0, width + BLOCK, BLOCK):
-        if position < width:
-            tile = load_rows(grad_scores + position, own_first, end, num_positions, BLOCK, BLOCK)
-            other = load_rows(
-                other_states + head * SIZE, start + position, end, STRIDE, BLOCK, SIZE
-            )
-            grad += dot(tile, other)
+        last = tl.where(position < width, end, start)
+        tile = load_rows(grad_scores + position, own_first, last, num_positions, BLOCK, BLOCK)
+        other = load_rows(other_states + head * SIZE, start + position, end, STRIDE, BLOCK, SIZE)
+        grad += dot(tile, other)
         if own_table is not None:
+            distance = start + position - own_first - BLOCK
             tile = load_skewed(
                 grad_scores, own_first, end, position - BLOCK + 1, num_positions, width, BLOCK
             )
-            distance = start + position - own_first - BLOCK
             grad += dot(
                 tile, load_table(own_table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
             )

@@ -1,7 +1,9 @@
-"""Disentangled attention on CUDA: rows one after another, no matrix of scores in memory.
+"""Disentangled attention on CUDA: rows one after another, scores in tiles.
 
 1. Forward and backward are the kernels of `attention_kernels.py`, on the tiles of
    `attention_tiles.py`. Kept for the backward pass are the output and one number a query and head.
+   The backward pass itself holds the gradients of scores twice: 4 * heads * tokens * max_length
+   bytes in 16 bits, 400 MB for 16,384 tokens in rows of 512 at 12 heads.
 2. Grids depend on shapes and `max_length` alone, and lengths are read on the device: nothing waits
    for the GPU, and a CUDA graph may be replayed with other rows and another seed. Programs that
    find no query return at once.
@@ -67,7 +69,7 @@ def attend_packed(
         scale=scale,
         dropout=dropout,
         block=block or (64 if query.element_size() == 2 else 16),
-        has_large_memory=query.is_cuda and torch.cuda.get_device_capability(query.device) >= (9, 0),
+        has_large_memory=has_large_memory(query.device),
     )
     # As linear layers leave them, [offsets, heads, size]: rows are then as far apart as tokens.
     tables = (
@@ -85,8 +87,8 @@ def attend_packed(
 class Launch:
     """How many programs there are, and what they are told beside matrices.
 
-    Blocks of 64 are the smallest for Hopper's matrix instructions, and what four warps have
-    registers for. fp32 has no tensor cores that are exact: products of 16 by 16 fit in registers.
+    Blocks are 64: the least that Hopper's matrix instructions take, and the most that four warps
+    have registers for. No tensor core multiplies fp32 exactly; without, 16 are the most.
     """
 
     num_rows: int
@@ -98,7 +100,6 @@ class Launch:
     dropout: float
     block: int
     has_large_memory: bool
-    """Whether two programs fit into a multiprocessor that load tiles ahead of their use."""
 
     @property
     def num_blocks(self) -> int:
@@ -130,7 +131,11 @@ class Launch:
         return numbers | self.shape | {"scale": self.scale, "num_stages": 2}
 
     def with_dropout(self, max_prefetched_size: int) -> dict[str, Any]:
-        """What kernels that compute weights are told; they prefetch states up to a size."""
+        """What kernels that compute weights are told.
+
+        Loading the next tile ahead doubles the shared memory of states. Beyond some size, two
+        programs at a time hide more of the wait than one that loads ahead.
+        """
         # The bits of a weight are an int32, uniform: it is dropped if they are below this one.
         drop_below = round(self.dropout * 2**32) - 2**31 if self.dropout else None
         prefetches = self.has_large_memory and self.size <= max_prefetched_size
@@ -139,6 +144,14 @@ class Launch:
             "kept_scale": 1 / (1 - self.dropout),
             "num_stages": 2 if prefetches else 1,
         }
+
+
+def has_large_memory(device: torch.device) -> bool:
+    """Whether multiprocessors have the shared memory of an H100's or more."""
+    if device.type != "cuda":
+        return False
+    properties = torch.cuda.get_device_properties(device)
+    return bool(properties.shared_memory_per_multiprocessor >= 228 * 1024)
 
 
 class PackedDisentangledAttention(torch.autograd.Function):
