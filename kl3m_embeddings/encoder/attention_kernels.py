@@ -14,8 +14,10 @@ SIZE elements apart. Numbers of queries are [HEADS, tokens].
    a block of keys. To skew a tile that comes from memory is to add to its addresses.
 5. `table_gradient_kernel`: likewise those of a block of a table, over a share of the rows.
 
-dS grows with the square of the length, and exists for one layer at a time. Without it 4. and 5.
-would compute and skew all scores again, which takes several times as long as to read them.
+dS is [HEADS, tokens, positions in the row], of which there are whole blocks, zero beyond the row;
+its transpose is by keys and positions of queries. They grow with the square of the length, and
+exist for one layer at a time. Without them 4. and 5. would compute and skew all scores again, which
+takes several times as long as to read them.
 """
 # ruff: noqa: ANN001, ANN201 (arguments are Triton's tensors, pointers and constants)
 
@@ -28,6 +30,7 @@ from kl3m_embeddings.encoder.attention_tiles import (
     LOG2_E,
     dot,
     dropout_factors,
+    layout_of_scores,
     load_rows,
     load_skewed,
     load_table,
@@ -76,14 +79,11 @@ def attention_kernel(
     start, own_first, end = block_of_program(row_starts, max_length, BLOCK)
     if own_first >= end:
         return
-    head = tl.program_id(1)
+    head, own_token = tl.program_id(1), own_first + tl.arange(0, BLOCK)
     pos_key, pos_query = of_head(pos_key, head, SIZE), of_head(pos_query, head, SIZE)
-    own_token = own_first + tl.arange(0, BLOCK)
     bits = query_bits(seed, own_token, head, HEADS)[:, None]
     q = load_rows(query + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
-    own_left = own_products(
-        q, pos_key, start - own_first - BLOCK, max_length, False, STRIDE, BLOCK, SIZE
-    )
+    own_left = own_products(q, pos_key, start - own_first, max_length, False, STRIDE, BLOCK, SIZE)
     largest = tl.full([BLOCK], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK], tl.float32)
     context = tl.zeros([BLOCK, SIZE], tl.float32)
@@ -143,8 +143,8 @@ def score_gradient_kernel(
     row_sums,
     grad_output,
     grad_value,
-    grad_scores,
-    grad_transposed,
+    by_query,
+    by_key,
     num_tokens,
     max_length,
     scale,
@@ -154,32 +154,24 @@ def score_gradient_kernel(
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of a block of values, and of their keys' scores before `scale`, both ways round.
-
-    Scores are [HEADS, tokens, positions], by queries and keys, transposed by keys and queries; of
-    positions there are whole blocks, zero beyond the row.
-    """
+    """Gradients of a block of values, and of their keys' scores before `scale`."""
     STRIDE: tl.constexpr = HEADS * SIZE
     start, own_first, end = block_of_program(row_starts, max_length, BLOCK)
     if own_first >= end:
         return
-    head = tl.program_id(1)
-    num_positions = tl.cdiv(max_length, BLOCK) * BLOCK
-    of_scores = head.to(tl.int64) * num_tokens * num_positions
+    head, own_token = tl.program_id(1), own_first + tl.arange(0, BLOCK)
+    num_positions, before = layout_of_scores(head, num_tokens, max_length, BLOCK)
     pos_key, pos_query = of_head(pos_key, head, SIZE), of_head(pos_query, head, SIZE)
-    own_token = own_first + tl.arange(0, BLOCK)
     k = load_rows(key + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
     v = load_rows(value + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
-    own_left = own_products(
-        k, pos_query, start - own_first - BLOCK, max_length, True, STRIDE, BLOCK, SIZE
-    )
+    own_left = own_products(k, pos_query, start - own_first, max_length, True, STRIDE, BLOCK, SIZE)
     grad_v = tl.zeros([BLOCK, SIZE], tl.float32)
     for first in range(start, end, BLOCK):
         token = first + tl.arange(0, BLOCK)
         q = load_rows(query + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
         grad_o = load_rows(grad_output + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
-        # Infinity: weights of queries beyond the row are zero.
         numbers = head * num_tokens + token
+        # Infinity: weights of queries beyond the row are zero.
         log_sum = tl.load(log_sums + numbers, mask=token < end, other=float("inf"))
         row_sum = tl.load(row_sums + numbers, mask=token < end, other=0.0)
         scores, own_left = score_tile(
@@ -191,11 +183,11 @@ def score_gradient_kernel(
         bits = query_bits(seed, token, head, HEADS)[None, :]
         factors = dropout_factors(bits, (own_token - start)[:, None], kept_scale, DROP_BELOW)
         grad_v += dot((weights * factors).to(q.dtype), grad_o)
-        grad = weights * (factors * dot(v, tl.trans(grad_o)) - row_sum[None, :])
-        grad = grad.to(q.dtype)
-        to = grad_transposed + of_scores + tl.multiple_of(first - start, BLOCK)
+        grad = (weights * (factors * dot(v, tl.trans(grad_o)) - row_sum[None, :])).to(q.dtype)
+        # The compiler has to know that they are multiples, to write 16 bytes at a time.
+        to = by_key + before + tl.multiple_of(first - start, BLOCK)
         store_rows(to, grad, own_first, end, num_positions, BLOCK, BLOCK)
-        to = grad_scores + of_scores + tl.multiple_of(own_first - start, BLOCK)
+        to = by_query + before + tl.multiple_of(own_first - start, BLOCK)
         store_rows(to, tl.trans(grad), first, end, num_positions, BLOCK, BLOCK)
     store_rows(grad_value + head * SIZE, grad_v, own_first, end, STRIDE, BLOCK, SIZE)
 
@@ -222,8 +214,8 @@ def state_gradient_kernel(
     if own_first >= end:
         return
     head = tl.program_id(1)
-    num_positions = tl.cdiv(max_length, BLOCK) * BLOCK
-    grad_scores += head.to(tl.int64) * num_tokens * num_positions
+    num_positions, before = layout_of_scores(head, num_tokens, max_length, BLOCK)
+    grad_scores += before
     own_table = of_head(own_table, head, SIZE)
     width = tl.cdiv(end - start, BLOCK) * BLOCK
     grad = tl.zeros([BLOCK, SIZE], tl.float32)
@@ -265,11 +257,10 @@ def table_gradient_kernel(
     The first program's block begins where the left one of the first tile of the last block does.
     """
     STRIDE: tl.constexpr = HEADS * SIZE
-    num_blocks = tl.cdiv(max_length, BLOCK)
-    num_positions = num_blocks * BLOCK
     head, share = tl.program_id(1), tl.program_id(2)
-    distance = (tl.program_id(0) - num_blocks) * BLOCK
-    grad_scores += head.to(tl.int64) * num_tokens * num_positions
+    num_positions, before = layout_of_scores(head, num_tokens, max_length, BLOCK)
+    distance = tl.program_id(0) * BLOCK - num_positions
+    grad_scores += before
     grad = tl.zeros([BLOCK, SIZE], tl.float32)
     for row in range(share, num_rows, tl.num_programs(2)):
         start, end = tl.load(row_starts + row), tl.load(row_starts + row + 1)

@@ -123,11 +123,11 @@ def own_products(
     BLOCK: tl.constexpr,
     SIZE: tl.constexpr,
 ):
-    """Own states times the right table block of this distance: [own, table rows]."""
+    """Own states times the left table block of tiles at this distance: [own, table rows]."""
     if table is None:
         return tl.zeros([BLOCK, BLOCK], tl.float32)
     else:  # noqa: RET505
-        rows = load_table(table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
+        rows = load_table(table, distance - BLOCK, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
         return dot(own, tl.trans(rows))
 
 
@@ -147,6 +147,14 @@ def skew_other(left, right, distance, BLOCK: tl.constexpr):
     row, other = tl.arange(0, BLOCK)[:, None], distance + tl.arange(0, BLOCK)[None, :]
     selected = tl.where(row + distance < other, right, left)
     return tl.gather(selected, (other - row - 1) & (BLOCK - 1), 0)
+
+
+@triton.jit
+@no_type_check
+def layout_of_scores(head, num_tokens, max_length, BLOCK: tl.constexpr):
+    """Of [HEADS, tokens, positions]: the number of positions, and of scores before a head's."""
+    num_positions = tl.cdiv(max_length, BLOCK) * BLOCK
+    return num_positions, head.to(tl.int64) * num_tokens * num_positions
 
 
 @triton.jit
@@ -185,7 +193,9 @@ def score_tile(
         right = load_table(other_table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
         left, right = dot(left, tl.trans(other)), dot(right, tl.trans(other))
         scores += skew_other(left, right, distance, BLOCK)
-    own_right = own_products(own, own_table, distance, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
+    own_right = own_products(
+        own, own_table, distance + BLOCK, max_length, MIRRORED, STRIDE, BLOCK, SIZE
+    )
     if own_table is not None:
         scores += skew_own(own_left, own_right, distance, BLOCK)
     # Last, so that what follows is laid out like a product and not like what was skewed.

@@ -33,7 +33,8 @@ from kl3m_embeddings.encoder.attention_kernels import (
 
 Context = Any  # torch's annotation of it knows one saved tensor only
 
-# Diagonals are few and of unequal length: several programs a multiprocessor even that out.
+# Blocks of a table are few, and those in the middle meet most scores: several programs a
+# multiprocessor even that out.
 NUM_TABLE_PROGRAMS = 1024
 WORD = 2**32 - 1
 
@@ -56,8 +57,9 @@ def attend_packed(
 
     Row r is the tokens from row_starts[r] to row_starts[r + 1], at most `max_length`; it may be
     empty. Output and gradients are zero for tokens of no row. The tables have a row for each offset
-    query - key, from max_length - 1 down to 1 - max_length; None: the scores lack that term.
-    `block` replaces the number of positions that a program takes at a time, 16 at least.
+    query - key, from max_length - 1 down to 1 - max_length; None: the scores lack that term. `size`
+    is a power of two, 16 at least; so is `block`, which replaces the number of positions that a
+    program takes at a time.
     """
     num_tokens, num_heads, size = query.shape
     launch = Launch(
