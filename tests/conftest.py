@@ -3,11 +3,15 @@
 import json
 import os
 
+import torch
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Without a GPU, Triton's kernels are interpreted. It has to know before its first import, which
+# transformers may be the one to make.
+os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
 from kl3m_embeddings.data.build import build_shards
