@@ -5,13 +5,16 @@ table of all offsets. In memory that is a matrix whose rows are one element shor
 product's: a view with other strides, where a gather would read as many indices as scores.
 """
 
+from importlib.util import find_spec
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from kl3m_embeddings.encoder.attention_cpu import DisentangledAttentionCPU
 from kl3m_embeddings.encoder.attention_native import DisentangledAttentionNative, is_native
+from kl3m_embeddings.encoder.sequences import Sequences
 
 
 def disentangled_attention(
@@ -20,29 +23,42 @@ def disentangled_attention(
     value: Float[Tensor, "batch length heads size"],
     pos_key: Float[Tensor, "heads offsets size"] | None,
     pos_query: Float[Tensor, "heads offsets size"] | None,
-    attention_mask: Bool[Tensor, "batch length"],
+    sequences: Sequences,
     scale: float,
     dropout: float,
 ) -> Float[Tensor, "batch length heads size"]:
-    """Attend to the keys that `attention_mask` allows.
+    """Attend to the tokens of the same sequence.
 
     `pos_key` and `pos_query` are the projected relative embeddings of each offset q-k, from
     length-1 down to 1-length; `scale` is a factor on the sum of the scores.
     """
-    pos_query = None if pos_query is None else pos_query.flip(-2)
     context: Tensor
-    if pos_key is not None and pos_query is not None and is_native(query):
-        context = DisentangledAttentionNative.apply(
-            query, key, value, pos_key, pos_query, attention_mask, scale, dropout
+    if is_fused(query):
+        from kl3m_embeddings.encoder.attention_triton import attend_packed
+
+        seed = torch.randint(2**63 - 1, (1,), device=query.device)
+        context = attend_packed(
+            query.flatten(0, 1),
+            key.flatten(0, 1),
+            value.flatten(0, 1),
+            pos_key,
+            pos_query,
+            sequences.bounds.int(),
+            sequences.max_length,
+            scale,
+            dropout,
+            seed,
         )
-        return context
-    bias = torch.zeros_like(attention_mask, dtype=query.dtype)
-    bias.masked_fill_(~attention_mask, torch.finfo(query.dtype).min)
+        return context.view(query.shape)
+    pos_query = None if pos_query is None else pos_query.flip(-2)
+    matrices = query, key, value, pos_key, pos_query
     if query.is_cpu and pos_key is not None and pos_query is not None:
-        key_bias = None if attention_mask.all() else bias
-        context = DisentangledAttentionCPU.apply(
-            query, key, value, pos_key, pos_query, key_bias, scale, dropout
-        )
+        if is_native(query):
+            context = DisentangledAttentionNative.apply(*matrices, sequences, scale, dropout)
+            return context
+        everything = not sequences.is_packed and bool(sequences.attention_mask.all())
+        bias = None if everything else sequences.bias(query.dtype)
+        context = DisentangledAttentionCPU.apply(*matrices, bias, scale, dropout)
         return context
     length = query.shape[1]
     query, key, value = (states.transpose(1, 2) for states in (query, key, value))
@@ -51,9 +67,16 @@ def disentangled_attention(
         scores = scores + shifted(query @ pos_key.mT, length)
     if pos_query is not None:
         scores = scores + shifted(key @ pos_query.mT, length).mT
-    scores = scores * scale + bias[:, None, None, :]
+    scores = scores * scale + sequences.bias(query.dtype)[:, None]
     weights = F.dropout(torch.softmax(scores, dim=-1), dropout)
     return (weights @ value).transpose(1, 2)
+
+
+def is_fused(query: Tensor) -> bool:
+    """Whether the kernels for CUDA run here and take heads of this size."""
+    size = query.shape[-1]
+    fits = 16 <= size <= 128 and size.bit_count() == 1
+    return query.is_cuda and fits and find_spec("triton") is not None
 
 
 def shifted(

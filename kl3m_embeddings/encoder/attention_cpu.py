@@ -33,7 +33,8 @@ class DisentangledAttentionCPU(torch.autograd.Function):
     """Attention with both position terms.
 
     Inputs and output are [batch, length, heads, size]; `pos_key` and `pos_query` are [heads,
-    offsets, size], ordered by k-q and by q-k ascending; `key_bias` is [batch, length].
+    offsets, size], ordered by k-q and by q-k ascending; `bias` is [batch, length or
+    1, length].
     """
 
     @staticmethod
@@ -44,7 +45,7 @@ class DisentangledAttentionCPU(torch.autograd.Function):
         value: Tensor,
         pos_key: Tensor,
         pos_query: Tensor,
-        key_bias: Tensor | None,
+        bias: Tensor | None,
         scale: float,
         dropout: float,
     ) -> Tensor:
@@ -55,8 +56,8 @@ class DisentangledAttentionCPU(torch.autograd.Function):
         for group in groups(query):
             q, k, v = by_head(query[group]) * scale, by_head(key[group]), by_head(value[group])
             scores = position_scores(q, k, pos_key, pos_query * scale).baddbmm_(q, k.mT)
-            if key_bias is not None:
-                scores.view(num_heads, -1, *scores.shape[1:]).add_(key_bias[group, None, :])
+            if bias is not None:
+                scores.view(num_heads, -1, *scores.shape[1:]).add_(bias[group])
             context, weights = attend(scores, v, dropout)
             output[group] = by_sequence(context, num_heads)
             if any(ctx.needs_input_grad):

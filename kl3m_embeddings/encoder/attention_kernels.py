@@ -45,12 +45,12 @@ from kl3m_embeddings.encoder.attention_tiles import (
 
 @triton.jit
 @no_type_check
-def block_of_program(row_starts, max_length, BLOCK: tl.constexpr):
+def block_of_program(bounds, max_length, BLOCK: tl.constexpr):
     """Where a program's row starts, its block starts, and its row ends, in tokens."""
     num_blocks = tl.cdiv(max_length, BLOCK)
     row, block = tl.program_id(0) // num_blocks, tl.program_id(0) % num_blocks
-    start = tl.load(row_starts + row)
-    return start, start + block * BLOCK, tl.load(row_starts + row + 1)
+    start, end = tl.load(bounds + 2 * row), tl.load(bounds + 2 * row + 1)
+    return start, start + block * BLOCK, end
 
 
 @triton.jit
@@ -61,7 +61,7 @@ def attention_kernel(
     value,
     pos_key,
     pos_query,
-    row_starts,
+    bounds,
     seed,
     output,
     log_sums,
@@ -76,7 +76,7 @@ def attention_kernel(
 ):
     """Outputs of a block of queries, and log2 of their softmax' denominators."""
     STRIDE: tl.constexpr = HEADS * SIZE
-    start, own_first, end = block_of_program(row_starts, max_length, BLOCK)
+    start, own_first, end = block_of_program(bounds, max_length, BLOCK)
     if own_first >= end:
         return
     head, own_token = tl.program_id(1), own_first + tl.arange(0, BLOCK)
@@ -137,7 +137,7 @@ def score_gradient_kernel(
     value,
     pos_key,
     pos_query,
-    row_starts,
+    bounds,
     seed,
     log_sums,
     row_sums,
@@ -156,7 +156,7 @@ def score_gradient_kernel(
 ):
     """Gradients of a block of values, and of their keys' scores before `scale`."""
     STRIDE: tl.constexpr = HEADS * SIZE
-    start, own_first, end = block_of_program(row_starts, max_length, BLOCK)
+    start, own_first, end = block_of_program(bounds, max_length, BLOCK)
     if own_first >= end:
         return
     head, own_token = tl.program_id(1), own_first + tl.arange(0, BLOCK)
@@ -198,7 +198,7 @@ def state_gradient_kernel(
     grad_scores,
     other_states,
     own_table,
-    row_starts,
+    bounds,
     grad_own,
     num_tokens,
     max_length,
@@ -210,7 +210,7 @@ def state_gradient_kernel(
 ):
     """Gradients of a block of own states: queries, or keys if mirrored."""
     STRIDE: tl.constexpr = HEADS * SIZE
-    start, own_first, end = block_of_program(row_starts, max_length, BLOCK)
+    start, own_first, end = block_of_program(bounds, max_length, BLOCK)
     if own_first >= end:
         return
     head = tl.program_id(1)
@@ -241,7 +241,7 @@ def state_gradient_kernel(
 def table_gradient_kernel(
     grad_scores,
     own_states,
-    row_starts,
+    bounds,
     parts,
     num_rows,
     num_tokens,
@@ -263,7 +263,7 @@ def table_gradient_kernel(
     grad_scores += before
     grad = tl.zeros([BLOCK, SIZE], tl.float32)
     for row in range(share, num_rows, tl.num_programs(2)):
-        start, end = tl.load(row_starts + row), tl.load(row_starts + row + 1)
+        start, end = tl.load(bounds + 2 * row), tl.load(bounds + 2 * row + 1)
         width = tl.cdiv(end - start, BLOCK) * BLOCK
         first = start + tl.maximum(0, -distance - BLOCK)
         for own_first in range(first, start + tl.minimum(width, width - distance), BLOCK):

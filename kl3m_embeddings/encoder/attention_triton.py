@@ -45,7 +45,7 @@ def attend_packed(
     value: Float[Tensor, "tokens heads size"],
     pos_key: Float[Tensor, "heads offsets size"] | None,
     pos_query: Float[Tensor, "heads offsets size"] | None,
-    row_starts: Int[Tensor, " bounds"],
+    bounds: Int[Tensor, "rows 2"],
     max_length: int,
     scale: float,
     dropout: float,
@@ -55,15 +55,15 @@ def attend_packed(
 ) -> Float[Tensor, "tokens heads size"]:
     """Let the tokens of each row attend to each other.
 
-    Row r is the tokens from row_starts[r] to row_starts[r + 1], at most `max_length`; it may be
-    empty. Output and gradients are zero for tokens of no row. The tables have a row for each offset
+    Row r is the tokens from bounds[r, 0] to bounds[r, 1], at most `max_length`; it may be empty.
+    Output and gradients are zero for tokens of no row. The tables have a row for each offset
     query - key, from max_length - 1 down to 1 - max_length; None: the scores lack that term. `size`
     is a power of two, 16 at least; so is `block`, which replaces the number of positions that a
     program takes at a time.
     """
     num_tokens, num_heads, size = query.shape
     launch = Launch(
-        num_rows=len(row_starts) - 1,
+        num_rows=len(bounds),
         num_tokens=num_tokens,
         num_heads=num_heads,
         size=size,
@@ -80,7 +80,7 @@ def attend_packed(
     )
     with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]
         output: Tensor = PackedDisentangledAttention.apply(
-            query, key, value, *tables, row_starts, seed, launch
+            query, key, value, *tables, bounds, seed, launch
         )
     return output
 
@@ -167,14 +167,14 @@ class PackedDisentangledAttention(torch.autograd.Function):
         value: Tensor,
         pos_key: Tensor | None,
         pos_query: Tensor | None,
-        row_starts: Tensor,
+        bounds: Tensor,
         seed: Tensor,
         launch: Launch,
     ) -> Tensor:
         """Attend."""
         matrices = (query, key, value, pos_key, pos_query)
         inputs = [None if one is None else one.contiguous() for one in matrices]
-        inputs += [row_starts, seed]
+        inputs += [bounds, seed]
         output = torch.zeros(query.shape, dtype=query.dtype, device=query.device)
         log_sums = output.new_empty(launch.num_heads, launch.num_tokens, dtype=torch.float32)
         attention_kernel[launch.by_block](*inputs, output, log_sums, **launch.with_dropout(64))
@@ -187,7 +187,7 @@ class PackedDisentangledAttention(torch.autograd.Function):
     def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the five matrices."""
         *inputs, output, log_sums = ctx.saved_tensors
-        query, key, _, pos_key, pos_query, row_starts, _ = inputs
+        query, key, _, pos_key, pos_query, bounds, _ = inputs
         launch: Launch = ctx.launch
         grad_output = grad_output.contiguous()
         grad_value = torch.zeros_like(output)
@@ -198,13 +198,13 @@ class PackedDisentangledAttention(torch.autograd.Function):
             *inputs, log_sums, row_sums, grad_output, grad_value, by_query, by_key,
             **launch.with_dropout(32),
         )  # fmt: skip
-        grad_query = state_gradient(by_query, key, pos_key, row_starts, launch, mirrored=False)
-        grad_key = state_gradient(by_key, query, pos_query, row_starts, launch, mirrored=True)
+        grad_query = state_gradient(by_query, key, pos_key, bounds, launch, mirrored=False)
+        grad_key = state_gradient(by_key, query, pos_query, bounds, launch, mirrored=True)
         grad_pos_key = grad_pos_query = None
         if pos_key is not None:
-            grad_pos_key = table_gradient(by_query, query, row_starts, launch, mirrored=False)
+            grad_pos_key = table_gradient(by_query, query, bounds, launch, mirrored=False)
         if pos_query is not None:
-            grad_pos_query = table_gradient(by_key, key, row_starts, launch, mirrored=True)
+            grad_pos_query = table_gradient(by_key, key, bounds, launch, mirrored=True)
         return grad_query, grad_key, grad_value, grad_pos_key, grad_pos_query, None, None, None
 
 
@@ -220,7 +220,7 @@ def state_gradient(
     grad_scores: Tensor,
     other_states: Tensor,
     own_table: Tensor | None,
-    row_starts: Tensor,
+    bounds: Tensor,
     launch: Launch,
     *,
     mirrored: bool,
@@ -228,20 +228,20 @@ def state_gradient(
     """Of queries; mirrored, of keys."""
     grad = torch.zeros_like(other_states)
     state_gradient_kernel[launch.by_block](
-        grad_scores, other_states, own_table, row_starts, grad, MIRRORED=mirrored, **launch.numbers
+        grad_scores, other_states, own_table, bounds, grad, MIRRORED=mirrored, **launch.numbers
     )
     return grad
 
 
 def table_gradient(
-    grad_scores: Tensor, own_states: Tensor, row_starts: Tensor, launch: Launch, *, mirrored: bool
+    grad_scores: Tensor, own_states: Tensor, bounds: Tensor, launch: Launch, *, mirrored: bool
 ) -> Tensor:
     """Of the table that queries meet; mirrored, of the keys' one."""
     *_, num_shares = launch.by_table_block
     shape = num_shares, 2 * launch.max_length - 1, launch.num_heads, launch.size
     parts = own_states.new_empty(shape, dtype=torch.float32)
     table_gradient_kernel[launch.by_table_block](
-        grad_scores, own_states, row_starts, parts, launch.num_rows,
+        grad_scores, own_states, bounds, parts, launch.num_rows,
         MIRRORED=mirrored, **launch.numbers,
     )  # fmt: skip
     return parts.sum(0).to(own_states.dtype)

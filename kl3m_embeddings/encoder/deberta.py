@@ -32,6 +32,7 @@ from kl3m_embeddings.encoder.deberta_layers import Convolution, Layer
 from kl3m_embeddings.encoder.dropout import Dropout
 from kl3m_embeddings.encoder.native_library import serves
 from kl3m_embeddings.encoder.precision import compute_dtype
+from kl3m_embeddings.encoder.sequences import Sequences
 
 
 @lru_cache(maxsize=64)
@@ -120,7 +121,7 @@ class Encoder(nn.Module):
     def forward(
         self,
         embeddings: Float[Tensor, "batch length hidden"],
-        attention_mask: Bool[Tensor, "batch length"],
+        sequences: Sequences,
         positions: Int[Tensor, "positions"] | None,
     ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
         """Run all layers; the last ends at `positions` only."""
@@ -135,12 +136,12 @@ class Encoder(nn.Module):
         recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         last = len(self.layer) - 1
         for index, layer in enumerate(self.layer):
-            inputs = hidden, attention_mask, relative, rows, positions if index == last else None
+            inputs = hidden, sequences, relative, rows, positions if index == last else None
             hidden = (
                 checkpoint(layer, *inputs, use_reentrant=False) if recompute else layer(*inputs)
             )
             if index == 0 and self.conv is not None:
-                hidden = self.conv(embeddings, hidden, attention_mask)
+                hidden = self.conv(embeddings, hidden, sequences.attention_mask)
         return hidden
 
 
@@ -158,12 +159,16 @@ class DebertaV2Model(nn.Module):
         attention_mask: Bool[Tensor, "batch length"],
         embedding_mask: Float[Tensor, "hidden"] | None = None,
         positions: Int[Tensor, "positions"] | None = None,
+        bounds: Int[Tensor, "sequences 2"] | None = None,
     ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
-        """Encode, at flat `positions` only if given; `embedding_mask` scales the embeddings."""
+        """Encode, at flat `positions` only if given; `embedding_mask` scales the embeddings.
+
+        `bounds` are those of packed documents; None: each row is one.
+        """
         hidden: Tensor = self.embeddings(input_ids, attention_mask)
         if embedding_mask is not None:
             hidden = hidden * embedding_mask.to(hidden.dtype)
-        encoded: Tensor = self.encoder(hidden, attention_mask, positions)
+        encoded: Tensor = self.encoder(hidden, Sequences.of(attention_mask, bounds), positions)
         return encoded
 
 

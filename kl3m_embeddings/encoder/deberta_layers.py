@@ -14,6 +14,7 @@ from kl3m_embeddings.encoder import native_layers
 from kl3m_embeddings.encoder.attention import disentangled_attention
 from kl3m_embeddings.encoder.dropout import Dropout
 from kl3m_embeddings.encoder.precision import compute_dtype
+from kl3m_embeddings.encoder.sequences import Sequences
 
 
 class SelfAttention(nn.Module):
@@ -42,7 +43,7 @@ class SelfAttention(nn.Module):
     def forward(
         self,
         hidden: Float[Tensor, "batch length hidden"],
-        attention_mask: Bool[Tensor, "batch length"],
+        sequences: Sequences,
         relative: Float[Tensor, "rows hidden"] | None,
         rows: Int[Tensor, "offsets"] | None,
     ) -> Float[Tensor, "batch length hidden"]:
@@ -65,7 +66,7 @@ class SelfAttention(nn.Module):
             self._split(self.value_proj(hidden)),
             pos_key,
             pos_query,
-            attention_mask,
+            sequences,
             self.scale,
             self.dropout.p if self.training else 0.0,
         )
@@ -115,13 +116,13 @@ class Layer(nn.Module):
     def forward(
         self,
         hidden: Float[Tensor, "batch length hidden"],
-        attention_mask: Bool[Tensor, "batch length"],
+        sequences: Sequences,
         relative: Float[Tensor, "rows hidden"] | None,
         rows: Int[Tensor, "offsets"] | None,
         positions: Int[Tensor, "positions"] | None,
     ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
         """Attend, then transform each position, or the flat `positions` only."""
-        context = self.attention["self"](hidden, attention_mask, relative, rows)
+        context = self.attention["self"](hidden, sequences, relative, rows)
         if positions is not None:
             context, hidden = (
                 states.flatten(0, 1).index_select(0, positions) for states in (context, hidden)

@@ -58,6 +58,7 @@ class MaskedEncoder(nn.Module):
         attention_mask: Bool[Tensor, "batch length"] | Int[Tensor, "batch length"],
         embedding_mask: Float[Tensor, "hidden"] | None = None,
         positions: Int[Tensor, "positions"] | None = None,
+        bounds: Int[Tensor, "sequences 2"] | None = None,
     ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
         """Encode; what stands at padding positions is unspecified, but finite.
 
@@ -66,12 +67,16 @@ class MaskedEncoder(nn.Module):
             attention_mask: which of them are no padding.
             embedding_mask: a factor on the embeddings (kl3m's `reduced_dim` zeroes their end).
             positions: flat positions, `row * length + column`, if only these are wanted.
+            bounds: of the documents in packed rows, flat positions of each one's first token and
+                one past the last; only DeBERTa takes them. None: each row is one.
         """
         network: Network = self.network
         states: Tensor
         if isinstance(network, DebertaV2ForMaskedLM):
-            states = network.deberta(input_ids, attention_mask.bool(), embedding_mask, positions)
+            inputs = input_ids, attention_mask.bool(), embedding_mask
+            states = network.deberta(*inputs, positions, bounds)
             return states
+        assert bounds is None
         with scaled_embeddings(network.base_model, embedding_mask):
             states = stock_hidden_states(network.base_model, input_ids, attention_mask)
         return states if positions is None else states.flatten(0, 1).index_select(0, positions)

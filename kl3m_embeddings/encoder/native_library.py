@@ -137,8 +137,8 @@ P, INT, LONG, FLOAT, SEED = (
     ctypes.c_uint64,
 )
 SIGNATURES = {
-    "attention_forward": [P] * 9 + [INT] * 4 + [FLOAT, FLOAT, SEED],
-    "attention_backward": [P] * 14 + [INT] * 4 + [FLOAT, FLOAT],
+    "attention_forward": [P] * 9 + [LONG] + [INT] * 4 + [FLOAT, FLOAT, SEED],
+    "attention_backward": [P] * 14 + [LONG] + [INT] * 4 + [FLOAT, FLOAT],
     "add_norm_forward": [P] * 8 + [LONG, INT, FLOAT, FLOAT, SEED],
     "add_norm_backward": [P] * 10 + [LONG, INT, FLOAT, SEED],
     "gelu_forward": [P] * 3 + [LONG, INT],

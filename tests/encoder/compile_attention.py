@@ -23,7 +23,7 @@ LAUNCH = Launch(
     has_large_memory=True,
 )
 TYPES = {
-    "row_starts": "*i32",
+    "bounds": "*i32",
     "seed": "*i64",
     "num_rows": "i32",
     "num_tokens": "i32",

@@ -5,6 +5,7 @@ import torch
 
 from kl3m_embeddings.encoder import attention_cpu
 from kl3m_embeddings.encoder.attention import disentangled_attention
+from kl3m_embeddings.encoder.sequences import Sequences
 
 LENGTH, HEADS, SIZE = 7, 2, 4
 
@@ -37,7 +38,7 @@ def test_output_and_gradients_follow_the_definition(monkeypatch, num_scores):
     monkeypatch.setattr(attention_cpu, "NUM_SCORES_AT_ONCE", num_scores)
     tensors = inputs()
     attention_mask = torch.arange(LENGTH) < torch.tensor([[7], [3], [1], [5], [7]])
-    ours = disentangled_attention(*tensors, attention_mask, 0.4, 0.0)
+    ours = disentangled_attention(*tensors, Sequences.of(attention_mask), 0.4, 0.0)
     theirs = by_definition(*tensors, attention_mask, 0.4)
     torch.testing.assert_close(ours, theirs)
     weights = torch.randn_like(ours)
@@ -56,7 +57,7 @@ def test_gradients_with_dropout_are_those_of_the_same_draw(monkeypatch, num_scor
 
     def attend(*tensors):
         torch.manual_seed(3)
-        return disentangled_attention(*tensors, attention_mask, 0.4, 0.3)
+        return disentangled_attention(*tensors, Sequences.of(attention_mask), 0.4, 0.3)
 
     assert torch.autograd.gradcheck(attend, inputs(batch=3))
 
@@ -70,7 +71,9 @@ def test_dropout_drops_its_share_of_weights_and_keeps_their_mean(dtype):
     mask = torch.ones(2000, LENGTH, dtype=torch.bool)
     torch.manual_seed(0)
     # With equal scores, output [.., i] is the weight of key i: 1/7 before dropout.
-    output = disentangled_attention(query, key, value, pos_key, pos_query, mask, 1.0, 0.25)
+    output = disentangled_attention(
+        query, key, value, pos_key, pos_query, Sequences.of(mask), 1.0, 0.25
+    )
     assert (output == 0).double().mean().item() == pytest.approx(0.25, abs=0.01)
     assert output.double().mean().item() * LENGTH == pytest.approx(1, abs=0.01)
     assert len(output.unique()) == 2

@@ -20,9 +20,9 @@ SCALE = 0.2
 SEED = torch.tensor([2**40 + 17], device=DEVICE)
 
 
-def starts_of(lengths):
+def bounds_of(lengths):
     starts = torch.tensor([0, *lengths], device=DEVICE).cumsum(0)
-    return starts.to(torch.int32)
+    return torch.stack([starts[:-1], starts[1:]], dim=1).to(torch.int32)
 
 
 def inputs(lengths, max_length, dtype=torch.float32, heads=HEADS, size=SIZE):
@@ -37,8 +37,8 @@ def inputs(lengths, max_length, dtype=torch.float32, heads=HEADS, size=SIZE):
 
 
 def attend(tensors, lengths, max_length, dropout=0.0, block=BLOCK):
-    starts = starts_of(lengths)
-    return attend_packed(*tensors, starts, max_length, SCALE, dropout, SEED, block=block)
+    bounds = bounds_of(lengths)
+    return attend_packed(*tensors, bounds, max_length, SCALE, dropout, SEED, block=block)
 
 
 def by_definition(tensors, lengths, max_length, dropout=0.0):
@@ -158,7 +158,7 @@ def test_it_agrees_with_attention_on_the_cpu():
     )
     tables = in_double[3], in_double[4].flip(1)
     bias = torch.zeros(3, length, dtype=torch.double).masked_fill_(~is_token, -math.inf)
-    theirs = DisentangledAttentionCPU.apply(*padded, *tables, bias, SCALE, 0.0)[is_token]
+    theirs = DisentangledAttentionCPU.apply(*padded, *tables, bias[:, None], SCALE, 0.0)[is_token]
     ours = attend(tensors, lengths, length)
     assert_same(ours.cpu(), theirs, tensors, in_double, 1e-5)
 
@@ -220,10 +220,10 @@ def test_every_size_fits_on_the_device(size, dtype):
 
 @pytest.mark.gpu
 def test_a_cuda_graph_is_replayed_with_other_rows_and_another_seed():
-    tensors, seed, starts = full_size([512, 512]), SEED.clone(), starts_of([512, 512])
+    tensors, seed, bounds = full_size([512, 512]), SEED.clone(), bounds_of([512, 512])
 
     def step():
-        output = attend_packed(*tensors, starts, 512, SCALE, 0.1, seed)
+        output = attend_packed(*tensors, bounds, 512, SCALE, 0.1, seed)
         return [output, *torch.autograd.grad(output, tensors, torch.ones_like(output))]
 
     stream = torch.cuda.Stream()
@@ -235,7 +235,7 @@ def test_a_cuda_graph_is_replayed_with_other_rows_and_another_seed():
     with torch.cuda.graph(graph):
         captured = step()
     seed += 1
-    starts.copy_(starts_of([300, 411]))
+    bounds.copy_(bounds_of([300, 411]))
     graph.replay()
     for replayed, eager in zip(captured, step(), strict=True):
         assert torch.equal(replayed, eager)

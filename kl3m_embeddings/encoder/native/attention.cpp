@@ -10,7 +10,8 @@
 //    ("band") multiplies the tables, and is multiplied by Q and K for the gradients of the tables. Those
 //    are summed for each task apart and then over the tasks in order: nothing depends on threads.
 //
-// Lengths are rounded up to multiples of STEP; rows and offsets beyond the true ones are zero.
+// A sequence is any stretch of the tokens; matrices are [tokens, heads, size]. Lengths are rounded up to
+// multiples of STEP; rows and offsets beyond the true ones are zero.
 #include <algorithm>
 #include <vector>
 
@@ -84,14 +85,30 @@ void shift_rows(const bf16* from, ptrdiff_t stride, int columns, bf16* band) {
 }
 
 struct Shape {
-    int batch, length, heads, size;
-    int padded() const { return round_up(length); }
+    const int64_t* bounds;  // [sequences, 2]: the first token, and one past the last
+    int64_t tokens;
+    int sequences, max_length, heads, size;
+
+    int length(int sequence) const { return int(bounds[2 * sequence + 1] - bounds[2 * sequence]); }
+    int padded() const { return round_up(max_length); }
     int offsets() const { return 2 * padded(); }  // of a table; one more than there are
-    ptrdiff_t row(int sequence, int head) const {  // [batch, length, heads, size]
-        return (ptrdiff_t(sequence) * length * heads + head) * size;
-    }
+    int64_t token(int sequence) const { return bounds[2 * sequence]; }
+    ptrdiff_t row(int sequence, int head) const { return (token(sequence) * heads + head) * size; }
     ptrdiff_t stride() const { return ptrdiff_t(heads) * size; }
-    int groups() const { return (batch + SEQUENCES - 1) / SEQUENCES; }
+    int groups() const { return (sequences + SEQUENCES - 1) / SEQUENCES; }
+};
+
+// Where the weights of each sequence and head are: [heads][sequences][padded length squared].
+struct WeightPlaces {
+    std::vector<int64_t> first{0};
+
+    explicit WeightPlaces(const Shape& shape) {
+        for (int sequence = 0; sequence < shape.sequences; ++sequence) {
+            const int64_t n = round_up(shape.length(sequence));
+            first.push_back(first.back() + n * n);
+        }
+    }
+    int64_t operator()(int sequence, int head) const { return head * first.back() + first[sequence]; }
 };
 
 // A table of one head, [2 length - 1][size], in the two forms that products want.
@@ -101,7 +118,7 @@ struct Table {
 
     void fill(const bf16* table, const Shape& shape) {
         const int offsets = shape.offsets(), size = shape.size;
-        const int true_offsets = 2 * shape.length - 1, first = shape.padded() - shape.length;
+        const int true_offsets = 2 * shape.max_length - 1, first = shape.padded() - shape.max_length;
         bf16* to = rows.sized(size_t(offsets) * size);
         copy_rows(nullptr, 0, 0, first, size, to);
         copy_rows(table, size, true_offsets, offsets - first, size, to + size_t(first) * size);
@@ -123,29 +140,29 @@ struct Forward {
     Shape shape;
     const bf16 *query, *key, *value;
     const Table *pos_key, *pos_query;
-    const float* key_bias;  // [batch, length] or null
-    const int32_t* lengths;
+    const float* key_bias;  // [tokens] or null
     float scale;
     Dropout dropout;
-    bf16 *output, *weights;  // weights: [heads, batch, padded, padded] or null
+    const WeightPlaces& places;
+    bf16 *output, *weights;  // weights may be null
 
     Matrix<bf16> q, k, v, kept;
     Matrix<uint32_t> keys, values;
     Matrix<float> scores, window, context, bias;
 
     void run_all(int head, int group) {
-        const int last = std::min(shape.batch, (group + 1) * SEQUENCES);
+        const int last = std::min(shape.sequences, (group + 1) * SEQUENCES);
         for (int sequence = group * SEQUENCES; sequence < last; ++sequence) {
             if (sequence + 1 < last)
                 for (const bf16* states : {query, key, value})
-                    prefetch_rows(states + shape.row(sequence + 1, head), shape.stride(), lengths[sequence + 1],
-                                  shape.size);
+                    prefetch_rows(states + shape.row(sequence + 1, head), shape.stride(),
+                                  shape.length(sequence + 1), shape.size);
             run(sequence, head);
         }
     }
 
     void run(int sequence, int head) {
-        const int length = lengths[sequence], n = round_up(length), size = shape.size;
+        const int length = shape.length(sequence), n = round_up(length), size = shape.size;
         const ptrdiff_t at = shape.row(sequence, head), stride = shape.stride();
         copy_rows(query + at, stride, length, n, size, q.sized(size_t(n) * size));
         copy_rows(key + at, stride, length, n, size, k.sized(size_t(n) * size));
@@ -164,14 +181,12 @@ struct Forward {
                     size / 2, true);
             for (int row = 0; row < num_queries; row += TILE) attend(sequence, head, first, row, length, n);
         }
-        for (int row = length; row < shape.length; ++row)
-            std::memset(output + at + row * stride, 0, size * sizeof(bf16));
     }
 
     void fill_bias(int sequence, int length, int n) {
         float* to = bias.sized(n);
         for (int key_at = 0; key_at < n; ++key_at)
-            to[key_at] = key_at >= length ? FORBIDDEN : key_bias ? key_bias[ptrdiff_t(sequence) * shape.length + key_at] : 0;
+            to[key_at] = key_at >= length ? FORBIDDEN : key_bias ? key_bias[shape.token(sequence) + key_at] : 0;
     }
 
     void position_to_content(int first, int num_queries, int n) {
@@ -223,10 +238,10 @@ struct Forward {
             total = _mm512_add_ps(total, weight);
         }
         const Floats factor = all(1 / _mm512_reduce_add_ps(total));
-        const ptrdiff_t index = (ptrdiff_t(head) * shape.batch + sequence) * shape.padded() + query_at;
-        bf16* signed_to = weights ? weights + index * shape.padded() : nullptr;
+        bf16* signed_to = weights ? weights + places(sequence, head) + ptrdiff_t(query_at) * n : nullptr;
         __m512i random[4];
         const int stretch = DRAWS * LANES;
+        const int64_t index = head * shape.tokens + shape.token(sequence) + query_at;
         for (int key_at = 0; key_at < n; key_at += LANES) {
             const __m256i weight = rounded(_mm512_mul_ps(load(row + key_at), factor));
             __mmask16 drop = 0;
@@ -248,9 +263,9 @@ struct Backward {
     Shape shape;
     const bf16 *query, *key, *value, *output, *weights, *grad_output;
     const Table *pos_key, *pos_query;
-    const int32_t* lengths;
     float scale;
     Dropout dropout;
+    const WeightPlaces& places;
     bf16 *grad_query, *grad_key, *grad_value;
     float *grad_pos_key, *grad_pos_query;  // of this task: [size][offsets]
 
@@ -259,18 +274,18 @@ struct Backward {
     Matrix<float> grad_weights, row_sums, grad_q, grad_k, grad_v;
 
     void run_all(int head, int group) {
-        const int last = std::min(shape.batch, (group + 1) * SEQUENCES);
+        const int last = std::min(shape.sequences, (group + 1) * SEQUENCES);
         for (int sequence = group * SEQUENCES; sequence < last; ++sequence) {
             if (sequence + 1 < last)
                 for (const bf16* states : {query, key, value, output, grad_output})
-                    prefetch_rows(states + shape.row(sequence + 1, head), shape.stride(), lengths[sequence + 1],
-                                  shape.size);
+                    prefetch_rows(states + shape.row(sequence + 1, head), shape.stride(),
+                                  shape.length(sequence + 1), shape.size);
             run(sequence, head);
         }
     }
 
     void run(int sequence, int head) {
-        const int length = lengths[sequence], n = round_up(length), size = shape.size;
+        const int length = shape.length(sequence), n = round_up(length), size = shape.size;
         const ptrdiff_t at = shape.row(sequence, head);
         prepare(at, length, n);
         std::fill_n(grad_k.sized(size_t(n) * size), size_t(n) * size, 0.0f);
@@ -292,9 +307,6 @@ struct Backward {
         }
         write(grad_k.data(), grad_key + at, length, 1);
         write(grad_v.data(), grad_value + at, length, dropout.factor());
-        for (bf16* to : {grad_query, grad_key, grad_value})
-            for (int row = length; row < shape.length; ++row)
-                std::memset(to + at + row * shape.stride(), 0, size * sizeof(bf16));
     }
 
     void prepare(ptrdiff_t at, int length, int n) {
@@ -326,14 +338,13 @@ struct Backward {
         const int size = shape.size;
         product(grad.data() + size_t(first) * size, size, values.data(), n, grad_weights.data(), n, num_queries, n,
                 size / 2, false);
-        const ptrdiff_t index = (ptrdiff_t(head) * shape.batch + sequence) * shape.padded() + first;
+        const bf16* of_tile = weights + places(sequence, head) + ptrdiff_t(first) * n;
         const Floats factor = all(dropout.factor());
         for (int row = 0; row < num_queries; row += 2)
             for (int column = 0; column < n; column += LANES) {
                 __m256i scores[2], kept[2];
                 for (int i = 0; i < 2; ++i) {
-                    const bf16* from = weights + (index + row + i) * shape.padded() + column;
-                    const Floats weight = load(from);
+                    const Floats weight = load(of_tile + ptrdiff_t(row + i) * n + column);
                     const __mmask16 keep = ~_mm512_movepi32_mask(_mm512_castps_si512(weight));
                     Floats gradient = load(grad_weights.data() + size_t(row + i) * n + column);
                     gradient = _mm512_maskz_mul_ps(keep, gradient, factor);
@@ -394,8 +405,8 @@ struct Backward {
 template <class Run>
 void for_each_task(const Shape& shape, const bf16* pos_key, const bf16* pos_query, Run run) {
     const int num_groups = shape.groups();
-    const size_t table_size = size_t(2 * shape.length - 1) * shape.size;
-#pragma omp parallel for schedule(static)
+    const size_t table_size = size_t(2 * shape.max_length - 1) * shape.size;
+#pragma omp parallel for schedule(dynamic)
     for (int task = 0; task < shape.heads * num_groups; ++task) {
         const int head = task / num_groups;
         Table keys, queries;
@@ -407,8 +418,8 @@ void for_each_task(const Shape& shape, const bf16* pos_key, const bf16* pos_quer
 
 // [groups][size][offsets] of one head -> [2 length - 1][size], summed in order.
 void sum_tables(const float* partial, const Shape& shape, float* table) {
-    const int first = shape.padded() - shape.length, offsets = shape.offsets();
-    for (int offset = 0; offset < 2 * shape.length - 1; ++offset)
+    const int first = shape.padded() - shape.max_length, offsets = shape.offsets();
+    for (int offset = 0; offset < 2 * shape.max_length - 1; ++offset)
         for (int column = 0; column < shape.size; ++column) {
             float sum = 0;
             for (int group = 0; group < shape.groups(); ++group)
@@ -421,32 +432,32 @@ void sum_tables(const float* partial, const Shape& shape, float* table) {
 
 extern "C" {
 
-int attention_padded_length(int length) { return round_up(length); }
-
 void attention_forward(const bf16* query, const bf16* key, const bf16* value, const bf16* pos_key,
-                       const bf16* pos_query, const float* key_bias, const int32_t* lengths, bf16* output,
-                       bf16* weights, int batch, int length, int heads, int size, float scale, float dropout,
-                       uint64_t seed) {
-    const Shape shape{batch, length, heads, size};
+                       const bf16* pos_query, const float* key_bias, const int64_t* bounds, bf16* output,
+                       bf16* weights, int64_t tokens, int sequences, int max_length, int heads, int size, float scale,
+                       float dropout, uint64_t seed) {
+    const Shape shape{bounds, tokens, sequences, max_length, heads, size};
+    const WeightPlaces places(shape);
     for_each_task(shape, pos_key, pos_query, [&](int head, int group, const Table& keys, const Table& queries) {
-        Forward task{shape, query, key, value, &keys, &queries, key_bias, lengths,
-                     scale, {dropout, seed}, output, weights, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+        Forward task{shape, query, key, value, &keys, &queries, key_bias, scale, {dropout, seed}, places,
+                     output, weights, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
         task.run_all(head, group);
     });
 }
 
 void attention_backward(const bf16* query, const bf16* key, const bf16* value, const bf16* pos_key,
-                        const bf16* pos_query, const int32_t* lengths, const bf16* output, const bf16* weights,
+                        const bf16* pos_query, const int64_t* bounds, const bf16* output, const bf16* weights,
                         const bf16* grad_output, bf16* grad_query, bf16* grad_key, bf16* grad_value,
-                        float* grad_pos_key, float* grad_pos_query, int batch, int length, int heads, int size,
-                        float scale, float dropout) {
-    const Shape shape{batch, length, heads, size};
-    const size_t partial_size = size_t(size) * shape.offsets(), table_size = size_t(2 * length - 1) * size;
+                        float* grad_pos_key, float* grad_pos_query, int64_t tokens, int sequences, int max_length,
+                        int heads, int size, float scale, float dropout) {
+    const Shape shape{bounds, tokens, sequences, max_length, heads, size};
+    const WeightPlaces places(shape);
+    const size_t partial_size = size_t(size) * shape.offsets(), table_size = size_t(2 * max_length - 1) * size;
     std::vector<float> keys(heads * shape.groups() * partial_size), queries(keys.size());
     for_each_task(shape, pos_key, pos_query, [&](int head, int group, const Table& key_table, const Table& query_table) {
         const size_t at = (size_t(head) * shape.groups() + group) * partial_size;
-        Backward task{shape, query, key, value, output, weights, grad_output, &key_table, &query_table, lengths,
-                      scale, {dropout, 0}, grad_query, grad_key, grad_value, keys.data() + at, queries.data() + at,
+        Backward task{shape, query, key, value, output, weights, grad_output, &key_table, &query_table, scale,
+                      {dropout, 0}, places, grad_query, grad_key, grad_value, keys.data() + at, queries.data() + at,
                       {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
         task.run_all(head, group);
     });

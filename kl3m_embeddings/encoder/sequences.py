@@ -1,0 +1,77 @@
+"""Where the sequences of a batch lie: which tokens attend to each other.
+
+Usually a row is one sequence, then padding. A packed row is several documents, one after another;
+`bounds` then says where each begins and ends among the batch's flat tokens.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """The sequences of one batch. Nothing here waits for a GPU."""
+
+    attention_mask: Bool[Tensor, "batch length"]
+    bounds: Int[Tensor, "sequences 2"]
+    """Flat positions of each one's first token, and one past its last; none: equal."""
+    is_packed: bool
+
+    @classmethod
+    def of(
+        cls,
+        attention_mask: Bool[Tensor, "batch length"],
+        bounds: Int[Tensor, "sequences 2"] | None = None,
+    ) -> "Sequences":
+        """Those of `bounds`, or each row from its first token to its last."""
+        is_packed = bounds is not None
+        bounds = row_bounds(attention_mask) if bounds is None else bounds
+        return cls(attention_mask=attention_mask, bounds=bounds, is_packed=is_packed)
+
+    @property
+    def max_length(self) -> int:
+        """No sequence is longer."""
+        return self.attention_mask.shape[1]
+
+    @cached_property
+    def has_gaps(self) -> bool:
+        """Whether tokens inside of a sequence are masked; on a GPU that waits for it."""
+        num_inside = (self.bounds[:, 1] - self.bounds[:, 0]).sum()
+        return bool(num_inside != self.attention_mask.sum())
+
+    @cached_property
+    def are_everything(self) -> bool:
+        """Whether no token is outside of them; on a GPU that waits for it."""
+        num_inside = (self.bounds[:, 1] - self.bounds[:, 0]).sum()
+        return bool(num_inside == self.attention_mask.numel())
+
+    def bias(self, dtype: torch.dtype) -> Float[Tensor, "batch queries length"]:
+        """What is added to scores: the lowest number where no query may attend; `queries` or 1."""
+        allowed = self.attention_mask[:, None]
+        if self.is_packed:
+            numbers = self.numbers
+            allowed = (numbers[:, None] == numbers[:, :, None]) & allowed
+        bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+        return bias.masked_fill_(~allowed, torch.finfo(dtype).min)
+
+    @cached_property
+    def numbers(self) -> Int[Tensor, "batch length"]:
+        """Of each token the number of its sequence."""
+        positions = torch.arange(self.attention_mask.numel(), device=self.bounds.device)
+        ends = self.bounds[:, 1].cummax(0).values
+        return torch.searchsorted(ends, positions, right=True).view(self.attention_mask.shape)
+
+
+def row_bounds(attention_mask: Bool[Tensor, "batch length"]) -> Int[Tensor, "batch 2"]:
+    """Of each row, from the first token that is not masked to the last."""
+    batch, length = attention_mask.shape
+    mask = attention_mask.int()
+    first = mask.argmax(dim=1)
+    last = length - mask.flip(1).argmax(dim=1)
+    offsets = torch.arange(batch, device=mask.device) * length
+    has_any = mask.amax(dim=1)
+    return torch.stack([offsets + first, offsets + first + (last - first) * has_any], dim=1)
