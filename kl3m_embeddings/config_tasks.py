@@ -30,6 +30,8 @@ class MlmOptions(Section):
     """What is chosen: single tokens, whole words, or spans of a geometric length."""
     mean_span_tokens: PositiveFloat = 3.0
     """Mean length of a span, for `span`."""
+    pack: bool = False
+    """Rows hold several short documents, which do not attend to each other. DeBERTa only."""
 
 
 class NspOptions(Section):

@@ -13,6 +13,7 @@ from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
 from kl3m_embeddings.encoder.architecture import (
+    check_packing,
     check_sequence_length,
     check_vocabulary,
     load_architecture,
@@ -86,6 +87,8 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
     longest = max_sequence_length(architecture)
     max_length = training.max_length or min(known_length or longest, longest)
     check_sequence_length(architecture, max_length, path)
+    if training.tasks.mlm and training.tasks.mlm.pack:
+        check_packing(architecture, path)
     for name, options in training.tasks.embedding().items():
         if options.seq_len and options.seq_len > max_sequence_length(architecture):
             raise ConfigError(

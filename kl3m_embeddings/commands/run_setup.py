@@ -282,7 +282,9 @@ def flops_counter(architecture: PretrainedConfig) -> Callable[[StepPlan], float]
 
     def count(plan: StepPlan) -> float:
         return sum(
-            training_flops(architecture, rows * length, length, batch.num_targets)
+            training_flops(
+                architecture, rows * length, batch.attention_length(length), batch.num_targets
+            )
             for batch in plan.batches
             for rows, length in batch.shapes()
         )

@@ -85,9 +85,10 @@ def text_evaluation(training: TrainingConfig, text: RunText | None) -> TextEvalu
         return None
     if text.held_out is None:
         warn("too few documents to hold some out: evaluation is on text that is trained on")
+    options = training.tasks.mlm or MlmOptions(probability=1.0)
     return draw_samples(
         text.held_out or text.train,
-        MASKED_TASKS["mlm"](training.tasks.mlm or MlmOptions(probability=1.0)),
+        MASKED_TASKS["mlm"](options.model_copy(update={"pack": False})),
         num_samples=training.num_eval_samples,
         batch_size=training.batch_size,
     )

@@ -62,6 +62,9 @@ class Batch:
     the texts' embeddings are wanted."""
     target_labels: Int[Tensor, " targets"] | None = None
     """Token ids there; IGNORED_LABEL where the fixed shape is not filled."""
+    bounds: Int[Tensor, "sequences 2"] | None = None
+    """Where the documents of packed rows begin and end among the flat tokens; filled up with empty
+    ones to a fixed number. None: each row is one sequence."""
     segment_labels: Float[Tensor, " batch"] | None = None
     """1: the second segment follows the first; 0: it does not; NaN: there is no second."""
     parts: tuple[Int[Tensor, "_"], ...] = ()
@@ -82,6 +85,13 @@ class Batch:
             return [(self.input_ids.shape[0], self.input_ids.shape[1])]
         lengths = self.attention_mask.sum(dim=1)
         return [(len(rows), int(lengths[rows].max())) for rows in self.parts]
+
+    def attention_length(self, length: int) -> float:
+        """How many tokens each place of rows of `length` attends to, padding included."""
+        if self.bounds is None:
+            return float(length)
+        lengths = (self.bounds[:, 1] - self.bounds[:, 0]).double()
+        return float(lengths.square().sum()) / self.input_ids.numel()
 
     @property
     def num_targets(self) -> int:

@@ -94,7 +94,10 @@ class Corpus:
 
     def locate(self, first_sample: int, count: int) -> Spans:
         """Where the windows of samples `first_sample` and on are."""
-        datasets, numbers = self.order.locate(first_sample, count)
+        return self.located(*self.order.locate(first_sample, count))
+
+    def located(self, datasets: NDArray[np.int64], numbers: NDArray[np.int64]) -> Spans:
+        """Where the datasets' windows of these numbers are; both of shape (samples)."""
         documents = np.empty_like(numbers)
         starts = np.empty_like(numbers)
         for dataset in np.unique(datasets):

@@ -120,6 +120,15 @@ def check_sequence_length(config: PretrainedConfig, num_tokens: int, path: Path)
         )
 
 
+def check_packing(config: PretrainedConfig, path: Path) -> None:
+    """Raise ConfigError if documents that share a row would not be encoded as if alone."""
+    if config.model_type != "deberta-v2" or config.position_biased_input:
+        raise ConfigError(
+            f"{path}: tasks.mlm.pack needs a DeBERTa (model_type deberta-v2) with "
+            "position_biased_input false: set tasks.mlm.pack to false"
+        )
+
+
 def max_sequence_length(config: PretrainedConfig) -> int:
     """The longest sequence, in tokens, that the architecture has positions for."""
     num_positions = int(config.max_position_embeddings)

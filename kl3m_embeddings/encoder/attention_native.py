@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from kl3m_embeddings.encoder.native_library import run, serves
 from kl3m_embeddings.encoder.sequences import Sequences
@@ -59,6 +60,7 @@ class DisentangledAttentionNative(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the five matrices."""
         *inputs, bounds, output, weights = ctx.saved_tensors

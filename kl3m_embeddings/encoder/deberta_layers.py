@@ -90,7 +90,7 @@ class ResidualOutput(nn.Module):
         self, states: Float[Tensor, "*rows input"], residual: Float[Tensor, "*rows hidden"]
     ) -> Float[Tensor, "*rows hidden"]:
         """Return LayerNorm(dropout(dense(states)) + residual)."""
-        if native_layers.is_native(states, self.dense):
+        if residual.dtype == states.dtype and native_layers.is_native(states, self.dense):
             dropout = self.dropout.p if self.training else 0.0
             return native_layers.project_add_norm(
                 states, residual, self.dense, self.LayerNorm, dropout

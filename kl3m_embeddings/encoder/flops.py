@@ -19,7 +19,7 @@ from transformers import PretrainedConfig
 
 
 def training_flops(
-    config: PretrainedConfig, num_tokens: int, sequence_length: int, num_targets: int
+    config: PretrainedConfig, num_tokens: int, sequence_length: float, num_targets: int
 ) -> float:
     """Floating-point operations of one forward and backward pass."""
     hidden = int(config.hidden_size)
@@ -27,7 +27,7 @@ def training_flops(
     num_layers = int(config.num_hidden_layers)
     terms = num_position_terms(config)
     offsets = 2 * sequence_length - 1
-    forward = num_targets * 2 * embedding * (hidden + int(config.vocab_size))
+    forward = num_targets * 2.0 * embedding * (hidden + int(config.vocab_size))
     forward += num_layers * num_tokens * 2 * layer_weights(config)
     if config.model_type == "deberta-v2" and num_targets:
         at_targets = layer_weights(config) - 3 * hidden**2
@@ -53,7 +53,7 @@ def layer_weights(config: PretrainedConfig) -> int:
     return 4 * hidden**2 + num_matrices * hidden * intermediate
 
 
-def attention_windows(config: PretrainedConfig, sequence_length: int) -> list[int]:
+def attention_windows(config: PretrainedConfig, sequence_length: float) -> list[float]:
     """For each layer, how many keys a query meets."""
     if config.model_type != "modernbert":
         return [sequence_length] * int(config.num_hidden_layers)

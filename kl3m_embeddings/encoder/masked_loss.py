@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from kl3m_embeddings.encoder.native_library import run, serves
 from kl3m_embeddings.encoder.precision import compute_dtype
@@ -43,7 +44,10 @@ class LinearCrossEntropy(torch.autograd.Function):
             logits = states @ weight.t()
             loss = logits.new_empty(len(logits), dtype=torch.float32)
             correct = torch.empty_like(is_target)
-            run("cross_entropy", logits, bias.float(), labels, loss, correct, *logits.shape)
+            if len(labels) and int(labels.max()) >= len(weight):
+                raise IndexError(f"label {int(labels.max())} of {len(weight)}")
+            places = bias.float().contiguous(), labels.long().contiguous()
+            run("cross_entropy", logits, *places, loss, correct, *logits.shape)
             ctx.save_for_backward(states, weight, logits, is_target)
             ctx.mark_non_differentiable(correct)
             return loss, correct
@@ -68,6 +72,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         return loss * is_target, correct
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Context, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         """Two matrix products with the stored gradient."""
         states, weight, grad_logits, is_target = ctx.saved_tensors

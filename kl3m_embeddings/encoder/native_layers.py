@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from kl3m_embeddings.encoder.native_library import run, serves
 
@@ -81,12 +82,13 @@ class ProjectAddNorm(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """One pass, two products."""
         rows, weight, *saved = ctx.saved_tensors
         add_norm = AddNorm.restored(saved, ctx.dropout, ctx.seed)
         grad, grad_residual, (grad_scale, grad_shift, grad_bias) = add_norm.backward(grad_output)
-        grad_states = (grad @ weight).view(*grad_output.shape[:-1], -1)
+        grad_states = (grad @ weight).view(*grad_output.shape[:-1], weight.shape[1])
         grad_weight = (grad.t() @ rows).float()
         norm_grads = grad_scale, grad_shift
         return grad_states, grad_residual, grad_weight, grad_bias, *norm_grads, None, None
@@ -122,6 +124,7 @@ class FeedForward(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """Four products, two passes."""
         inner, inner_bias, activated, inner_weight, outer_weight, *saved = ctx.saved_tensors

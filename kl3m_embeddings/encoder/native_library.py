@@ -40,7 +40,7 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
         return None, None
     try:
         loaded = ctypes.CDLL(str(compiled()))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         return None, f"the kernels for this processor cannot be compiled: {lines[0]}"
     for name, arguments in SIGNATURES.items():
@@ -119,12 +119,20 @@ def cache_folder() -> Path:
 
 
 def run(kernel: str, *arguments: Tensor | float | int | None) -> None:
-    """Call a kernel, which takes the address of each tensor's first element."""
+    """Call a kernel, which takes the address of each tensor's first element.
+
+    A kernel does not see what is at an address: floating-point tensors that are bfloat16 for it
+    and those that are float32 are told apart by its signature's author and the tests alone.
+
+    Raises:
+        ValueError: a tensor is not contiguous, or not on the CPU.
+    """
     kernels = library()
     assert kernels is not None
     values = []
     for one in arguments:
-        assert not isinstance(one, Tensor) or one.is_contiguous()
+        if isinstance(one, Tensor) and not (one.is_contiguous() and one.is_cpu):
+            raise ValueError(f"{kernel}: {tuple(one.shape)}: not contiguous on the CPU")
         values.append(one.data_ptr() if isinstance(one, Tensor) else one)
     getattr(kernels, kernel)(*values)
 

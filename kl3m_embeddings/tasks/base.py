@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch, BatchInfo
 from kl3m_embeddings.data.corpus import Corpus, Windows
+from kl3m_embeddings.data.packing import PackedCorpus
 from kl3m_embeddings.data.tokenizer import Tokenizer
 
 NUM_SPECIAL = 2  # [CLS] ... [SEP]
@@ -90,6 +91,11 @@ class TextSource:
     seed: int
 
     @cached_property
+    def packs(self) -> PackedCorpus:
+        """The same windows, several short ones to a row."""
+        return PackedCorpus.build(self.corpus, self.max_length, NUM_SPECIAL)
+
+    @cached_property
     def newline_ids(self) -> NDArray[np.bool_]:
         """For every token id: does its text hold a line break?"""
         return self.tokenizer.newline_ids()
@@ -146,6 +152,7 @@ def assemble(
     labels: NDArray[np.int64],
     targets_per_sample: int,
     num_fallback: int = 0,
+    row_datasets: NDArray[np.int64] | None = None,
 ) -> Batch:
     """Turn arrays of shape (samples, max_length) into a batch whose targets have a fixed shape.
 
@@ -158,6 +165,7 @@ def assemble(
         labels: the token to predict, or IGNORED_LABEL.
         targets_per_sample: the fixed number of targets is this times the samples.
         num_fallback: for the log.
+        row_datasets: the dataset of each sample, where one has several windows.
     """
     positions = np.flatnonzero(labels != IGNORED_LABEL)
     num_places = targets_per_sample * len(input_ids)
@@ -172,13 +180,21 @@ def assemble(
         target_positions=torch.from_numpy(target_positions),
         target_labels=torch.from_numpy(target_labels),
         counts={"mlm": len(positions)},
-        info=_info(source.corpus, windows, task, attention_mask, num_fallback),
+        info=_info(
+            source.corpus,
+            windows,
+            windows.datasets if row_datasets is None else row_datasets,
+            task,
+            attention_mask,
+            num_fallback,
+        ),
     )
 
 
 def _info(
     corpus: Corpus,
     windows: Windows,
+    row_datasets: NDArray[np.int64],
     task: str,
     attention_mask: NDArray[np.int64],
     num_fallback: int,
@@ -186,8 +202,8 @@ def _info(
     num_tokens = attention_mask.sum(axis=1)
     samples: dict[str, int] = {}
     tokens: dict[str, int] = {}
-    for dataset in np.unique(windows.datasets):
-        rows = windows.datasets == dataset
+    for dataset in np.unique(row_datasets):
+        rows = row_datasets == dataset
         samples[corpus.names[dataset]] = int(rows.sum())
         tokens[corpus.names[dataset]] = int(num_tokens[rows].sum())
     return BatchInfo(

@@ -17,6 +17,7 @@ from kl3m_embeddings.tasks.base import (
     summed_losses,
 )
 from kl3m_embeddings.tasks.masking import mask_tokens, max_budget
+from kl3m_embeddings.tasks.packed import packed_batch
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class MaskedLanguageModelling:
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows with `mask_rate` of their tokens to predict."""
+        if self.options.pack:
+            return packed_batch(source, first_sample, count, self.options)
         windows = source.corpus.windows(first_sample, count)
         input_ids, attention_mask = framed(
             source.tokenizer, windows.tokens, windows.lengths, source.max_length

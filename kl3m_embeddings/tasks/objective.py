@@ -63,7 +63,7 @@ class Objective(nn.Module):
             return Outputs(embeddings=self.embedding_head(hidden_states, batch.attention_mask))
         if batch.segment_labels is not None:
             positions = torch.cat([positions, first_positions(batch.input_ids)])
-        states = self.encoder.hidden_states(*inputs, positions)
+        states = self.encoder.hidden_states(*inputs, positions, batch.bounds)
         target_losses, correct = self.encoder.masked_lm_loss(states[: len(labels)], labels)
         loss_sums = {"mlm": target_losses.sum()}
         if batch.segment_labels is not None:

@@ -118,3 +118,20 @@ def test_training_needs_only_what_a_bare_gpu_image_has():
         "import kl3m_embeddings.commands.run_setup"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_packed_rows_are_nearly_full(make_model_folder, tmp_path, capsys):
+    texts = tmp_path / "short.jsonl"
+    texts.write_text("".join(f'{{"text": "court {n}"}}\n' for n in range(200)))
+    data, tasks = {"short": {"path": str(texts)}}, {"mlm": {"probability": 1.0, "pack": True}}
+    folder = make_model_folder("packed", tasks=tasks, data=data)
+    plain = make_model_folder("plain", data=data)
+    tokens = []
+    for one in (folder, plain):
+        assert train(one, "--stop-after", 4) == 0
+        tokens.append(sum(row["num_tokens"] for row in log_rows(one / "log.jsonl")[:4]))
+    assert tokens[0] > 2 * tokens[1]
+    assert (folder / "eval_samples.jsonl").read_text() == (plain / "eval_samples.jsonl").read_text()
+    biased = make_model_folder("biased", tasks=tasks, config={"position_biased_input": True})
+    assert train(biased) == 2
+    assert "config.json: tasks.mlm.pack needs a DeBERTa" in capsys.readouterr().err

@@ -262,6 +262,31 @@ def test_results_do_not_depend_on_the_number_of_threads():
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
+@needs_kernels
+def test_a_residual_stream_of_float32_is_left_to_torch():
+    """As under torch.compile with checkpoints: only what a checkpoint computes runs uncompiled."""
+    config = tiny_config(hidden_size=64, intermediate_size=64, num_attention_heads=2)
+    layer = build_encoder(config, seed=0).network.deberta.encoder.layer[0].attention["output"]
+    states, residual = torch.randn(2, 5, 64), torch.randn(2, 5, 64)
+    exact = layer.eval()(states, residual)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = layer(states.bfloat16(), residual)
+    assert rough.dtype == torch.float32
+    assert relative_error(rough, exact) < BFLOAT16_ERROR
+
+
+@needs_kernels
+def test_no_targets_and_wrong_labels():
+    config = tiny_config(hidden_size=64, intermediate_size=64, num_attention_heads=2, vocab_size=64)
+    encoder = build_encoder(config, seed=0)
+    none = torch.empty(0, dtype=torch.long)
+    with torch.autocast("cpu", torch.bfloat16):
+        states = encoder.hidden_states(*tiny_batch(), positions=none)
+        encoder.masked_lm_loss(states, none)[0].sum().backward()
+        with pytest.raises(IndexError, match="label 64 of 64"):
+            encoder.masked_lm_loss(torch.zeros(1, 64).bfloat16(), torch.tensor([64]))
+
+
 @pytest.fixture
 def library_anew():
     """`library()` as a new process finds it."""

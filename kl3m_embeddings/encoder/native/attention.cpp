@@ -133,7 +133,7 @@ struct Dropout {
     float probability;
     uint64_t seed;
     uint32_t threshold() const { return uint32_t(probability * 65536 + 0.5f); }
-    float factor() const { return 1 / (1 - probability); }
+    float factor() const { return probability < 1 ? 1 / (1 - probability) : 0; }
 };
 
 struct Forward {
