@@ -111,23 +111,23 @@ def grow(
 def table(medians: Mapping[str, Numbers], work: "Work") -> str:
     """The comparison as text; `x` is in the last side's speed."""
     base = list(medians.values())[-1]
+    limit = max(one["flops_limit"] for one in medians.values())
     lines = [
         f"{work.batch_size} x {work.length} tokens, {work.precision}",
-        f"{'':14}{'tokens/s':>10}{'x':>7}{'% limit':>9}{'GB':>7}{'step':>9}"
-        f"{'forward':>9}{'backward':>10}{'optimizer':>11}",
+        f"{'':14}{'tokens/s':>10}{'x':>7}{'% limit':>9}{'GB':>7}"
+        f"{'step':>11}{'forward':>11}{'backward':>11}{'optimizer':>11}",
     ]
     for name, one in medians.items():
         faster = one["tokens_per_s"] / base["tokens_per_s"]
-        share = 100 * one["flops"] / one["flops_limit"]
+        share = 100 * one["flops"] / limit
         phases = [
             f"{1000 * one[f'{phase}_s']:,.0f} ms" for phase in ("forward", "backward", "optimizer")
         ]
         lines.append(
             f"{name:14}{one['tokens_per_s']:>10,.0f}{faster:>7.2f}{share:>9.0f}"
-            f"{one['peak_memory_gb']:>7.1f}{1000 * one['step_s']:>6,.0f} ms"
-            f"{phases[0]:>9}{phases[1]:>10}{phases[2]:>11}"
+            f"{one['peak_memory_gb']:>7.1f}{1000 * one['step_s']:>8,.0f} ms"
+            f"{phases[0]:>11}{phases[1]:>11}{phases[2]:>11}"
         )
-    limit = max(one["flops_limit"] for one in medians.values())
     lines.append(f"limit: one large matrix product, {limit / 1e9:,.0f} GFLOP/s")
     return "\n".join(lines)
 

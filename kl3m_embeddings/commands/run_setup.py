@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from kl3m_embeddings.commands.run_sources import (
 from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.encoder.allocator import keep_freed_memory
-from kl3m_embeddings.encoder.flops import training_flops
 from kl3m_embeddings.encoder.native_library import problem
 from kl3m_embeddings.engine.base import Engine, TrainState
 from kl3m_embeddings.engine.ranks import Ranks
@@ -38,7 +38,7 @@ from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.strict_json import read_json_object
 from kl3m_embeddings.tasks.embedding import EmbeddingTask
 from kl3m_embeddings.tasks.objective import Objective
-from kl3m_embeddings.tasks.plan import PlannedTask, Planner, StepPlan
+from kl3m_embeddings.tasks.plan import PlannedTask, Planner, step_flops
 from kl3m_embeddings.train.checkpoint import (
     TRAINER,
     Checkpoint,
@@ -49,6 +49,7 @@ from kl3m_embeddings.train.evaluate import Evaluator
 from kl3m_embeddings.train.evaluate_text import SAMPLES_FILE, write_samples
 from kl3m_embeddings.train.hardware import (
     describe_hardware,
+    describe_kernels,
     measure_peak_flops,
     pick_device,
 )
@@ -122,7 +123,7 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
             training=training,
             engine=engine,
             device=device,
-            planner=build_planner(training, model.architecture, sources.tasks, ranks),
+            planner=build_planner(training, model.architecture, sources.tasks, ranks, device),
             evaluator=evaluator,
             state=state,
             grad_norms=GradNormWindow(training.optimizer, device, state.grad_norms),
@@ -133,7 +134,7 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
                 "num_threads": torch.get_num_threads(),
                 "num_devices": opened.devices.first_number,
             },
-            flops_of=flops_counter(model.architecture),
+            flops_of=partial(step_flops, model.architecture),
             peak_flops=peak_flops,
             last_step=last_step(request, state),
             verified_steps={start.step} if start and start.path.parent == folder else set(),
@@ -223,6 +224,7 @@ def run_facts(
         "checkpoint": str(opened.start.path) if opened.start else None,
         "hardware": {
             **describe_hardware(device),
+            "kernels": describe_kernels(device, request.training.precision),
             "peak_flops": peak_flops,
             "num_devices": request.ranks.world_size,
         },
@@ -263,6 +265,7 @@ def build_planner(
     architecture: PretrainedConfig,
     tasks: Mapping[str, PlannedTask],
     ranks: Ranks,
+    device: torch.device,
 ) -> Planner:
     """Plans of this device's steps."""
     return Planner(
@@ -274,22 +277,8 @@ def build_planner(
         matroyshka_min_log2=training.matroyshka_min_log2,
         rank=ranks.rank,
         world_size=ranks.world_size,
+        pins_memory=device.type == "cuda",
     )
-
-
-def flops_counter(architecture: PretrainedConfig) -> Callable[[StepPlan], float]:
-    """A function that counts the floating-point operations of a step."""
-
-    def count(plan: StepPlan) -> float:
-        return sum(
-            training_flops(
-                architecture, rows * length, batch.attention_length(length), batch.num_targets
-            )
-            for batch in plan.batches
-            for rows, length in batch.shapes()
-        )
-
-    return count
 
 
 def last_step(request: RunRequest, state: TrainState) -> int:

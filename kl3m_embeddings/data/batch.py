@@ -4,6 +4,7 @@ Masked tasks ask for tokens at `target_positions`, whose number is fixed. Embedd
 vector of each row; their rows are the texts of all columns, one column after another.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -48,7 +49,7 @@ class PairTargets:
 
     def to(self, device: torch.device) -> "PairTargets":
         """Copy the tensors, without waiting for the device."""
-        return _moved(self, device)
+        return _mapped(self, lambda one: one.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,11 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the tensors, without waiting for the device."""
-        return _moved(self, device)
+        return _mapped(self, lambda one: one.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """In memory that a GPU copies from by itself, while the host goes on."""
+        return _mapped(self, Tensor.pin_memory)
 
     def with_parts(self, num_parts: int) -> "Batch":
         """The same rows in more parts: the largest are halved until there are enough."""
@@ -125,9 +130,9 @@ class Batch:
         )
 
 
-def _moved(values: T, device: torch.device) -> T:
+def _mapped(values: T, function: Callable[[Tensor], Tensor]) -> T:
     tensors: dict[str, Any] = {
-        entry.name: value.to(device, non_blocking=True)
+        entry.name: function(value)
         for entry in fields(values)
         if isinstance(value := getattr(values, entry.name), Tensor)
     }

@@ -73,9 +73,12 @@ def disentangled_attention(
 
 
 def is_fused(query: Tensor) -> bool:
-    """Whether the kernels for CUDA run here and take heads of this size."""
+    """Whether the kernels for CUDA run here and take heads of this size.
+
+    They would take float32, too, but without tensor cores.
+    """
     size = query.shape[-1]
-    fits = 16 <= size <= 128 and size.bit_count() == 1
+    fits = query.itemsize == 2 and 16 <= size <= 128 and size.bit_count() == 1
     return query.is_cuda and fits and find_spec("triton") is not None
 
 

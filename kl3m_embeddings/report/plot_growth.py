@@ -35,7 +35,7 @@ def growth_figure(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any])
     )
     shown = [axis for axis in AXES if any(row["axis"] == axis for row in rows)]
     grid = figure.add_gridspec(
-        2, 2, left=0.085, right=0.925, top=0.86, bottom=0.09, hspace=0.42, wspace=0.42
+        2, 2, left=0.1, right=0.925, top=0.86, bottom=0.09, hspace=0.42, wspace=0.42
     )
     fastest = max(row["tokens_per_s"] for row in rows)
     most_gb = max(row["peak_memory_gb"] for row in rows)

@@ -10,9 +10,11 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PretrainedConfig
 
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
+from kl3m_embeddings.encoder.flops import training_flops
 from kl3m_embeddings.tasks.base import Task
 from kl3m_embeddings.tasks.embedding import EmbeddingTask
 
@@ -65,6 +67,8 @@ class Planner:
     matroyshka_min_log2: int
     rank: int = 0
     world_size: int = 1
+    pins_memory: bool = False
+    """Whether batches go to a GPU."""
 
     def plans(self, first_step: int, last_step: int) -> Iterator[StepPlan]:
         """The plans of these steps, the last one included."""
@@ -83,7 +87,8 @@ class Planner:
             batch = planned.task.batch(planned.source, first_sample, planned.batch_size)
             dropout = ((step - 1) * self.accumulation + number, self.rank)
             seed = derive_key(self.seed, "dropout", *dropout)
-            batches.append(replace(batch, embedding_mask=mask, dropout_seed=seed >> 1))
+            batch = replace(batch, embedding_mask=mask, dropout_seed=seed >> 1)
+            batches.append(batch.pinned() if self.pins_memory else batch)
         counts = {
             count: sum(batch.counts[count] for batch in batches) for count in batches[0].counts
         }
@@ -110,6 +115,17 @@ class Planner:
     @property
     def _edges(self) -> tuple[float, ...]:
         return tuple(np.cumsum([one.probability for one in self.tasks.values()]).tolist())
+
+
+def step_flops(architecture: PretrainedConfig, plan: StepPlan) -> float:
+    """Floating-point operations of a step on this device."""
+    return sum(
+        training_flops(
+            architecture, rows * length, batch.attention_length(length), batch.num_targets
+        )
+        for batch in plan.batches
+        for rows, length in batch.shapes()
+    )
 
 
 def _draws(seed: int, first_step: int, num_steps: int) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from kl3m_embeddings.tasks.base import Task, TextSource
 from kl3m_embeddings.train.logs import json_line
 
 SAMPLES_FILE = "eval_samples.jsonl"
+LENGTH_MULTIPLE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +29,16 @@ class TextEvaluation:
     """Fixed samples of held-out text."""
 
     batches: Sequence[Batch]
+    """As they were drawn."""
+    by_length: Sequence[Batch]
+    """The same samples, those of similar length together."""
     source: TextSource
 
     def evaluate(self, engine: Engine, stopped: Callable[[], bool]) -> dict[str, Any] | None:
         """The fields of a row of eval.jsonl; None if `stopped` turned true meanwhile."""
         losses: list[NDArray[np.float64]] = []
         num_correct = num_targets = 0
-        for batch in self.batches:
+        for batch in self.by_length:
             if stopped():
                 return None
             outputs = engine.forward(batch, grad=False)
@@ -90,7 +94,44 @@ def draw_samples(
         for first in range(0, num_samples, batch_size)
     ]
     unseeded = [replace(batch, dropout_seed=None) for batch in batches]
-    return TextEvaluation(batches=unseeded, source=source)
+    return TextEvaluation(batches=unseeded, by_length=sorted_by_length(unseeded), source=source)
+
+
+def sorted_by_length(batches: Sequence[Batch]) -> list[Batch]:
+    """The samples in batches as large, from short ones to long ones, cut to the longest of each.
+
+    Lengths are rounded up, so that the shapes of batches are few.
+    """
+    input_ids = torch.cat([batch.input_ids for batch in batches])
+    attention_mask = torch.cat([batch.attention_mask for batch in batches])
+    labels = torch.cat([target_matrix(batch) for batch in batches])
+    lengths = attention_mask.sum(dim=1)
+    result = []
+    for rows in lengths.argsort(stable=True).split(len(batches[0].input_ids)):
+        longest = int(lengths[rows].max())
+        length = min(input_ids.shape[1], -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
+        of_rows = labels[rows, :length].flatten()
+        positions = (of_rows != IGNORED_LABEL).nonzero()[:, 0]
+        result.append(
+            replace(
+                batches[0],
+                input_ids=input_ids[rows, :length],
+                attention_mask=attention_mask[rows, :length],
+                target_positions=positions,
+                target_labels=of_rows[positions],
+                counts={"mlm": len(positions)},
+            )
+        )
+    return result
+
+
+def target_matrix(batch: Batch) -> Int[Tensor, "samples length"]:
+    """The token to predict at each place, or IGNORED_LABEL."""
+    assert batch.target_labels is not None and batch.target_positions is not None
+    labels = torch.full((batch.input_ids.numel(),), IGNORED_LABEL)
+    labelled = batch.target_labels != IGNORED_LABEL
+    labels[batch.target_positions[labelled]] = batch.target_labels[labelled]
+    return labels.view(batch.input_ids.shape)
 
 
 def write_samples(evaluation: TextEvaluation, path: Path) -> None:
@@ -103,13 +144,9 @@ def write_samples(evaluation: TextEvaluation, path: Path) -> None:
 def _rows(evaluation: TextEvaluation) -> Iterator[dict[str, Any]]:
     corpus, first_sample = evaluation.source.corpus, 0
     for batch in evaluation.batches:
-        assert batch.target_labels is not None and batch.target_positions is not None
-        num_samples, length = batch.input_ids.shape
+        num_samples = len(batch.input_ids)
         windows = corpus.windows(first_sample, num_samples)
-        labels = torch.full((num_samples * length,), IGNORED_LABEL)
-        labelled = batch.target_labels != IGNORED_LABEL
-        labels[batch.target_positions[labelled]] = batch.target_labels[labelled]
-        for row, row_labels in enumerate(labels.view(num_samples, length)):
+        for row, row_labels in enumerate(target_matrix(batch)):
             positions = (row_labels != IGNORED_LABEL).nonzero()[:, 0]
             dataset = int(windows.datasets[row])
             yield {

@@ -4,12 +4,14 @@ import os
 import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from kl3m_embeddings.encoder.native_library import library
 from kl3m_embeddings.errors import ConfigError
 
 PACKAGES = ("kl3m-embeddings", "torch", "transformers", "tokenizers", "numpy", "deepspeed")
@@ -55,6 +57,14 @@ def describe_hardware(device: torch.device) -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "platform": platform.platform(),
     }
+
+
+def describe_kernels(device: torch.device, precision: str) -> str:
+    """Which code computes attention: what runs elsewhere differs in the last digits."""
+    if device.type == "cpu":
+        return "native" if precision == "bfloat16" and library() else "torch"
+    fused = device.type == "cuda" and precision != "float32" and find_spec("triton")
+    return "triton" if fused else "torch"
 
 
 def describe_versions() -> dict[str, str]:

@@ -165,3 +165,22 @@ def test_spectra_of_known_matrices():
     assert spectra({"other": torch.eye(2)}) == {}
     broken = {"layer.0.intermediate.dense.weight": torch.full((2, 2), torch.nan)}
     assert spectra(broken) == {}
+
+
+def test_samples_of_similar_length_together_have_the_same_losses(make_sources):
+    evaluation = draw_samples(make_sources(max_length=80)[0], MLM, num_samples=22, batch_size=4)
+    encoder = build_encoder(AutoConfig.for_model(**TINY_CONFIG), seed=0)
+    engine = SingleEngine(
+        Objective(encoder, pair_head=False), [], device=torch.device("cpu"), precision="float32"
+    )
+    losses, places = [], []
+    for batches in (evaluation.batches, evaluation.by_length):
+        of_all = [
+            sample_losses(batch, engine.forward(batch, grad=False).target_losses)
+            for batch in batches
+        ]
+        losses.append(np.sort(np.concatenate(of_all)))
+        places.append(sum(batch.input_ids.numel() for batch in batches))
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert len(losses[0]) == 22
+    assert places[1] < places[0]

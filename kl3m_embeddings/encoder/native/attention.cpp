@@ -1,6 +1,6 @@
 // Disentangled attention in bfloat16, forward and backward; see attention_native.py for the formulas.
 //
-// A task is one head of some sequences. Of a sequence, up to QUERIES queries and all keys at a time:
+// A task is one head of a group of neighbouring sequences. Of a sequence, up to QUERIES queries and all keys at a time:
 //
 // 1. K PQ' is multiplied for 16 keys and the window of offsets that the queries reach; read along its
 //    diagonals and transposed it is the position-to-content score. Q K' is added onto it.
@@ -22,7 +22,7 @@ namespace {
 constexpr int QUERIES = 128;
 constexpr int STEP = 32;
 constexpr int TILE = 16;
-constexpr int SEQUENCES = 8;  // of a task
+constexpr int TASK_LENGTHS = 8;  // a task has about as many tokens as so many of the longest sequences
 constexpr float FORBIDDEN = -1e30f;
 
 int round_up(int length) { return (length + STEP - 1) / STEP * STEP; }
@@ -95,8 +95,20 @@ struct Shape {
     int64_t token(int sequence) const { return bounds[2 * sequence]; }
     ptrdiff_t row(int sequence, int head) const { return (token(sequence) * heads + head) * size; }
     ptrdiff_t stride() const { return ptrdiff_t(heads) * size; }
-    int groups() const { return (sequences + SEQUENCES - 1) / SEQUENCES; }
 };
+
+// The first sequence of each group, and one past the last.
+std::vector<int> group_starts(const Shape& shape) {
+    std::vector<int> starts{0};
+    int64_t tokens = 0;
+    for (int sequence = 0; sequence < shape.sequences; ++sequence) {
+        tokens += shape.length(sequence);
+        if (tokens < int64_t(TASK_LENGTHS) * shape.max_length && sequence + 1 < shape.sequences) continue;
+        starts.push_back(sequence + 1);
+        tokens = 0;
+    }
+    return starts;
+}
 
 // Where the weights of each sequence and head are: [heads][sequences][padded length squared].
 struct WeightPlaces {
@@ -150,9 +162,8 @@ struct Forward {
     Matrix<uint32_t> keys, values;
     Matrix<float> scores, window, context, bias;
 
-    void run_all(int head, int group) {
-        const int last = std::min(shape.sequences, (group + 1) * SEQUENCES);
-        for (int sequence = group * SEQUENCES; sequence < last; ++sequence) {
+    void run_all(int head, int first, int last) {
+        for (int sequence = first; sequence < last; ++sequence) {
             if (sequence + 1 < last)
                 for (const bf16* states : {query, key, value})
                     prefetch_rows(states + shape.row(sequence + 1, head), shape.stride(),
@@ -273,9 +284,8 @@ struct Backward {
     Matrix<uint32_t> values, key_pairs, query_pairs, grad_pairs, score_pairs, weight_pairs, band_pairs;
     Matrix<float> grad_weights, row_sums, grad_q, grad_k, grad_v;
 
-    void run_all(int head, int group) {
-        const int last = std::min(shape.sequences, (group + 1) * SEQUENCES);
-        for (int sequence = group * SEQUENCES; sequence < last; ++sequence) {
+    void run_all(int head, int first, int last) {
+        for (int sequence = first; sequence < last; ++sequence) {
             if (sequence + 1 < last)
                 for (const bf16* states : {query, key, value, output, grad_output})
                     prefetch_rows(states + shape.row(sequence + 1, head), shape.stride(),
@@ -403,8 +413,7 @@ struct Backward {
 
 // For each head and group of sequences, on some thread: call `run(head, group, pos_key, pos_query)`.
 template <class Run>
-void for_each_task(const Shape& shape, const bf16* pos_key, const bf16* pos_query, Run run) {
-    const int num_groups = shape.groups();
+void for_each_task(const Shape& shape, int num_groups, const bf16* pos_key, const bf16* pos_query, Run run) {
     const size_t table_size = size_t(2 * shape.max_length - 1) * shape.size;
 #pragma omp parallel for schedule(dynamic)
     for (int task = 0; task < shape.heads * num_groups; ++task) {
@@ -417,12 +426,12 @@ void for_each_task(const Shape& shape, const bf16* pos_key, const bf16* pos_quer
 }
 
 // [groups][size][offsets] of one head -> [2 length - 1][size], summed in order.
-void sum_tables(const float* partial, const Shape& shape, float* table) {
+void sum_tables(const float* partial, const Shape& shape, int num_groups, float* table) {
     const int first = shape.padded() - shape.max_length, offsets = shape.offsets();
     for (int offset = 0; offset < 2 * shape.max_length - 1; ++offset)
         for (int column = 0; column < shape.size; ++column) {
             float sum = 0;
-            for (int group = 0; group < shape.groups(); ++group)
+            for (int group = 0; group < num_groups; ++group)
                 sum += partial[(size_t(group) * shape.size + column) * offsets + first + offset];
             table[size_t(offset) * shape.size + column] = sum;
         }
@@ -438,10 +447,11 @@ void attention_forward(const bf16* query, const bf16* key, const bf16* value, co
                        float dropout, uint64_t seed) {
     const Shape shape{bounds, tokens, sequences, max_length, heads, size};
     const WeightPlaces places(shape);
-    for_each_task(shape, pos_key, pos_query, [&](int head, int group, const Table& keys, const Table& queries) {
+    const std::vector<int> starts = group_starts(shape);
+    for_each_task(shape, int(starts.size()) - 1, pos_key, pos_query, [&](int head, int group, const Table& keys, const Table& queries) {
         Forward task{shape, query, key, value, &keys, &queries, key_bias, scale, {dropout, seed}, places,
                      output, weights, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
-        task.run_all(head, group);
+        task.run_all(head, starts[group], starts[group + 1]);
     });
 }
 
@@ -452,20 +462,22 @@ void attention_backward(const bf16* query, const bf16* key, const bf16* value, c
                         int heads, int size, float scale, float dropout) {
     const Shape shape{bounds, tokens, sequences, max_length, heads, size};
     const WeightPlaces places(shape);
+    const std::vector<int> starts = group_starts(shape);
+    const int num_groups = int(starts.size()) - 1;
     const size_t partial_size = size_t(size) * shape.offsets(), table_size = size_t(2 * max_length - 1) * size;
-    std::vector<float> keys(heads * shape.groups() * partial_size), queries(keys.size());
-    for_each_task(shape, pos_key, pos_query, [&](int head, int group, const Table& key_table, const Table& query_table) {
-        const size_t at = (size_t(head) * shape.groups() + group) * partial_size;
+    std::vector<float> keys(size_t(heads) * num_groups * partial_size), queries(keys.size());
+    for_each_task(shape, num_groups, pos_key, pos_query, [&](int head, int group, const Table& key_table, const Table& query_table) {
+        const size_t at = (size_t(head) * num_groups + group) * partial_size;
         Backward task{shape, query, key, value, output, weights, grad_output, &key_table, &query_table, scale,
                       {dropout, 0}, places, grad_query, grad_key, grad_value, keys.data() + at, queries.data() + at,
                       {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
-        task.run_all(head, group);
+        task.run_all(head, starts[group], starts[group + 1]);
     });
 #pragma omp parallel for schedule(static)
     for (int head = 0; head < heads; ++head) {
-        const size_t at = head * shape.groups() * partial_size;
-        sum_tables(keys.data() + at, shape, grad_pos_key + head * table_size);
-        sum_tables(queries.data() + at, shape, grad_pos_query + head * table_size);
+        const size_t at = size_t(head) * num_groups * partial_size;
+        sum_tables(keys.data() + at, shape, num_groups, grad_pos_key + head * table_size);
+        sum_tables(queries.data() + at, shape, num_groups, grad_pos_query + head * table_size);
     }
 }
 
