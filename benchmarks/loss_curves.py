@@ -32,7 +32,7 @@ from kl3m_embeddings.optim.build import build_optimizers, set_lr
 from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
 from kl3m_embeddings.tasks.objective import Objective
 
-BATCH_SIZE, LENGTH, MAX_NORM = 16, 128, 1.0
+BATCH_SIZE, LENGTH, MAX_NORM = 16, 64, 1.0
 OPTIMIZER = OptimizerConfig(peak_lr=1e-3, warmup_steps=50, total_steps=10_000)
 CPU = torch.device("cpu")
 
@@ -40,8 +40,8 @@ CPU = torch.device("cpu")
 def architecture(vocab_size: int, pad_id: int, dropout: float) -> DebertaV2Config:
     """A small encoder of kl3m-embedding-005's kind."""
     return DebertaV2Config(
-        vocab_size=vocab_size, hidden_size=128, num_hidden_layers=4, num_attention_heads=4,
-        intermediate_size=512, max_position_embeddings=LENGTH, relative_attention=True,
+        vocab_size=vocab_size, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=256, max_position_embeddings=LENGTH, relative_attention=True,
         position_buckets=64, pos_att_type=["p2c", "c2p"], share_att_key=True, type_vocab_size=0,
         norm_rel_ebd="layer_norm", position_biased_input=False, layer_norm_eps=1e-7,
         hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, pad_token_id=pad_id,

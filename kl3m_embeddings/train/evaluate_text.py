@@ -107,7 +107,7 @@ def sorted_by_length(batches: Sequence[Batch]) -> list[Batch]:
     labels = torch.cat([target_matrix(batch) for batch in batches])
     lengths = attention_mask.sum(dim=1)
     result = []
-    for rows in lengths.argsort(stable=True).split(len(batches[0].input_ids)):
+    for rows in torch.split(lengths.argsort(stable=True), len(batches[0].input_ids)):
         longest = int(lengths[rows].max())
         length = min(input_ids.shape[1], -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
         of_rows = labels[rows, :length].flatten()
