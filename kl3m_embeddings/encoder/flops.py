@@ -19,7 +19,7 @@ from transformers import PretrainedConfig
 
 
 def training_flops(
-    config: PretrainedConfig, num_tokens: int, sequence_length: float, num_targets: int
+    config: PretrainedConfig, num_tokens: int, sequence_length: float | int, num_targets: int
 ) -> float:
     """Floating-point operations of one forward and backward pass."""
     hidden = int(config.hidden_size)
@@ -53,7 +53,7 @@ def layer_weights(config: PretrainedConfig) -> int:
     return 4 * hidden**2 + num_matrices * hidden * intermediate
 
 
-def attention_windows(config: PretrainedConfig, sequence_length: float) -> list[float]:
+def attention_windows(config: PretrainedConfig, sequence_length: float | int) -> list[float | int]:
     """For each layer, how many keys a query meets."""
     if config.model_type != "modernbert":
         return [sequence_length] * int(config.num_hidden_layers)
