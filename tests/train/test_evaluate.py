@@ -168,7 +168,7 @@ def test_spectra_of_known_matrices():
 
 
 def test_samples_of_similar_length_together_have_the_same_losses(make_sources):
-    evaluation = draw_samples(make_sources(max_length=160)[0], MLM, num_samples=22, batch_size=4)
+    evaluation = draw_samples(make_sources(max_length=320)[0], MLM, num_samples=22, batch_size=4)
     encoder = build_encoder(AutoConfig.for_model(**TINY_CONFIG), seed=0)
     engine = SingleEngine(
         Objective(encoder, pair_head=False), [], device=torch.device("cpu"), precision="float32"
