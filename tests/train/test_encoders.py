@@ -78,7 +78,7 @@ def test_trains_resumes_and_exports(model_folder, architecture):
     assert AutoModel.from_pretrained(checkpoint).config.pad_token_id == tokenizer.pad_id
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_lower_precision_trains_and_resumes_exactly(make_model_folder, precision):
     whole = make_model_folder("whole", precision=precision, tasks=TASKS)
     parts = make_model_folder("parts", precision=precision, tasks=TASKS)
