@@ -42,6 +42,7 @@ def bench(
 ) -> None:
     """Time whole training steps side by side, each in a process of its own, in turns."""
     from kl3m_embeddings.encoder.architecture import load_architecture
+    from kl3m_embeddings.engine.single import DTYPES
     from kl3m_embeddings.speed.measure import describe_machine
     from kl3m_embeddings.speed.sides import SIDES, Work
 
@@ -50,6 +51,8 @@ def bench(
     names = [name.strip() for name in sides.split(",") if name.strip()]
     if unknown := [name for name in names if name not in SIDES]:
         raise ConfigError(f"--sides {unknown[0]}: choose of {', '.join(SIDES)}")
+    if precision not in DTYPES:
+        raise ConfigError(f"--precision {precision}: choose one of {', '.join(DTYPES)}")
     work = Work(batch_size=batch_size, length=length, precision=precision, compile=compile_)
     report: dict[str, Any] = {
         "machine": describe_machine(device),
@@ -59,6 +62,7 @@ def bench(
         "steps": steps,
     }
     settings = {"device": device, "num_steps": steps}
+    write(out, report)  # a place that cannot be written is told of before anything is measured
     report |= compare(names, config, work, rounds, settings)
     print(table(report["medians"], work))
     write(out, report)  # the comparison is kept, whatever becomes of the rest
