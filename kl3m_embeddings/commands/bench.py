@@ -114,6 +114,8 @@ def grow(
 
 def table(medians: Mapping[str, Numbers], work: "Work") -> str:
     """The comparison as text; `x` is in the last side's speed."""
+    from kl3m_embeddings.speed.measure import PHASES
+
     base = list(medians.values())[-1]
     limit = max(one["flops_limit"] for one in medians.values())
     lines = [
@@ -124,9 +126,7 @@ def table(medians: Mapping[str, Numbers], work: "Work") -> str:
     for name, one in medians.items():
         faster = one["tokens_per_s"] / base["tokens_per_s"]
         share = 100 * one["flops"] / limit
-        phases = [
-            f"{1000 * one[f'{phase}_s']:,.0f} ms" for phase in ("forward", "backward", "optimizer")
-        ]
+        phases = [f"{1000 * one[f'{phase}_s']:,.0f} ms" for phase in PHASES]
         lines.append(
             f"{name:14}{one['tokens_per_s']:>10,.0f}{faster:>7.2f}{share:>9.0f}"
             f"{one['peak_memory_gb']:>7.1f}{1000 * one['step_s']:>8,.0f} ms"

@@ -38,27 +38,34 @@ class Sequences:
         return self.attention_mask.shape[1]
 
     @cached_property
-    def has_gaps(self) -> bool:
-        """Whether tokens inside of a sequence are masked; on a GPU that waits for it."""
-        num_inside = (self.bounds[:, 1] - self.bounds[:, 0]).sum()
-        return bool(num_inside != self.attention_mask.sum())
+    def num_tokens(self) -> int:
+        """Tokens of all sequences, masked ones inside included; on a GPU that waits for it."""
+        return int((self.bounds[:, 1] - self.bounds[:, 0]).sum())
 
     @cached_property
+    def has_gaps(self) -> bool:
+        """Whether tokens inside of a sequence are masked; on a GPU that waits for it."""
+        return self.num_tokens != int(self.attention_mask.sum())
+
+    @property
     def are_everything(self) -> bool:
         """Whether no token is outside of them; on a GPU that waits for it."""
-        num_inside = (self.bounds[:, 1] - self.bounds[:, 0]).sum()
-        return bool(num_inside == self.attention_mask.numel())
+        return self.num_tokens == self.attention_mask.numel()
 
     def bias(self, dtype: torch.dtype) -> Float[Tensor, "batch queries length"]:
         """What is added to scores: the lowest number where no query may attend; `queries` or 1."""
-        allowed = self.attention_mask[:, None]
-        if self.is_packed:
-            numbers = self.numbers
-            allowed = (numbers[:, None] == numbers[:, :, None]) & allowed
-        bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-        return bias.masked_fill_(~allowed, torch.finfo(dtype).min)
+        bias = torch.zeros(self.forbidden.shape, dtype=dtype, device=self.forbidden.device)
+        return bias.masked_fill_(self.forbidden, torch.finfo(dtype).min)
 
     @cached_property
+    def forbidden(self) -> Bool[Tensor, "batch queries length"]:
+        """Where no query may attend; the same in each layer."""
+        masked = ~self.attention_mask[:, None]
+        if not self.is_packed:
+            return masked
+        return (self.numbers[:, None] != self.numbers[:, :, None]) | masked
+
+    @property
     def numbers(self) -> Int[Tensor, "batch length"]:
         """Of each token the number of its sequence."""
         positions = torch.arange(self.attention_mask.numel(), device=self.bounds.device)
