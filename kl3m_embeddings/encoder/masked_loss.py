@@ -25,8 +25,8 @@ Context = Any  # torch's annotation of it knows one saved tensor only
 
 # fp32 probabilities of this many targets exist at a time: 16 MB with 65,536 rows, which a CPU's
 # cache holds; elsewhere fewer, larger kernels are faster.
-COLUMN_MULTIPLE = 16  # of the vocabulary, for the kernel
 NUM_TARGETS_AT_ONCE = {"cpu": 64, "elsewhere": 2048}
+COLUMN_MULTIPLE = 16  # of the vocabulary, for the kernel
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -38,35 +38,11 @@ class LinearCrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Return fp32 losses (0 where the label is -100) and whether the label scored highest."""
         is_target = labels >= 0
+        native = serves(states) and len(weight) % COLUMN_MULTIPLE == 0
+        compute = native_gradient if native else gradient
+        loss, correct, grad_logits = compute(states, weight, bias, labels)
+        ctx.save_for_backward(states, weight, grad_logits, is_target)
         ctx.bias_dtype = bias.dtype
-        rows = labels.clamp(min=0)[:, None]
-        if serves(states) and len(weight) % COLUMN_MULTIPLE == 0:
-            logits = states @ weight.t()
-            loss = logits.new_empty(len(logits), dtype=torch.float32)
-            correct = torch.empty_like(is_target)
-            if len(labels) and int(labels.max()) >= len(weight):
-                raise IndexError(f"label {int(labels.max())} of {len(weight)}")
-            places = bias.float().contiguous(), labels.long().contiguous()
-            run("cross_entropy", logits, *places, loss, correct, *logits.shape)
-            ctx.save_for_backward(states, weight, logits, is_target)
-            ctx.mark_non_differentiable(correct)
-            return loss, correct
-        logits = torch.addmm(bias.to(states.dtype), states, weight.t())
-        label_logits = logits.gather(1, rows)[:, 0]
-        loss = states.new_empty(len(states), dtype=torch.float32)
-        correct = torch.empty_like(is_target)
-        num_at_once = NUM_TARGETS_AT_ONCE["cpu" if states.is_cpu else "elsewhere"]
-        for start in range(0, len(states), num_at_once):
-            chunk = slice(start, start + num_at_once)
-            highest = logits[chunk].amax(dim=-1)
-            probabilities = torch.softmax(logits[chunk], dim=-1, dtype=torch.float32)
-            # The highest logit's probability is 1 / sum(exp(logits - highest)).
-            log_total = highest - probabilities.amax(dim=-1).log()
-            loss[chunk] = log_total - label_logits[chunk]
-            correct[chunk] = label_logits[chunk] == highest
-            minus_one = probabilities.new_full(rows[chunk].shape, -1.0)
-            logits[chunk] = probabilities.scatter_add_(1, rows[chunk], minus_one)
-        ctx.save_for_backward(states, weight, logits, is_target)
         correct &= is_target
         ctx.mark_non_differentiable(correct)
         return loss * is_target, correct
@@ -81,6 +57,46 @@ class LinearCrossEntropy(torch.autograd.Function):
         grad_weight = grad_logits.t() @ (states * factor).to(states.dtype)
         grad_bias = (grad_logits.t() @ factor.to(states.dtype))[:, 0].to(ctx.bias_dtype)
         return grad_states, grad_weight, grad_bias, None
+
+
+def gradient(
+    states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Losses, whether the label scored highest, and the gradient of the logits.
+
+    Where the label is -100, the first two are those of label 0.
+    """
+    rows = labels.clamp(min=0)[:, None]
+    logits = torch.addmm(bias.to(states.dtype), states, weight.t())
+    label_logits = logits.gather(1, rows)[:, 0]
+    loss = states.new_empty(len(states), dtype=torch.float32)
+    correct = torch.empty_like(labels, dtype=torch.bool)
+    num_at_once = NUM_TARGETS_AT_ONCE["cpu" if states.is_cpu else "elsewhere"]
+    for start in range(0, len(states), num_at_once):
+        chunk = slice(start, start + num_at_once)
+        highest = logits[chunk].amax(dim=-1)
+        probabilities = torch.softmax(logits[chunk], dim=-1, dtype=torch.float32)
+        # The highest logit's probability is 1 / sum(exp(logits - highest)).
+        log_total = highest - probabilities.amax(dim=-1).log()
+        loss[chunk] = log_total - label_logits[chunk]
+        correct[chunk] = label_logits[chunk] == highest
+        minus_one = probabilities.new_full(rows[chunk].shape, -1.0)
+        logits[chunk] = probabilities.scatter_add_(1, rows[chunk], minus_one)
+    return loss, correct, logits
+
+
+def native_gradient(
+    states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same by a kernel, which adds the bias in float32."""
+    if len(labels) and int(labels.max()) >= len(weight):
+        raise IndexError(f"label {int(labels.max())} of {len(weight)}")
+    logits = states @ weight.t()
+    loss = logits.new_empty(len(logits), dtype=torch.float32)
+    correct = torch.empty_like(labels, dtype=torch.bool)
+    places = bias.float().contiguous(), labels.long().contiguous()
+    run("cross_entropy", logits, *places, loss, correct, *logits.shape)
+    return loss, correct, logits
 
 
 def linear_cross_entropy(
