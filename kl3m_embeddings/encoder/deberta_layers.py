@@ -68,7 +68,7 @@ class SelfAttention(nn.Module):
             pos_query,
             sequences,
             self.scale,
-            self.dropout.p if self.training else 0.0,
+            self.dropout.rate,
         )
         return context.flatten(2)
 
@@ -91,9 +91,8 @@ class ResidualOutput(nn.Module):
     ) -> Float[Tensor, "*rows hidden"]:
         """Return LayerNorm(dropout(dense(states)) + residual)."""
         if residual.dtype == states.dtype and native_layers.is_native(states, self.dense):
-            dropout = self.dropout.p if self.training else 0.0
             return native_layers.project_add_norm(
-                states, residual, self.dense, self.LayerNorm, dropout
+                states, residual, self.dense, self.LayerNorm, self.dropout.rate
             )
         normalised: Tensor = self.LayerNorm(self.dropout(self.dense(states)) + residual)
         return normalised
@@ -131,8 +130,9 @@ class Layer(nn.Module):
         inner, outer = self.intermediate["dense"], self.output
         assert isinstance(inner, nn.Linear)
         if self.has_gelu and native_layers.is_native(hidden, inner):
-            dropout = outer.dropout.p if self.training else 0.0
-            return native_layers.feed_forward(hidden, inner, outer.dense, outer.LayerNorm, dropout)
+            return native_layers.feed_forward(
+                hidden, inner, outer.dense, outer.LayerNorm, outer.dropout.rate
+            )
         states = self.activation(inner(hidden))
         output: Tensor = self.output(states, hidden)
         return output

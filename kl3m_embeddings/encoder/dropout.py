@@ -23,9 +23,14 @@ class Dropout(nn.Module):
         super().__init__()
         self.p = float(p)
 
+    @property
+    def rate(self) -> float:
+        """The probability that is in force: 0 in evaluation."""
+        return self.p if self.training else 0.0
+
     def forward(self, states: Tensor) -> Tensor:
         """Zero each element with probability p and scale the others up to keep the mean."""
-        if not self.training or self.p == 0:
+        if self.rate == 0:
             return states
         if states.device.type != "cpu" or torch.compiler.is_compiling():
             return nn.functional.dropout(states, self.p)

@@ -8,6 +8,7 @@ dropout mask is not kept but drawn again from its seed. The residual stream is b
 the gradients of weights are float32.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class ProjectAddNorm(torch.autograd.Function):
     ) -> Tensor:
         """One product, one pass."""
         rows, weight = states.flatten(0, -2), weight.bfloat16()
-        add_norm = AddNorm(rows @ weight.t(), bias, residual, norm_weight, dropout)
+        add_norm = AddNorm.drawn(rows @ weight.t(), bias, residual, norm_weight, dropout)
         output = add_norm.forward(norm_bias, epsilon)
         ctx.save_for_backward(rows, weight, *add_norm.saved())
         ctx.dropout, ctx.seed = dropout, add_norm.seed
@@ -116,7 +117,9 @@ class FeedForward(torch.autograd.Function):
         inner = rows @ inner_weight.t()
         activated = torch.empty_like(inner)
         run("gelu_forward", inner, inner_bias, activated, *inner.shape)
-        add_norm = AddNorm(activated @ outer_weight.t(), outer_bias, states, norm_weight, dropout)
+        add_norm = AddNorm.drawn(
+            activated @ outer_weight.t(), outer_bias, states, norm_weight, dropout
+        )
         output = add_norm.forward(norm_bias, epsilon)
         kept = inner, inner_bias, activated, inner_weight, outer_weight
         ctx.save_for_backward(*kept, *add_norm.saved())
@@ -141,34 +144,38 @@ class FeedForward(torch.autograd.Function):
         return grad_states, *weight_grads, None, None
 
 
+@dataclass(frozen=True, kw_only=True)
 class AddNorm:
     """LayerNorm(dropout(projected + bias) + residual) and its gradients; what both passes need."""
 
-    def __init__(
-        self,
-        projected: Tensor,
-        bias: Tensor,
-        residual: Tensor,
-        norm_weight: Tensor,
-        dropout: float,
-    ) -> None:
-        self.inputs: tuple[Tensor, ...] = (projected, bias, residual.contiguous(), norm_weight)
-        self.dropout = dropout
-        self.seed = int(torch.randint(2**63 - 1, ())) if dropout else 0
-        self.moments = projected.new_empty(2, len(projected), dtype=torch.float32)
+    inputs: tuple[Tensor, ...]
+    """Projected, bias, residual, and the norm's weight."""
+    moments: Tensor
+    """Mean and inverse deviation of each row; the forward pass fills it."""
+    dropout: float
+    seed: int
+
+    @classmethod
+    def drawn(
+        cls, projected: Tensor, bias: Tensor, residual: Tensor, norm_weight: Tensor, dropout: float
+    ) -> "AddNorm":
+        """For the forward pass, with a mask of its own."""
+        return cls(
+            inputs=(projected, bias, residual.contiguous(), norm_weight),
+            moments=projected.new_empty(2, len(projected), dtype=torch.float32),
+            dropout=dropout,
+            seed=int(torch.randint(2**63 - 1, ())) if dropout else 0,
+        )
+
+    @classmethod
+    def restored(cls, saved: list[Tensor], dropout: float, seed: int) -> "AddNorm":
+        """For the backward pass, from what `saved` gave."""
+        *inputs, moments = saved
+        return cls(inputs=tuple(inputs), moments=moments, dropout=dropout, seed=seed)
 
     def saved(self) -> tuple[Tensor, ...]:
         """The tensors that `restored` takes."""
         return *self.inputs, self.moments
-
-    @classmethod
-    def restored(cls, saved: list[Tensor], dropout: float, seed: int) -> "AddNorm":
-        """For the backward pass."""
-        self = cls.__new__(cls)
-        *inputs, self.moments = saved
-        self.inputs = tuple(inputs)
-        self.dropout, self.seed = dropout, seed
-        return self
 
     @property
     def projected(self) -> Tensor:
