@@ -1,7 +1,8 @@
-"""Print the package index that pip is set to use, if it serves HTML pages only; else nothing.
+"""Print the package index that pip is set to use, if Poetry's own client cannot; else nothing.
 
-Poetry's own PyPI client asks for JSON. An index that answers with HTML alone stops it, and the
-plugin poetry-plugin-pypi-mirror, given the address in POETRY_PYPI_MIRROR_URL, reads the HTML.
+Poetry's PyPI client asks for the JSON of a project's page, and of each release. An index that
+does not answer both stops it. The plugin poetry-plugin-pypi-mirror, given the address in
+POETRY_PYPI_MIRROR_URL, needs neither.
 """
 
 import os
@@ -11,6 +12,8 @@ import urllib.error
 import urllib.request
 
 JSON_API = "application/vnd.pypi.simple.v1+json"
+KNOWN_RELEASE = "25.0"
+HTTP_NOT_FOUND = 404
 
 
 def pip_index_url() -> str:
@@ -27,11 +30,21 @@ def pip_index_url() -> str:
 
 
 def answers_json(index_url: str) -> bool:
-    """True if the index serves the JSON form of a project's page (PEP 691)."""
-    request = urllib.request.Request(f"{index_url.rstrip('/')}/pip/", headers={"Accept": JSON_API})
+    """True if the index serves what Poetry's PyPI client asks for.
+
+    That is the JSON form of a project's page (PEP 691), and PyPI's own of a release.
+    """
+    base = index_url.rstrip("/")
+    request = urllib.request.Request(f"{base}/pip/", headers={"Accept": JSON_API})
+    release = f"{base.removesuffix('/simple')}/pypi/pip/{KNOWN_RELEASE}/json"
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
-            return JSON_API in response.headers.get("Content-Type", "")
+            if JSON_API not in response.headers.get("Content-Type", ""):
+                return False
+        with urllib.request.urlopen(release, timeout=60):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code != HTTP_NOT_FOUND
     except (urllib.error.URLError, OSError):
         return True  # let Poetry itself say what is wrong with the network
 
