@@ -1,6 +1,6 @@
 """Texts to vectors, in batches of equal work: sorted by length, cut by a budget of tokens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ def encode_ids(
     normalise: bool = True,
     max_batch_tokens: int = MAX_BATCH_TOKENS,
     head: EmbeddingHead | None = None,
+    on_texts: Callable[[int], None] = lambda _: None,
 ) -> NDArray[np.float32]:
     """One vector for each text, of shape (texts, dims), in the order given.
 
@@ -38,6 +39,7 @@ def encode_ids(
             `normalize_embeddings`; a head that normalises does so before the cut.
         max_batch_tokens: a batch holds at most so many, padding included, or a single text.
         head: what follows the encoder, on the same device.
+        on_texts: told after each batch how many texts it had.
     """
     encoder.eval()
     head = head or EmbeddingHead(encoder.hidden_size, pooling=pooling)
@@ -50,6 +52,7 @@ def encode_ids(
         hidden_states = encoder.hidden_states(input_ids, attention_mask)
         embeddings = head(hidden_states, attention_mask)
         vectors[rows] = finish(embeddings, num_dims, normalise=normalise).cpu().numpy()
+        on_texts(len(rows))
     return vectors
 
 
