@@ -1,16 +1,18 @@
-"""Reads training.json: all errors at once, each with the file, the key and a remedy."""
+"""Reads training.json, and files like it: all errors at once, each with the file, the key and a remedy."""
 
 import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.strict_json import read_json_object
+
+S = TypeVar("S", bound=BaseModel)
 
 
 def apply_overrides(fields: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -45,10 +47,19 @@ def parse_training(fields: dict[str, Any], path: Path) -> TrainingConfig:
     Raises:
         ConfigError: with one line for every error, each naming `path` and the key.
     """
+    return parse_section(TrainingConfig, fields, path, "docs/config.md")
+
+
+def parse_section(kind: type[S], fields: dict[str, Any], path: Path, reference: str) -> S:
+    """Check the `fields` of a file that holds one section; `reference` is where keys are explained.
+
+    Raises:
+        ConfigError: with one line for every error, each naming `path` and the key.
+    """
     try:
-        return TrainingConfig.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
-        lines = [_error_line(path, dict(details)) for details in error.errors()]
+        lines = [_error_line(kind, path, dict(details), reference) for details in error.errors()]
         raise ConfigError("\n".join(lines)) from None
 
 
@@ -57,19 +68,19 @@ def load_training(path: Path, overrides: Iterable[str] = ()) -> TrainingConfig:
     return parse_training(apply_overrides(read_json_object(path), overrides), path)
 
 
-def _error_line(path: Path, details: dict[str, Any]) -> str:
-    location, section = _walk([str(part) for part in details["loc"]])
+def _error_line(kind: type[BaseModel], path: Path, details: dict[str, Any], reference: str) -> str:
+    location, section = _walk(kind, [str(part) for part in details["loc"]])
     key = ".".join(location)
     if details["type"] == "extra_forbidden":
-        hint = _nearest(location[-1], section.model_fields) or "see docs/config.md"
+        hint = did_you_mean(location[-1], section.model_fields) or f"see {reference}"
         return f"{path}: {key}: unknown key ({hint})"
     if details["type"] == "missing":
-        return f"{path}: {key}: missing, and there is no default (see docs/config.md)"
+        return f"{path}: {key}: missing, and there is no default (see {reference})"
     if details["type"] == "value_error":
         return f"{path}: {key + ': ' if key else ''}{details['ctx']['error']}"
     if details["type"] == "union_tag_invalid":
         tag, tags = details["ctx"]["tag"], details["ctx"]["expected_tags"].replace("'", "")
-        hint = _nearest(tag, tags.split(", ")) or f"one of {tags}"
+        hint = did_you_mean(tag, tags.split(", ")) or f"one of {tags}"
         return f"{path}: {key}: there is no {tag!r} ({hint})"
     return f"{path}: {key}: {details['msg']} (it is {_shown(details['input'])})"
 
@@ -79,18 +90,19 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The known name that is nearest to a wrong one, as a question; empty if none is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else ""
 
 
-def _walk(location: list[str]) -> tuple[list[str], type[BaseModel]]:
+def _walk(root: type[BaseModel], location: list[str]) -> tuple[list[str], type[BaseModel]]:
     """The key that a place names, and the section that its last part is a field of.
 
     pydantic puts the name of the chosen kind into the place, as in tasks.pairs.loss.infonce.margin;
     a person wrote tasks.pairs.loss.margin.
     """
-    section: type[BaseModel] = TrainingConfig
+    section = root
     kinds: dict[str, type[BaseModel]] = {}
     key = []
     for place, name in enumerate(location):

@@ -5,9 +5,8 @@ its reason and its line. A file without a row of a known format, or with rows of
 error. CSV is quoted and has a header; TSV has a header and no quotes; `.gz` and `.zst` may follow.
 """
 
-import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -27,29 +26,20 @@ from kl3m_embeddings.data.pair_formats import (
     pair_row,
     recognise,
 )
-from kl3m_embeddings.data.records import (
-    BYTES_PER_MB,
-    EMPTY,
-    INVALID_UTF8,
-    TOO_LONG,
-    ReadOptions,
-    Skipped,
+from kl3m_embeddings.data.records import BYTES_PER_MB, ReadOptions, Skipped
+from kl3m_embeddings.data.row_files import (
+    RawRow,
+    RowReader,
+    bare_suffix,
+    checked_header,
+    csv_rows,
+    jsonl_rows,
+    tsv_rows,
 )
 from kl3m_embeddings.data.table_readers import ROWS_PER_BATCH, readable_table
-from kl3m_embeddings.data.text_readers import (
-    COMPRESSIONS,
-    bounded_lines,
-    csv_lines,
-    opened_bytes,
-    parse_json,
-)
 from kl3m_embeddings.errors import DataError
 
 MAX_KEY_CHARS = 40  # without a header, a file's first row is taken for one
-WRONG_NUMBER_OF_CELLS = "not as many cells as the header"
-
-RawRow = tuple[int, Mapping[str, object] | str]
-"""Line, and the values by key or the reason why there are none."""
 
 
 class PairFile(NamedTuple):
@@ -57,7 +47,7 @@ class PairFile(NamedTuple):
 
     name: str
     location: str
-    read: Callable[[str, ReadOptions], Iterator[RawRow]]
+    read: RowReader
     num_bytes: int
     modified_ns: int
 
@@ -138,45 +128,21 @@ def _known_formats() -> str:
     return "known are " + ", ".join(one.name for one in FORMATS)
 
 
-def _jsonl_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
-    """JSON objects, one a line."""
-    with opened_bytes(location, options) as stream:
-        for line, content in enumerate(bounded_lines(stream, options.max_bytes), start=1):
-            yield line, parse_json(content)
+def _with_numbers(read: RowReader) -> RowReader:
+    """`read`, whose cells become numbers where a format has numbers."""
+
+    def rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
+        for line, values in read(location, options):
+            yield line, values if isinstance(values, str) else _numbered(values)
+
+    return rows
 
 
-def _csv_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
-    """Comma-separated values, quoted where needed; a cell may hold line breaks."""
-    csv.field_size_limit(options.max_bytes)  # a global of csv's: there is no other way to raise it
-    with opened_bytes(location, options) as stream:
-        rows = csv.reader(csv_lines(stream, options.max_bytes), strict=True)
-        line = 1
-        try:
-            header = _checked_header(next(rows, []), location)
-            line = rows.line_num + 1
-            for cells in rows:
-                yield line, _values(header, cells)
-                line = rows.line_num + 1
-        except csv.Error as error:
-            raise DataError(
-                f"{location}:{line}: not CSV: {error}; is a quote in this row never closed?"
-            ) from error
-
-
-def _tsv_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
-    """Tab-separated values, one row a line; a quote is a character like any other."""
-    header: list[str] = []
-    with opened_bytes(location, options) as stream:
-        for line, content in enumerate(bounded_lines(stream, options.max_bytes), start=1):
-            try:
-                cells = None if content is None else content.decode().split("\t")
-            except UnicodeDecodeError:
-                yield line, INVALID_UTF8
-                continue
-            if line == 1:
-                header = _checked_header(cells or [], location)
-            else:
-                yield line, TOO_LONG if cells is None else _values(header, cells)
+def _numbered(values: Mapping[str, object]) -> Mapping[str, object]:
+    return {
+        name: _number_if_one(value) if name in NUMBER_KEYS and isinstance(value, str) else value
+        for name, value in values.items()
+    }
 
 
 def _parquet_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
@@ -185,7 +151,7 @@ def _parquet_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
 
     row = 0
     with readable_table(location), parquet.ParquetFile(location, buffer_size=BYTES_PER_MB) as file:
-        names = _checked_header(file.schema_arrow.names, location)
+        names = checked_header(file.schema_arrow.names, location)
         ignored = dict.fromkeys(name for name in names if base_key(name) not in KNOWN_KEYS)
         columns = [name for name in names if name not in ignored]
         try:
@@ -198,29 +164,12 @@ def _parquet_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
     options.on_bytes(Path(location).stat().st_size)
 
 
-ROW_READERS = {
-    ".jsonl": _jsonl_rows,
-    ".csv": _csv_rows,
-    ".tsv": _tsv_rows,
+ROW_READERS: dict[str, RowReader] = {
+    ".jsonl": jsonl_rows,
+    ".csv": _with_numbers(csv_rows),
+    ".tsv": _with_numbers(tsv_rows),
     ".parquet": _parquet_rows,
 }
-
-
-def _checked_header(names: list[str], location: str) -> list[str]:
-    """The column names themselves, if each is there once."""
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{location}: more than one column {twice[0]!r}; keep one of them")
-    return names
-
-
-def _values(header: Sequence[str], cells: Sequence[str]) -> Mapping[str, object] | str:
-    """A row's cells by column, as numbers where they should be."""
-    if len(cells) != len(header):
-        return EMPTY if "".join(cells) == "" else WRONG_NUMBER_OF_CELLS
-    return {
-        name: _number_if_one(cell) if name in NUMBER_KEYS else cell
-        for name, cell in zip(header, cells, strict=True)
-    }
 
 
 def _number_if_one(cell: str) -> float | str | None:
@@ -240,12 +189,12 @@ def _pair_file(path: Path, root: Path) -> PairFile:
     return PairFile(name, str(path), reader, status.st_size, status.st_mtime_ns)
 
 
-def _reader_of(path: Path) -> Callable[[str, ReadOptions], Iterator[RawRow]] | None:
+def _reader_of(path: Path) -> RowReader | None:
     """The reader for a file of this name; hidden files have none."""
     if path.name.startswith("."):
         return None
-    is_compressed = path.suffix.lower() in COMPRESSIONS
-    suffix = (path.with_suffix("") if is_compressed else path).suffix.lower()
+    suffix = bare_suffix(path)
+    is_compressed = suffix != path.suffix.lower()
     return None if is_compressed and suffix == ".parquet" else ROW_READERS.get(suffix)
 
 
