@@ -1,4 +1,4 @@
-"""Reads training.json, and files like it: all errors at once, each with the file, the key and a remedy."""
+"""Reads training.json and its like: all errors at once, each with the file, the key, a remedy."""
 
 import difflib
 import json

@@ -164,9 +164,9 @@ def default_precision(device: torch.device) -> Precision:
     """bfloat16 where products of it are fast."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if torch.backends.mkldnn.is_available() and has_bfloat16() else "float32"
+    return "bfloat16" if device.type == "cpu" and cpu_has_bfloat16() else "float32"
 
 
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16."""
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16, as torch sees it."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

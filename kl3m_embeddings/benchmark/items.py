@@ -1,0 +1,166 @@
+"""What a score is the mean of: each query's, each text's, each pair's share in it.
+
+mteb writes what a model predicted; from that and the task's own answers the score is taken apart.
+Where the parts do not add up to mteb's score, there are none: an interval around another number
+would mislead.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from kl3m_embeddings.metrics import (
+    average_precision,
+    binary_average_precision,
+    grade_ranking,
+    mrr_at_k,
+    ndcg_at_k,
+    pearson,
+    recall_at_k,
+    spearman,
+)
+
+# mteb rounds, and breaks ties between documents in an order of its own.
+TOLERANCE = 2e-3
+
+
+class Items(NamedTuple):
+    """The parts of a score.
+
+    Attributes:
+        statistic: a name of STATISTICS: how values (and answers) make the score.
+        values: one an item: its score, or what was predicted.
+        answers: what is right, for statistics that compare; else empty.
+    """
+
+    statistic: str
+    values: Float[np.ndarray, "items"]
+    answers: Float[np.ndarray, "items"]
+
+    @property
+    def score(self) -> float:
+        """What the parts add up to."""
+        return STATISTICS[self.statistic](self.values, self.answers)
+
+    def save(self, path: Path) -> None:
+        """Write them."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fields = {"statistic": self.statistic, "values": self.values.tolist()}
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({**fields, "answers": self.answers.tolist()}))
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Items | None":
+        """Read them; None if they are not there or not whole."""
+        try:
+            fields = json.loads(path.read_text())
+            return cls(fields["statistic"], np.array(fields["values"]), np.array(fields["answers"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def _mean(values: Float[np.ndarray, "items"], _: Float[np.ndarray, "_"]) -> float:
+    return float(values.mean())
+
+
+STATISTICS = {
+    "mean": _mean,
+    "spearman": spearman,
+    "pearson": pearson,
+    "ap": binary_average_precision,
+}
+
+
+def items_of(task: Any, predicted: Any, split: str, subset: str, score: float) -> Items | None:  # noqa: ANN401
+    """The parts of a task's main score; None where it has none that add up to it.
+
+    Args:
+        task: one of mteb's, with its data.
+        predicted: what mteb has kept of the model's predictions for this split and subset.
+        split: of the task.
+        subset: of the task, its language, say.
+        score: mteb's.
+    """
+    metric = task.metadata.main_score
+    kind = task.metadata.type
+    items: Items | None = None
+    if kind in ("Retrieval", "Reranking", "InstructionReranking"):
+        items = ranking_items(_data(task, split, subset)["relevant_docs"], predicted, metric)
+    elif kind == "STS" and metric.startswith("cosine_"):
+        statistic = metric.removeprefix("cosine_")
+        answers = np.array(_data(task, split, subset)["score"], dtype=float)
+        items = Items(statistic, np.array(predicted["cosine_scores"]), answers)
+    elif kind == "PairClassification":
+        items = pair_items(_data(task, split, subset)[task.label_column_name], predicted, metric)
+    elif kind == "Classification" and metric == "accuracy":
+        answers = np.array(_data(task, split, subset)[task.label_column_name])
+        right = np.stack([np.array(one) == answers for one in predicted])
+        items = Items("mean", right.mean(axis=0), np.empty(0))
+    return items if items is not None and abs(items.score - score) <= TOLERANCE else None
+
+
+def _data(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401
+    data = task.dataset
+    return data[subset][split] if subset in data else data[split]
+
+
+def ranking_items(
+    judgements: Mapping[str, Mapping[str, int]],
+    scores: Mapping[str, Mapping[str, float]],
+    metric: str,
+) -> Items | None:
+    """Each query's score; ties are broken as trec_eval does, the higher id first."""
+    name, _, cut = metric.rpartition("_at_")
+    queries = sorted(judgements)
+    numbers = {
+        document: n for n, document in enumerate(sorted({*_names(judgements), *_names(scores)}))
+    }
+    depth = max(1, max((len(scores.get(query, ())) for query in queries), default=1))
+    ranking = np.full((len(queries), depth), -1)
+    for row, query in enumerate(queries):
+        ranked = sorted(
+            scores.get(query, {}).items(), key=lambda one: (one[1], one[0]), reverse=True
+        )
+        ranking[row, : len(ranked)] = [numbers[document] for document, _ in ranked]
+    triples = [
+        (row, numbers[document], grade)
+        for row, query in enumerate(queries)
+        for document, grade in judgements[query].items()
+    ]
+    grades = grade_ranking(ranking, *(np.array(column) for column in zip(*triples, strict=True)))
+    k = int(cut) if cut.isdigit() else 0
+    if name == "map":
+        cut_off = replace(grades, retrieved=grades.retrieved[:, :k])
+        return Items("mean", average_precision(cut_off), np.empty(0))
+    measures = {"ndcg": ndcg_at_k, "mrr": mrr_at_k, "recall": recall_at_k}
+    return Items("mean", measures[name](grades, k), np.empty(0)) if name in measures and k else None
+
+
+def _names(of_queries: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    return {document for documents in of_queries.values() for document in documents}
+
+
+def pair_items(labels: list[int], predicted: Mapping[str, Any], metric: str) -> Items | None:
+    """The pairs' similarities by the measure that the score is of; `max` is the best of them."""
+    kind, _, name = metric.rpartition("_")
+    if name != "ap":
+        return None
+    answers = np.array(labels, dtype=float)
+    sides = {
+        "similarity": ("similarity_scores", 1), "cosine": ("cosine_scores", 1),
+        "dot": ("dot_scores", 1), "manhattan": ("manhattan_distances", -1),
+        "euclidean": ("euclidean_distances", -1),
+    }  # fmt: skip
+    chosen = sides if kind == "max" else {kind: sides[kind]}
+    candidates = [
+        Items("ap", sign * np.array(predicted[key], dtype=float), answers)
+        for key, sign in chosen.values()
+        if predicted.get(key) is not None
+    ]
+    return max(candidates, key=lambda items: items.score, default=None)

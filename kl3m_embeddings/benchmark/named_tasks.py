@@ -1,0 +1,62 @@
+"""Tasks of mteb by name: single ones, benchmarks, lists in files, and the lists that ship here."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import mteb
+from mteb.abstasks import AbsTask
+from mteb.get_tasks import _TASKS_REGISTRY
+
+from kl3m_embeddings.config_file import did_you_mean
+from kl3m_embeddings.errors import ConfigError
+
+LISTS = files("kl3m_embeddings.benchmark") / "task_lists"
+
+
+def named_tasks(names: Sequence[str]) -> list[AbsTask]:
+    """The tasks of these names, each once; a benchmark's name stands for all its tasks.
+
+    Raises:
+        ConfigError: naming all unknown names, each with the nearest known one.
+    """
+    tasks: dict[str, AbsTask] = {}
+    problems = []
+    benchmarks = {benchmark.name: benchmark for benchmark in mteb.get_benchmarks()}
+    for name in names:
+        if name in _TASKS_REGISTRY:
+            tasks.setdefault(name, mteb.get_task(name))
+        elif name in benchmarks:
+            tasks |= {task.metadata.name: task for task in benchmarks[name].tasks if is_text(task)}
+        else:
+            hint = did_you_mean(name, [*_TASKS_REGISTRY, *benchmarks])
+            problems.append(
+                f"{name}: mteb {mteb.__version__} has no such task or benchmark"
+                + (f" ({hint})" if hint else ": see mteb available-tasks")
+            )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return list(tasks.values())
+
+
+def is_text(task: AbsTask) -> bool:
+    """Whether texts are all it asks about."""
+    return task.metadata.modalities == ["text"]
+
+
+def read_task_list(source: str) -> list[str]:
+    """The names in a file, one a line, `#` begins a comment; or in a list that ships here.
+
+    Raises:
+        ConfigError: There is no such file, or no name in it.
+    """
+    shipped = LISTS / f"{source}.txt"
+    path = Path(source)
+    if not path.is_file() and not shipped.is_file():
+        known = ", ".join(sorted(one.name.removesuffix(".txt") for one in LISTS.iterdir()))
+        raise ConfigError(f"{source}: no such file: give a file of task names, or one of {known}")
+    text = (path if path.is_file() else shipped).read_text(encoding="utf-8")
+    names = [line.partition("#")[0].strip() for line in text.splitlines()]
+    if not any(names):
+        raise ConfigError(f"{source}: no task name in it: write one a line")
+    return [name for name in names if name]

@@ -1,0 +1,126 @@
+"""scores.jsonl: one row a score, for reports and for people; scores.csv: the same as a table.
+
+A row's key is model, revision, task, split, subset and variant; a new row replaces the old one of
+its key. Rows of the same model at the same step but of other weights are stale, and dropped.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kl3m_embeddings.errors import DataError
+
+SCORES = "scores.jsonl"
+TABLE = "scores.csv"
+# What a spreadsheet would take for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(kw_only=True)
+class Score:
+    """A row; see the module. `low` and `high` bound its 95% bootstrap interval."""
+
+    model: str
+    revision: str
+    step: int | None
+    baseline: bool
+    task: str
+    type: str
+    split: str
+    subset: str
+    metric: str
+    score: float | None
+    dim: int
+    full_dim: int
+    dtype: str
+    control: bool
+    low: float | None = None
+    high: float | None = None
+    num_items: int | None = None
+    compared_with: str | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    time_s: float | None = None
+    error: str | None = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What the score is of."""
+        variant = (self.dim, self.dtype, self.control)
+        return (self.model, self.revision, *self.asked, *variant)
+
+    @property
+    def asked(self) -> tuple[str, str, str]:
+        """What a model was asked."""
+        return (self.task, self.split, self.subset)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the vectors were as the model gives them."""
+        return self.dim == self.full_dim and self.dtype == "float32" and not self.control
+
+
+def read_scores(folder: Path) -> list[Score]:
+    """The rows of a folder; none if there is no file.
+
+    Raises:
+        DataError: A line is no row of scores.
+    """
+    path = folder / SCORES
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            rows.append(Score(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"{path}:{number}: not a row of scores: move the file away; what mteb has scored "
+                "is in results/ and is not scored again"
+            ) from error
+    return rows
+
+
+def merged(old: Iterable[Score], new: Sequence[Score]) -> list[Score]:
+    """Old and new rows, the new ones first in doubt; stale ones are dropped."""
+    revisions = {(row.model, row.step): row.revision for row in new}
+    kept = {
+        row.key: row
+        for row in old
+        if revisions.get((row.model, row.step), row.revision) == row.revision
+    }
+    # A task that failed has no sizes: its row goes once the task has a score, and the other way.
+    redone = {(row.model, row.revision, row.task) for row in new}
+    kept = {
+        key: row
+        for key, row in kept.items()
+        if row.error is None or (row.model, row.revision, row.task) not in redone
+    }
+    return list((kept | {row.key: row for row in new}).values())
+
+
+def write_scores(folder: Path, rows: Sequence[Score]) -> None:
+    """Write both files; a reader never sees half of one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = [asdict(row) for row in rows]
+    lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in fields)
+    temporary = folder / f".{SCORES}.tmp"
+    temporary.write_text(lines, encoding="utf-8")
+    temporary.replace(folder / SCORES)
+    temporary = folder / f".{TABLE}.tmp"
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(Score.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows({key: as_cell(value) for key, value in row.items()} for row in fields)
+    temporary.replace(folder / TABLE)
+
+
+def as_cell(value: object) -> object:
+    """A value that no spreadsheet takes for a formula."""
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return f"'{value}"
+    return value

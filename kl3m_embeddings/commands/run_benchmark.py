@@ -1,0 +1,172 @@
+"""Models scored on tasks, for `kl3m mteb` and `describe.py --mteb`."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from tqdm import tqdm
+
+from kl3m_embeddings.benchmark.candidates import (
+    Candidate,
+    LoadOptions,
+    baseline_candidates,
+    candidates_of,
+    is_run,
+)
+from kl3m_embeddings.benchmark.local_tasks import local_task
+from kl3m_embeddings.benchmark.named_tasks import named_tasks, read_task_list
+from kl3m_embeddings.benchmark.run import NO_DATA, Benchmark
+from kl3m_embeddings.benchmark.scores import SCORES, TABLE, Score
+from kl3m_embeddings.benchmark.variants import DTYPES, Dtype
+from kl3m_embeddings.commands.score_table import score_table
+from kl3m_embeddings.commands.shell import say
+from kl3m_embeddings.config_file import did_you_mean
+from kl3m_embeddings.data.local_task import read_task
+from kl3m_embeddings.encoder.text_encoder import Precision
+from kl3m_embeddings.errors import ConfigError, DataError, RetryError
+from kl3m_embeddings.train.hardware import pick_device
+
+FOLDER = "benchmark"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkRequest:
+    """What was asked for on the command line."""
+
+    models: Sequence[str]
+    names: str = ""
+    """Tasks and benchmarks of mteb, parted by commas."""
+    lists: Sequence[str] = ()
+    """Files of such names."""
+    folders: Sequence[Path] = ()
+    """Local tasks."""
+    baselines: Sequence[str] = ()
+    compare_with: str | None = None
+    dims: Sequence[int] = ()
+    dtypes: Sequence[str] = ()
+    all_checkpoints: bool = False
+    out: Path | None = None
+    device: str | None = None
+    precision: Precision | None = None
+    prompts: Mapping[str, str] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where results go: beside the run, or where the command was given."""
+        first = Path(self.models[0])
+        return self.out or (first / FOLDER if is_run(first) else Path(FOLDER))
+
+
+def run_benchmark(request: BenchmarkRequest) -> int:
+    """Score, print the table, and return the exit code: not zero if a task has failed.
+
+    Raises:
+        ConfigError: something unknown was named.
+        DataError: a local task cannot be read, or a task has failed; the others are saved.
+        RetryError: the data of a task is not on this machine; the others are saved.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    dtypes = checked_dtypes(request.dtypes)
+    local = [read_task(folder) for folder in request.folders]
+    check_names([task.settings.name for task in local])
+    names = [name.strip() for name in request.names.split(",") if name.strip()]
+    names += [name for source in request.lists for name in read_task_list(source)]
+    tasks = [*map(local_task, local), *named_tasks(names)]
+    if not tasks:
+        raise ConfigError("no task: name some of mteb's with --mteb, or a folder with --task")
+    options = LoadOptions(
+        device=pick_device(request.device), precision=request.precision, prompts=request.prompts
+    )
+    candidates = unique(
+        [
+            *baseline_candidates(list(request.baselines), options),
+            *(
+                candidate
+                for source in request.models
+                for candidate in candidates_of(
+                    source, options, all_checkpoints=request.all_checkpoints
+                )
+            ),
+        ]
+    )
+    compare_with = request.compare_with or (candidates[0].name if request.baselines else None)
+    known = {candidate.name for candidate in candidates}
+    if compare_with is not None and compare_with not in known:
+        raise ConfigError(
+            f"--compare-with {compare_with}: not among the models "
+            f"({did_you_mean(compare_with, known) or ', '.join(sorted(known))})"
+        )
+    total = sum(candidate.can(task) for candidate in candidates for task in tasks)
+    with tqdm(total=total, unit="task") as bar:
+
+        def begin(what: str) -> None:
+            bar.update(bool(bar.desc))
+            bar.set_description(what)
+
+        benchmark = Benchmark(
+            folder=request.folder,
+            tasks=tasks,
+            dims=request.dims,
+            dtypes=dtypes,
+            compare_with=compare_with,
+            on_task=begin,
+        )
+        rows = benchmark.score(candidates)
+        bar.update()
+    Console().print(score_table(rows))
+    for name in (SCORES, TABLE):
+        say(f"{request.folder / name}")
+    return check_failures(rows)
+
+
+def checked_dtypes(names: Sequence[str]) -> list[Dtype]:
+    """The names, if they are known."""
+    for name in names:
+        if name not in DTYPES:
+            raise ConfigError(f"--dtypes {name}: unknown: use {', '.join(DTYPES)}")
+    return [dtype for dtype in DTYPES if dtype in names]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise if two tasks have one name: their results would be one file."""
+    if twice := sorted({name for name in names if list(names).count(name) > 1}):
+        raise ConfigError(f"--task: two tasks are called {twice[0]!r}: rename one in its task.json")
+
+
+def unique(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates whose names and steps differ: a number is put behind a name that is there."""
+    seen: dict[tuple[str, int | None], Candidate] = {}
+    for candidate in candidates:
+        if (candidate.name, candidate.step) in seen:
+            raise ConfigError(f"{candidate.name}: given twice: leave one out, or rename its folder")
+        seen[candidate.name, candidate.step] = candidate
+    return list(seen.values())
+
+
+def check_failures(rows: Sequence[Score]) -> int:
+    """0, unless a task has failed.
+
+    Raises:
+        RetryError: all failures are of data that is not to be had here.
+        DataError: others are among them.
+    """
+    failures: dict[str, list[Score]] = {}
+    for row in rows:
+        if row.error is not None:
+            failures.setdefault(row.error, []).append(row)
+    if not failures:
+        return 0
+    lines = []
+    for error, of_error in failures.items():
+        tasks = ", ".join(dict.fromkeys(row.task for row in of_error))
+        models = (
+            "" if error == NO_DATA else f" ({', '.join(dict.fromkeys(r.model for r in of_error))})"
+        )
+        remedy = (
+            ": fetch it where there is a network, HF_HOME says where to" if error == NO_DATA else ""
+        )
+        lines.append(f"{tasks}{models}: {error}{remedy}")
+    lines.append("all other scores are saved")
+    raise (RetryError if set(failures) == {NO_DATA} else DataError)("\n".join(lines))

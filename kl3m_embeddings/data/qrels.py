@@ -1,0 +1,77 @@
+"""Relevance judgements: which documents answer which query, and how well.
+
+Two forms, recognised by the first row: BEIR's `query-id, corpus-id, score` with a header or none,
+and TREC's `query-id 0 corpus-id score`. Cells are parted by tabs, or else by spaces; they may be
+quoted.
+"""
+
+import csv
+from collections.abc import Callable, Container, Iterator
+from pathlib import Path
+
+from kl3m_embeddings.data.records import ReadOptions
+from kl3m_embeddings.data.text_readers import csv_lines, opened_bytes
+from kl3m_embeddings.errors import DataError
+
+BEIR_CELLS, TREC_CELLS = 3, 4
+
+
+def read_qrels(
+    path: Path, queries: Container[str], documents: Container[str]
+) -> dict[str, dict[str, int]]:
+    """Grades by query and document, of the queries that have a relevant document.
+
+    Raises:
+        DataError: a row is no judgement, names an id that is not there, or contradicts another;
+            or nothing is relevant.
+    """
+    grades: dict[str, dict[str, int]] = {}
+    for line, (query, document, grade) in _judgements(path):
+        for name, known, where in ((query, queries, "queries"), (document, documents, "corpus")):
+            if name not in known:
+                raise DataError(
+                    f"{path}:{line}: {name!r} is not in {where}: add it, or leave the row out"
+                )
+        if grades.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise DataError(
+                f"{path}:{line}: {document!r} has two grades for {query!r}: keep one of them"
+            )
+    judged = {query: of_one for query, of_one in grades.items() if max(of_one.values()) > 0}
+    if not judged:
+        raise DataError(f"{path}: no document is relevant to any query: nothing to score")
+    return judged
+
+
+def _judgements(path: Path) -> Iterator[tuple[int, tuple[str, str, int]]]:
+    """Line and content of each row but the header."""
+    options = ReadOptions()
+    csv.field_size_limit(options.max_bytes)
+    with opened_bytes(str(path), options) as stream:
+        lines = csv_lines(stream, options.max_bytes)
+        try:
+            for line, text in enumerate(lines, start=1):
+                cells = _cells(text)
+                if not cells or (line == 1 and not _is_grade(cells[-1])):
+                    continue
+                if len(cells) not in (BEIR_CELLS, TREC_CELLS) or not _is_grade(cells[-1]):
+                    raise DataError(
+                        f"{path}:{line}: not a judgement: query-id, corpus-id and a whole number"
+                    )
+                yield line, (cells[0], cells[-2], int(float(cells[-1])))
+        except csv.Error as error:
+            raise DataError(f"{path}:{line}: not a table: {error}") from error
+
+
+def _cells(text: str) -> list[str]:
+    line = text.rstrip("\r\n")
+    split: Callable[[str], list[str]] = str.split
+    if "\t" in line:
+        return next(csv.reader([line], delimiter="\t"))
+    return next(csv.reader([line])) if line.count(",") == BEIR_CELLS - 1 else split(line)
+
+
+def _is_grade(cell: str) -> bool:
+    try:
+        return float(cell).is_integer()
+    except ValueError:
+        return False

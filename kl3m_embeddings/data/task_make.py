@@ -1,0 +1,237 @@
+"""A task folder from a table: the columns of a CSV, TSV or JSONL become what `local_task` reads.
+
+Rows without a text, and repeated ones, are left out and counted; the choice of rows, and of those
+that classifiers learn from, is seeded.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kl3m_embeddings.config_file import did_you_mean, parse_section
+from kl3m_embeddings.data.counter_random import derive_key, permute
+from kl3m_embeddings.data.local_task import LocalTask, read_task
+from kl3m_embeddings.data.records import EMPTY, ReadOptions, fault_of
+from kl3m_embeddings.data.row_files import TEXT_ROW_READERS, bare_suffix
+from kl3m_embeddings.data.task_settings import TaskSettings, TaskType
+from kl3m_embeddings.errors import ConfigError, DataError, OutputError
+
+# Of each type, the columns that a table must have; a retrieval table may have ids and titles.
+COLUMNS: dict[TaskType, tuple[str, ...]] = {
+    "Retrieval": ("query", "document"),
+    "Reranking": ("query", "positive", "negative"),
+    "STS": ("sentence1", "sentence2", "score"),
+    "PairClassification": ("sentence1", "sentence2", "label"),
+    "Classification": ("text", "label"),
+    "Clustering": ("text", "label"),
+}
+OPTIONAL: dict[TaskType, tuple[str, ...]] = {"Retrieval": ("title",)}
+REPEATED = "repeated"
+NUMBERS = ("score", "label")
+
+Row = dict[str, str | list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeTask:
+    """A task as it was written, and the rows that are not in it, by reason."""
+
+    task: LocalTask
+    num_rows: int
+    left_out: Counter[str]
+
+
+def make_task(
+    table: Path,
+    out: Path,
+    fields: Mapping[str, object],
+    *,
+    columns: Mapping[str, str],
+    train_table: Path | None = None,
+    max_rows: int | None = None,
+    test_share: float = 0.5,
+    seed: int = 0,
+) -> MadeTask:
+    """Write a task folder, and read it back.
+
+    Args:
+        table: CSV, TSV or JSONL, also compressed.
+        out: the folder; it must not be there, or be empty.
+        fields: of task.json; `type` is one.
+        columns: the table's column for each of COLUMNS that is called otherwise there.
+        train_table: of a classification; without one the table is split.
+        max_rows: keep so many rows of the table, chosen by `seed`.
+        test_share: of a classification's rows, where the table is split.
+        seed: of every choice.
+
+    Raises:
+        ConfigError: a column or a field is unknown.
+        DataError: the table cannot be read, or makes no task.
+        OutputError: there is something in `out`.
+    """
+    settings = parse_section(TaskSettings, dict(fields), out / "task.json", "docs/tasks.md")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out}: is not empty: give a new folder")
+    left_out: Counter[str] = Counter()
+    rows = read_rows(table, settings.type, columns, left_out)
+    num_rows = len(rows)
+    if max_rows is not None and max_rows < num_rows:
+        chosen = np.sort(permute(np.arange(max_rows), num_rows, derive_key(seed, "rows")))
+        rows = [rows[row] for row in chosen]
+    out.mkdir(parents=True, exist_ok=True)
+    if settings.type == "Retrieval":
+        write_retrieval(out, settings, rows)
+    elif settings.type == "Reranking":
+        write_reranking(out, settings, rows)
+    elif settings.type == "Classification":
+        train = read_rows(train_table, settings.type, columns, left_out) if train_table else None
+        write_classification(out, settings, rows, train, test_share, seed)
+    else:
+        write_jsonl(out / f"{settings.split}.jsonl", rows)
+    text = json.dumps(dict(fields), indent=2, ensure_ascii=False)
+    (out / "task.json").write_text(text + "\n", encoding="utf-8")
+    return MadeTask(task=read_task(out), num_rows=num_rows, left_out=left_out)
+
+
+def read_rows(
+    table: Path, kind: TaskType, columns: Mapping[str, str], left_out: Counter[str]
+) -> list[Row]:
+    """The rows of a table, each once, under the names that a task has for its columns."""
+    wanted, optional = COLUMNS[kind], OPTIONAL.get(kind, ())
+    if unknown := [name for name in columns if name not in (*wanted, *optional)]:
+        hint = did_you_mean(unknown[0], wanted) or f"{kind} has {', '.join((*wanted, *optional))}"
+        raise ConfigError(f"--column {unknown[0]}=...: unknown ({hint})")
+    reader = TEXT_ROW_READERS.get(bare_suffix(table))
+    if reader is None:
+        raise DataError(
+            f"{table}: not a known type ({', '.join(TEXT_ROW_READERS)}; also .gz, .zst)"
+        )
+    if not table.is_file():
+        raise DataError(f"{table}: no such file")
+    rows: dict[str, Row] = {}
+    for line, values in reader(str(table), ReadOptions()):
+        if isinstance(values, str):
+            left_out[values] += 1
+            continue
+        row: Row = {}
+        for name in (*wanted, *optional):
+            column = columns.get(name, name)
+            if column not in values and name in wanted:
+                known = ", ".join(map(repr, values))
+                raise ConfigError(
+                    f"{table}:{line}: no column {column!r} among {known}: name it with "
+                    f"--column {name}=..."
+                )
+            if values.get(column) not in (None, ""):
+                row[name] = cell(values[column])
+        fault = next((fault_in(row.get(name)) for name in wanted if fault_in(row.get(name))), None)
+        key = json.dumps(row, sort_keys=True)
+        if fault or key in rows:
+            left_out[fault or REPEATED] += 1
+        else:
+            rows[key] = row
+    if not rows:
+        raise DataError(f"{table}: no usable row in it")
+    return list(rows.values())
+
+
+def cell(value: object) -> str | list[str]:
+    """A cell as text, or as texts."""
+    return [str(one) for one in value] if isinstance(value, list) else str(value)
+
+
+def fault_in(value: str | list[str] | None) -> str | None:
+    """What keeps a cell from being clean text, if anything."""
+    texts = [value] if isinstance(value, str) else value or []
+    faults = [fault for text in texts if (fault := fault_of(text, ReadOptions()))]
+    return faults[0] if faults else None if texts else EMPTY
+
+
+def write_retrieval(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> None:
+    """Every distinct document becomes part of the corpus; a query may have several."""
+    documents: dict[tuple[str, str], str] = {}
+    queries: dict[str, str] = {}
+    judgements: dict[tuple[str, str], None] = {}
+    for row in rows:
+        document = (str(row.get("title", "")), str(row["document"]))
+        name = documents.setdefault(document, f"d{len(documents)}")
+        query = queries.setdefault(str(row["query"]), f"q{len(queries)}")
+        judgements[query, name] = None
+    write_jsonl(
+        out / "corpus.jsonl",
+        (
+            {"_id": name, **({"title": title} if title else {}), "text": text}
+            for (title, text), name in documents.items()
+        ),
+    )
+    write_ranking(out, settings, queries, [(*pair, 1) for pair in judgements])
+
+
+def write_reranking(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> None:
+    """Each query's positives and negatives are its candidates."""
+    documents: dict[str, str] = {}
+    queries: dict[str, str] = {}
+    grades: dict[tuple[str, str], int] = {}
+    candidates: dict[str, dict[str, None]] = {}
+    for row in rows:
+        query = queries.setdefault(str(row["query"]), f"q{len(queries)}")
+        for side, grade in (("negative", 0), ("positive", 1)):
+            texts = row[side]
+            for text in [texts] if isinstance(texts, str) else texts:
+                name = documents.setdefault(text, f"d{len(documents)}")
+                grades[query, name] = max(grade, grades.get((query, name), 0))
+                candidates.setdefault(query, {})[name] = None
+    write_jsonl(
+        out / "corpus.jsonl", ({"_id": name, "text": text} for text, name in documents.items())
+    )
+    write_jsonl(
+        out / "candidates.jsonl",
+        ({"query-id": query, "corpus-ids": list(ids)} for query, ids in candidates.items()),
+    )
+    write_ranking(out, settings, queries, [(*pair, grade) for pair, grade in grades.items()])
+
+
+def write_ranking(
+    out: Path,
+    settings: TaskSettings,
+    queries: Mapping[str, str],
+    judgements: Iterable[tuple[str, str, int]],
+) -> None:
+    """Queries and judgements."""
+    write_jsonl(
+        out / "queries.jsonl", ({"_id": name, "text": text} for text, name in queries.items())
+    )
+    lines = [f"{query}\t{document}\t{grade}\n" for query, document, grade in judgements]
+    (out / "qrels").mkdir()
+    path = out / "qrels" / f"{settings.split}.tsv"
+    path.write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
+
+
+def write_classification(
+    out: Path,
+    settings: TaskSettings,
+    rows: Sequence[Row],
+    train: Sequence[Row] | None,
+    test_share: float,
+    seed: int,
+) -> None:
+    """Rows to learn from and rows to score; of a label in one row only, nothing can be scored."""
+    if train is None:
+        order = permute(np.arange(len(rows)), len(rows), derive_key(seed, "train"))
+        num_test = round(len(rows) * test_share)
+        shuffled = [rows[row] for row in order]
+        rows, train = shuffled[:num_test], shuffled[num_test:]
+        known = {row["label"] for row in train}
+        rows = [row for row in rows if row["label"] in known]
+    write_jsonl(out / "train.jsonl", train)
+    write_jsonl(out / f"{settings.split}.jsonl", rows)
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """One object a line."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
