@@ -31,7 +31,6 @@ COLUMNS: dict[TaskType, tuple[str, ...]] = {
 }
 OPTIONAL: dict[TaskType, tuple[str, ...]] = {"Retrieval": ("title",)}
 REPEATED = "repeated"
-NUMBERS = ("score", "label")
 
 Row = dict[str, str | list[str]]
 
@@ -117,19 +116,9 @@ def read_rows(
         if isinstance(values, str):
             left_out[values] += 1
             continue
-        row: Row = {}
-        for name in (*wanted, *optional):
-            column = columns.get(name, name)
-            if column not in values and name in wanted:
-                known = ", ".join(map(repr, values))
-                raise ConfigError(
-                    f"{table}:{line}: no column {column!r} among {known}: name it with "
-                    f"--column {name}=..."
-                )
-            if values.get(column) not in (None, ""):
-                row[name] = cell(values[column])
-        fault = next((fault_in(row.get(name)) for name in wanted if fault_in(row.get(name))), None)
+        row = row_of(values, f"{table}:{line}", kind, columns)
         key = json.dumps(row, sort_keys=True)
+        fault = next(filter(None, (fault_in(row.get(name)) for name in wanted)), None)
         if fault or key in rows:
             left_out[fault or REPEATED] += 1
         else:
@@ -137,6 +126,23 @@ def read_rows(
     if not rows:
         raise DataError(f"{table}: no usable row in it")
     return list(rows.values())
+
+
+def row_of(
+    values: Mapping[str, object], place: str, kind: TaskType, columns: Mapping[str, str]
+) -> Row:
+    """The cells that a task has, under its names; empty ones are left out."""
+    row: Row = {}
+    for name in (*COLUMNS[kind], *OPTIONAL.get(kind, ())):
+        column = columns.get(name, name)
+        if column not in values and name in COLUMNS[kind]:
+            known = ", ".join(map(repr, values))
+            raise ConfigError(
+                f"{place}: no column {column!r} among {known}: name it with --column {name}=..."
+            )
+        if values.get(column) not in (None, ""):
+            row[name] = cell(values[column])
+    return row
 
 
 def cell(value: object) -> str | list[str]:
