@@ -7,7 +7,6 @@ would mislead.
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +14,10 @@ import numpy as np
 from jaxtyping import Float
 
 from kl3m_embeddings.metrics import (
-    average_precision,
     binary_average_precision,
     grade_ranking,
-    mrr_at_k,
-    ndcg_at_k,
     pearson,
-    recall_at_k,
+    ranking_metric,
     spearman,
 )
 
@@ -97,7 +93,8 @@ def items_of(task: Any, predicted: Any, split: str, subset: str, score: float) -
         answers = np.array(_data(task, split, subset)["score"], dtype=float)
         items = Items(statistic, np.array(predicted["cosine_scores"]), answers)
     elif kind == "PairClassification":
-        items = pair_items(_data(task, split, subset)[task.label_column_name], predicted, metric)
+        labels = list(_data(task, split, subset)[task.label_column_name])
+        items = pair_items(labels, predicted, metric)
     elif kind == "Classification" and metric == "accuracy":
         answers = np.array(_data(task, split, subset)[task.label_column_name])
         right = np.stack([np.array(one) == answers for one in predicted])
@@ -116,7 +113,6 @@ def ranking_items(
     metric: str,
 ) -> Items | None:
     """Each query's score; ties are broken as trec_eval does, the higher id first."""
-    name, _, cut = metric.rpartition("_at_")
     queries = sorted(judgements)
     numbers = {
         document: n for n, document in enumerate(sorted({*_names(judgements), *_names(scores)}))
@@ -134,12 +130,8 @@ def ranking_items(
         for document, grade in judgements[query].items()
     ]
     grades = grade_ranking(ranking, *(np.array(column) for column in zip(*triples, strict=True)))
-    k = int(cut) if cut.isdigit() else 0
-    if name == "map":
-        cut_off = replace(grades, retrieved=grades.retrieved[:, :k])
-        return Items("mean", average_precision(cut_off), np.empty(0))
-    measures = {"ndcg": ndcg_at_k, "mrr": mrr_at_k, "recall": recall_at_k}
-    return Items("mean", measures[name](grades, k), np.empty(0)) if name in measures and k else None
+    values = ranking_metric(metric, grades)
+    return None if values is None else Items("mean", values, np.empty(0))
 
 
 def _names(of_queries: Mapping[str, Mapping[str, Any]]) -> set[str]:
