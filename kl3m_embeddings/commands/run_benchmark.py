@@ -11,17 +11,17 @@ from tqdm import tqdm
 from kl3m_embeddings.benchmark.candidates import (
     Candidate,
     LoadOptions,
-    baseline_candidates,
-    candidates_of,
-    is_run,
+    baseline_candidate,
+    candidate_at,
 )
 from kl3m_embeddings.benchmark.local_tasks import local_task
+from kl3m_embeddings.benchmark.model_paths import is_run, model_paths
 from kl3m_embeddings.benchmark.named_tasks import named_tasks, read_task_list
 from kl3m_embeddings.benchmark.run import NO_DATA, Benchmark
 from kl3m_embeddings.benchmark.scores import SCORES, TABLE, Score
 from kl3m_embeddings.benchmark.variants import DTYPES, Dtype
 from kl3m_embeddings.commands.score_table import score_table
-from kl3m_embeddings.commands.shell import say
+from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config_file import did_you_mean
 from kl3m_embeddings.data.local_task import read_task
 from kl3m_embeddings.encoder.text_encoder import Precision
@@ -79,18 +79,13 @@ def run_benchmark(request: BenchmarkRequest) -> int:
     options = LoadOptions(
         device=pick_device(request.device), precision=request.precision, prompts=request.prompts
     )
-    candidates = unique(
-        [
-            *baseline_candidates(list(request.baselines), options),
-            *(
-                candidate
-                for source in request.models
-                for candidate in candidates_of(
-                    source, options, all_checkpoints=request.all_checkpoints
-                )
-            ),
-        ]
-    )
+    candidates = [baseline_candidate(name, options, warn) for name in request.baselines]
+    candidates += [
+        candidate_at(where, options)
+        for source in request.models
+        for where in model_paths(source, warn, all_checkpoints=request.all_checkpoints)
+    ]
+    check_unique(candidates)
     compare_with = request.compare_with or (candidates[0].name if request.baselines else None)
     known = {candidate.name for candidate in candidates}
     if compare_with is not None and compare_with not in known:
@@ -135,14 +130,11 @@ def check_names(names: Sequence[str]) -> None:
         raise ConfigError(f"--task: two tasks are called {twice[0]!r}: rename one in its task.json")
 
 
-def unique(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates whose names and steps differ: a number is put behind a name that is there."""
-    seen: dict[tuple[str, int | None], Candidate] = {}
-    for candidate in candidates:
-        if (candidate.name, candidate.step) in seen:
-            raise ConfigError(f"{candidate.name}: given twice: leave one out, or rename its folder")
-        seen[candidate.name, candidate.step] = candidate
-    return list(seen.values())
+def check_unique(candidates: Sequence[Candidate]) -> None:
+    """Raise if two models would be one in the tables."""
+    names = [(candidate.name, candidate.step) for candidate in candidates]
+    if twice := sorted({name for name, step in names if names.count((name, step)) > 1}):
+        raise ConfigError(f"{twice[0]}: given twice: leave one out, or rename its folder")
 
 
 def check_failures(rows: Sequence[Score]) -> int:

@@ -30,7 +30,10 @@ COLUMNS: dict[TaskType, tuple[str, ...]] = {
     "Clustering": ("text", "label"),
 }
 OPTIONAL: dict[TaskType, tuple[str, ...]] = {"Retrieval": ("title",)}
+# Columns whose cells may hold several texts, in JSONL.
+MANY = ("document", "positive", "negative")
 REPEATED = "repeated"
+LIST = "a list in place of a text"
 
 Row = dict[str, str | list[str]]
 
@@ -118,7 +121,7 @@ def read_rows(
             continue
         row = row_of(values, f"{table}:{line}", kind, columns)
         key = json.dumps(row, sort_keys=True)
-        fault = next(filter(None, (fault_in(row.get(name)) for name in wanted)), None)
+        fault = next(filter(None, (fault_in(name, row.get(name)) for name in wanted)), None)
         if fault or key in rows:
             left_out[fault or REPEATED] += 1
         else:
@@ -150,9 +153,16 @@ def cell(value: object) -> str | list[str]:
     return [str(one) for one in value] if isinstance(value, list) else str(value)
 
 
-def fault_in(value: str | list[str] | None) -> str | None:
-    """What keeps a cell from being clean text, if anything."""
-    texts = [value] if isinstance(value, str) else value or []
+def texts_of(value: str | list[str]) -> list[str]:
+    """A cell's texts."""
+    return [value] if isinstance(value, str) else value
+
+
+def fault_in(name: str, value: str | list[str] | None) -> str | None:
+    """What keeps a cell from being clean text, or texts, if anything."""
+    if isinstance(value, list) and name not in MANY:
+        return LIST
+    texts = texts_of(value or [])
     faults = [fault for text in texts if (fault := fault_of(text, ReadOptions()))]
     return faults[0] if faults else None if texts else EMPTY
 
@@ -163,10 +173,10 @@ def write_retrieval(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> N
     queries: dict[str, str] = {}
     judgements: dict[tuple[str, str], None] = {}
     for row in rows:
-        document = (str(row.get("title", "")), str(row["document"]))
-        name = documents.setdefault(document, f"d{len(documents)}")
         query = queries.setdefault(str(row["query"]), f"q{len(queries)}")
-        judgements[query, name] = None
+        for text in texts_of(row["document"]):
+            document = (str(row.get("title", "")), text)
+            judgements[query, documents.setdefault(document, f"d{len(documents)}")] = None
     write_jsonl(
         out / "corpus.jsonl",
         (
@@ -186,8 +196,7 @@ def write_reranking(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> N
     for row in rows:
         query = queries.setdefault(str(row["query"]), f"q{len(queries)}")
         for side, grade in (("negative", 0), ("positive", 1)):
-            texts = row[side]
-            for text in [texts] if isinstance(texts, str) else texts:
+            for text in texts_of(row[side]):
                 name = documents.setdefault(text, f"d{len(documents)}")
                 grades[query, name] = max(grade, grades.get((query, name), 0))
                 candidates.setdefault(query, {})[name] = None
