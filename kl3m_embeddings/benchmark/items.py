@@ -87,18 +87,22 @@ def items_of(task: Any, predicted: Any, split: str, subset: str, score: float) -
     kind = task.metadata.type
     items: Items | None = None
     if kind in ("Retrieval", "Reranking", "InstructionReranking"):
-        items = ranking_items(_data(task, split, subset)["relevant_docs"], predicted, metric)
+        judgements = _data(task, split, subset)["relevant_docs"]
+        items = ranking_items(judgements, as_scored(task, predicted), metric)
     elif kind == "STS" and metric.startswith("cosine_"):
         statistic = metric.removeprefix("cosine_")
         answers = np.array(_data(task, split, subset)["score"], dtype=float)
         items = Items(statistic, np.array(predicted["cosine_scores"]), answers)
     elif kind == "PairClassification":
         labels = list(_data(task, split, subset)[task.label_column_name])
+        # in mteb's first form all pairs are one row
+        labels = labels[0] if labels and isinstance(labels[0], list) else labels
         items = pair_items(labels, predicted, metric)
     elif kind == "Classification" and metric == "accuracy":
-        answers = np.array(_data(task, split, subset)[task.label_column_name])
-        right = np.stack([np.array(one) == answers for one in predicted])
-        items = Items("mean", right.mean(axis=0), np.empty(0))
+        labels = list(_data(task, split, subset)[task.label_column_name])
+        if all(len(one) == len(labels) for one in predicted):  # folds have fewer
+            right = np.stack([np.array(one) == np.array(labels) for one in predicted])
+            items = Items("mean", right.mean(axis=0), np.empty(0))
     return items if items is not None and abs(items.score - score) <= TOLERANCE else None
 
 
@@ -107,13 +111,27 @@ def _data(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401
     return data[subset][split] if subset in data else data[split]
 
 
+def as_scored(task: Any, scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:  # noqa: ANN401
+    """What mteb counts of a ranking: some tasks leave out a query's own text, or the first found."""
+    kept = {query: dict(found) for query, found in scores.items()}
+    if getattr(task, "ignore_identical_ids", False):
+        for query, found in kept.items():
+            found.pop(query, None)
+    if getattr(task, "skip_first_result", False):
+        kept = {
+            query: dict(sorted(found.items(), key=lambda one: one[1], reverse=True)[1:])
+            for query, found in kept.items()
+        }
+    return kept
+
+
 def ranking_items(
     judgements: Mapping[str, Mapping[str, int]],
     scores: Mapping[str, Mapping[str, float]],
     metric: str,
 ) -> Items | None:
-    """Each query's score; ties are broken as trec_eval does, the higher id first."""
-    queries = sorted(judgements)
+    """The score of each query that was judged and asked, by id; of a tie the higher id is first."""
+    queries = sorted(judgements.keys() & scores.keys())
     numbers = {
         document: n for n, document in enumerate(sorted({*_names(judgements), *_names(scores)}))
     }
@@ -129,6 +147,8 @@ def ranking_items(
         for row, query in enumerate(queries)
         for document, grade in judgements[query].items()
     ]
+    if not triples:
+        return None
     grades = grade_ranking(ranking, *(np.array(column) for column in zip(*triples, strict=True)))
     values = ranking_metric(metric, grades)
     return None if values is None else Items("mean", values, np.empty(0))
