@@ -1,4 +1,4 @@
-"""One run: its log and, from the same folder, `eval.jsonl`, `run.jsonl` and `training.json`."""
+"""One run: its log and, from the same folder, what else was recorded and measured of it."""
 
 import json
 from contextlib import suppress
@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from kl3m_embeddings.report.benchmark import Benchmark, read_benchmark
 from kl3m_embeddings.report.errors import USAGE, ReportError
 from kl3m_embeddings.report.jsonl import read_objects
 from kl3m_embeddings.report.log_table import OF_EMBEDDING_TASKS, LogTable, read_log
@@ -25,6 +26,7 @@ class Run:
     starts: list[dict[str, Any]]
     total_steps: int | None
     notes: list[str]
+    benchmark: Benchmark
 
     @property
     def steps(self) -> pl.DataFrame:
@@ -85,13 +87,16 @@ def read_run(path: Path) -> Run:
     folder = log.path.parent
     evals, eval_notes = read_evals(folder / "eval.jsonl")
     starts, start_notes = read_optional(folder / "run.jsonl")
+    benchmark = read_benchmark(folder)
+    notes = [*log.notes(), *missing_from_log(log)]
     return Run(
         name=printable(folder.resolve().name),
         log=log,
         evals=evals,
         starts=starts,
         total_steps=total_steps(starts, folder / "training.json"),
-        notes=[*log.notes(), *missing_from_log(log), *eval_notes, *start_notes],
+        notes=[*notes, *eval_notes, *start_notes, *benchmark.notes],
+        benchmark=benchmark,
     )
 
 

@@ -1,0 +1,138 @@
+"""What went wrong in a run or looks like it: said first in the report, last in the terminal."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from kl3m_embeddings.report.names import counted, number, percent, printable
+from kl3m_embeddings.report.pair_metrics import find_sets
+from kl3m_embeddings.report.quality import RATIO, probe_series
+from kl3m_embeddings.report.run import Run
+from kl3m_embeddings.report.step_statistics import Statistics
+
+MAX_STEPS_NAMED = 5
+# A spike is as far above the median of the losses before it as five times their 95th percentile,
+# which a normal distribution would not do in 10^15 steps, and a tenth of the median at least.
+SPIKE_WINDOW, SPIKE_SPREADS, SPIKE_SHARE = 101, 5.0, 0.1
+MIN_LOSSES = 20
+# A healthy pre-training run goes from 1.5 to 2.4 in 2,800 steps, a tenth in its last quarter.
+STRONG_RISE, STRONG_RECENT_RISE, MIN_RATIOS = 3.0, 1.5, 4
+MIN_EVALS = 6
+SAME_DIRECTION = 0.8  # mean cosine of embeddings of different texts
+
+
+def find_warnings(run: Run, statistics: Statistics) -> list[str]:
+    """All warnings, the gravest kind first."""
+    return [
+        *skipped_steps(run, statistics),
+        *loss_spikes(run),
+        *collapsing_weights(run),
+        *collapsed_embeddings(run),
+        *stalled_evaluations(run),
+        *failed_tasks(statistics),
+    ]
+
+
+def skipped_steps(run: Run, statistics: Statistics) -> Iterator[str]:
+    """Steps without an update."""
+    skipped = statistics["skipped"]
+    if skipped["num_skipped"]:
+        yield (
+            f"{counted(skipped['num_skipped'], 'step')} of {run.steps.height:,} "
+            f"({percent(skipped['share'])}) skipped, as loss or gradient was not finite; "
+            f"{steps_named(skipped['last_steps'], skipped['num_skipped'])}"
+        )
+
+
+def steps_named(steps: list[int], num_steps: int) -> str:
+    """`the last ones at step 7, 12`."""
+    shown = ", ".join(f"{step:,}" for step in steps[-MAX_STEPS_NAMED:])
+    return f"{'at' if num_steps <= MAX_STEPS_NAMED else 'the last at'} step {shown}"
+
+
+def loss_spikes(run: Run) -> Iterator[str]:
+    """Steps whose loss is far above those before it, task by task."""
+    losses = run.steps.select("step", "task", "loss").drop_nulls("loss")
+    before = pl.col("loss").shift(1)
+    usual, high = (
+        before.rolling_quantile(share, window_size=SPIKE_WINDOW, min_samples=MIN_LOSSES).over(
+            "task"
+        )
+        for share in (0.5, 0.95)
+    )
+    limit = pl.max_horizontal(
+        usual + SPIKE_SPREADS * (high - usual), (1 + SPIKE_SHARE) * usual.abs()
+    )
+    spikes = losses.with_columns(usual=usual).filter(pl.col("loss") > limit)
+    if spikes.is_empty():
+        return
+    worst = spikes.sort(pl.col("loss") - pl.col("usual")).row(-1, named=True)
+    where = steps_named(spikes["step"].to_list(), len(spikes))
+    yield (
+        f"{counted(len(spikes), 'loss spike')} {where}; "
+        f"the worst at step {worst['step']:,}, {number(worst['loss'], 3)} after a median of "
+        f"{number(worst['usual'], 3)}"
+    )
+
+
+def collapsing_weights(run: Run) -> Iterator[str]:
+    """A steep rise of the largest singular value over the mean one."""
+    if not run.has_eval(RATIO):
+        return
+    rows = run.evals.select("step", ratio=RATIO).drop_nulls()
+    if len(rows) < MIN_RATIOS:
+        return
+    ratios = rows["ratio"].to_list()
+    lowest, last, recent = min(ratios), ratios[-1], ratios[-1 - len(ratios) // 4]
+    if last >= STRONG_RISE * lowest > 0 or last >= STRONG_RECENT_RISE * recent > 0:
+        since = f"{number(recent, 3)} at step {rows['step'][-1 - len(ratios) // 4]:,}"
+        yield (
+            f"The weights concentrate on few directions: the largest singular value is "
+            f"{number(last, 3)} times the mean one, after {since} and {number(lowest, 3)} at best"
+        )
+
+
+def collapsed_embeddings(run: Run) -> Iterator[str]:
+    """Embeddings that all point the same way."""
+    for spectrum in run.benchmark.spectra:
+        cosine = spectrum.numbers.get("anisotropy")
+        if spectrum.layer is None and cosine is not None and cosine > SAME_DIRECTION:
+            at = "" if spectrum.step is None else f" at step {spectrum.step:,}"
+            yield (
+                f"The embeddings of {printable(spectrum.model)}{at} point the same way: the mean "
+                f"cosine of different texts is {number(cosine, 3)}"
+            )
+
+
+def stalled_evaluations(run: Run) -> Iterator[str]:
+    """Evaluations of which the later half did not improve on the earlier one."""
+    if run.has_eval("mean"):
+        losses = run.evals.select("step", value=-pl.col("mean")).drop_nulls()
+        yield from stalled("held-out loss", losses, sign=-1)
+    for one in find_sets(run.evals):
+        name = f"{printable(one.name)} {one.headline.metric}"
+        yield from stalled(name, one.headline.points)
+    for name, points in probe_series(run.evals).items():
+        yield from stalled(printable(name), points)
+
+
+def stalled(name: str, points: pl.DataFrame, sign: int = 1) -> Iterator[str]:
+    """Says so if no value of the later half is above the best of the earlier one."""
+    half = len(points) // 2
+    if len(points) < MIN_EVALS:
+        return
+    best, place = points["value"][:half].max(), points["value"][:half].arg_max()
+    if best is not None and place is not None and points["value"][half:].max() <= best:  # type: ignore[operator]
+        yield (
+            f"No better {name} in the last {len(points) - half:,} of {len(points):,} evaluations: "
+            f"the best is {number(sign * float(best), 3)} at step {points['step'][place]:,}"  # type: ignore[arg-type]
+        )
+
+
+def failed_tasks(statistics: Statistics) -> Iterator[str]:
+    """Benchmark tasks without a score."""
+    failed = (statistics.get("benchmark") or {}).get("failed", [])
+    if failed:
+        names = ", ".join(dict.fromkeys(printable(row["task"]) for row in failed[:MAX_STEPS_NAMED]))
+        more = " and more" if len(failed) > MAX_STEPS_NAMED else ""
+        yield f"{counted(len(failed), 'benchmark task')} failed: {names}{more}"
