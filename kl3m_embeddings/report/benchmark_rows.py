@@ -3,6 +3,7 @@
 A field that does not matter for a row's meaning may be missing; a row without one that does is bad.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,12 @@ class Spectrum:
     shape: tuple[int, int] | None
     singular_values: list[float]
     numbers: dict[str, float]
+
+    @property
+    def kind(self) -> str:
+        """What all layers call these weights: the end of the name, without the layer's number."""
+        name = re.sub(rf"(^|[._/ ]){self.layer}(?=$|[._/ ])", "", self.name or "weights")
+        return ".".join(re.split(r"[./ ]", name.removesuffix(".weight"))[-2:])
 
 
 LAYER_NUMBERS = ("effective_rank", "stable_rank", "largest_over_mean", "largest_over_median")

@@ -87,11 +87,6 @@ def score_series(run: Run) -> Series:
     }
 
 
-def quality_series(run: Run) -> Series:
-    """All that was measured of the embeddings along the run."""
-    return {**score_series(run), **probe_series(run.evals)}
-
-
 def mean_quality(series: Series) -> tuple[pl.DataFrame, int]:
     """The mean of those series that have all steps that any has, and their number."""
     if not series:

@@ -68,10 +68,10 @@ def loss_spikes(run: Run) -> Iterator[str]:
         return
     worst = spikes.sort(pl.col("loss") - pl.col("usual")).row(-1, named=True)
     where = steps_named(spikes["step"].to_list(), len(spikes))
+    which = f", the worst at step {worst['step']:,}" if len(spikes) > 1 else ""
     yield (
-        f"{counted(len(spikes), 'loss spike')} {where}; "
-        f"the worst at step {worst['step']:,}, {number(worst['loss'], 3)} after a median of "
-        f"{number(worst['usual'], 3)}"
+        f"{counted(len(spikes), 'loss spike')} {where}{which}: {number(worst['loss'], 3)} after a "
+        f"median of {number(worst['usual'], 3)}"
     )
 
 

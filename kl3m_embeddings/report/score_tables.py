@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from kl3m_embeddings.report.names import NO_VALUE, number, printable
+from kl3m_embeddings.report.names import NO_VALUE, printable
 from kl3m_embeddings.report.step_statistics import Statistics
 from kl3m_embeddings.report.table_parts import MAX_NAMES, escaped, grid, with_rest
 
@@ -55,7 +55,7 @@ def scores_table(benchmark: Statistics, heads: Sequence[str], max_tasks: int) ->
         values = benchmark["means"]["scores"]
         best = best_of(values)
         cells = [
-            Text(number(value), BEST if value == best else "") for value in values[: len(heads)]
+            Text(score_text(value), BEST if value == best else "") for value in values[: len(heads)]
         ]
         table.add_row(f"mean of {benchmark['means']['num_tasks']:,} tasks", "", *cells)
     return table
@@ -72,14 +72,19 @@ def score_cell(cell: Statistics | None, best: float | None) -> Text:
     if cell is None:
         return Text(NO_VALUE)
     style = BEST if cell["score"] == best else ""
-    return Text.assemble((number(cell["score"]), style), *interval(cell["low"], cell["high"]))
+    return Text.assemble((score_text(cell["score"]), style), *interval(cell["low"], cell["high"]))
+
+
+def score_text(value: float, sign: str = "") -> str:
+    """A score (or, with `sign` "+", a difference) in as many decimals as the others."""
+    return f"{value:{sign}.4f}" if abs(value) < 10 else f"{value:{sign}.4g}"
 
 
 def interval(low: float | None, high: float | None) -> list[tuple[str, str]]:
     """`0.61 to 0.64` as a second line, if it is known."""
     if low is None or high is None:
         return []
-    return [(f"\n{number(low, 3)} to {number(high, 3)}", ASIDE)]
+    return [(f"\n{score_text(low)} to {score_text(high)}", ASIDE)]
 
 
 def difference_tables(
@@ -102,7 +107,7 @@ def difference_tables(
         for name, row in rows[:max_tasks]:
             table.add_row(Text(printable(name)), *(difference_cell(row[place]) for place in places))
         table = with_rest(table, rows, max_tasks)
-        told = "bold: the 95% interval excludes 0"
+        told = "* the 95% interval excludes 0"
         table.caption = f"{table.caption}; {told}" if table.caption else told
         table.caption_justify = "left"
         yield table
@@ -119,19 +124,14 @@ def is_compared(cell: Statistics | None, other: str | None = None) -> bool:
 
 
 def difference_cell(cell: Statistics | None) -> Text:
-    """A difference with its interval; in bold where the interval excludes 0."""
+    """A difference with its interval; a star where the interval excludes 0."""
     if cell is None:
         return Text(NO_VALUE)
     low, high, value = (cell[f"difference{end}"] for end in ("_low", "_high", ""))
-    style = ""
-    if low is not None and high is not None:
-        style = BETTER if low > 0 else WORSE if high < 0 else ""
-    return Text.assemble((signed(value), style), *interval(low, high))
-
-
-def signed(value: float) -> str:
-    """`+0.012`, `-0.012`."""
-    return f"+{number(value, 3)}" if value > 0 else number(value, 3)
+    is_better, is_worse = low is not None and low > 0, high is not None and high < 0
+    style = BETTER if is_better else WORSE if is_worse else ""
+    shown = score_text(value, "+") + (" *" if style else "")
+    return Text.assemble((shown, style), *interval(low, high))
 
 
 def failures_table(failed: Sequence[Statistics], max_tasks: int) -> Iterator[Table]:

@@ -20,6 +20,7 @@ def spectra_statistics(spectra: Sequence[Spectrum]) -> list[Statistics]:
             "step": one.step,
             "layer": one.layer,
             "name": one.name,
+            "kind": one.kind,
             "shape": list(one.shape) if one.shape else None,
             **one.numbers,
         }
@@ -38,14 +39,14 @@ def spectra_tables(rows: Sequence[Statistics], max_rows: int = MAX_NAMES) -> Ite
     layers = [row for row in rows if row["layer"] is not None]
     if embeddings:
         table = grid(
-            "Embeddings", "model", "step", "texts", "dimensions", "effective\nrank",
-            "\nanisotropy", "\nuniformity", "\nalignment",
+            "Embeddings", "model", "step", "dimensions", "effective\nrank", "\nanisotropy",
+            "\nuniformity", "\nalignment",
         )  # fmt: skip
         for row in embeddings[:max_rows]:
             table.add_row(
                 Text(printable(row["model"])),
                 number(row["step"]),
-                *(whole(row.get(key)) for key in ("num_texts", "dim")),
+                whole(row.get("dim")),
                 *(
                     number(row.get(key), 3)
                     for key in ("effective_rank", "anisotropy", "uniformity", "alignment")
@@ -65,7 +66,7 @@ def layers_table(layers: Sequence[Statistics], max_rows: int) -> Table:
     for row in layers[:max_rows]:
         shape = row["shape"]
         table.add_row(
-            Text(printable(row["name"] or row["model"])),
+            Text(printable(row["kind"])),
             number(row["layer"]),
             f"{shape[0]:,} by {shape[1]:,}" if shape else NO_VALUE,
             *(
