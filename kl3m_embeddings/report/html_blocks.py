@@ -149,7 +149,9 @@ def as_cell(value: object, row_style: str | Style | None) -> Cell:
     text, _, note = plain(value).partition("\n")
     style = row_style
     if isinstance(value, Text):
-        style = value.spans[0].style if value.spans else value.style or row_style
+        # marked is what begins the cell: what is below it may have a style of its own
+        first = [span.style for span in value.spans if span.start == 0]
+        style = first[0] if first else value.style or row_style
     return Cell(text, note, MARKS.get(str(style), ""))
 
 

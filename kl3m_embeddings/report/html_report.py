@@ -87,8 +87,6 @@ def facts(statistics: Statistics) -> Iterator[Fact]:
         yield Fact("mean benchmark score", f"{means['scores'][0]:.4f}", mean)
     yield Fact("tokens", count(progress["num_tokens"]), f"in {duration(progress['elapsed_s'])}")
     yield Fact("tokens a second", count(statistics["speed"]["tokens_per_s"]), "by step time")
-    resumes = len(statistics["run"]["resumed_at_steps"])
-    yield Fact("resumes", f"{resumes:,}", "of the same run")
 
 
 def sections(run: Run, statistics: Statistics, pngs: Sequence[Path]) -> list[Section]:
@@ -106,8 +104,10 @@ def sections(run: Run, statistics: Statistics, pngs: Sequence[Path]) -> list[Sec
             picture(path) for name in PLOTS.get(key, ()) for path in pngs if path.stem == name
         ]
         tables = own[key]() if key in own else blocks_of(SECTIONS[key](statistics))
-        # the first plot says most, then the numbers
-        found.append(Section(key, title, [*pictures[:1], *tables, *pictures[1:]]))
+        # the first plot says most, then the numbers; of scores, the numbers do
+        num_before = 0 if key == "scores" else 1
+        blocks = [*pictures[:num_before], *tables, *pictures[num_before:]]
+        found.append(Section(key, title, blocks))
     return [section for section in found if section.blocks]
 
 

@@ -41,7 +41,8 @@ def quality_by_dim(run: Run, window: int) -> Figure | None:
         score for score in newest(run.benchmark.scores) if score.score is not None and score.dim > 0
     ]
     models = list(dict.fromkeys(score.model for score in sorted(scores, key=is_baseline)))
-    panels = tasks_with_sizes(scores)
+    models = models[: len(SERIES)]
+    panels = tasks_with_sizes([score for score in scores if score.model in models])
     if not panels:
         return None
     shown = dict(list(panels.items())[:MAX_PANELS])

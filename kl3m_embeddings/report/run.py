@@ -121,6 +121,7 @@ def read_optional(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 def read_evals(path: Path) -> tuple[pl.DataFrame, list[str]]:
     """The evaluations in order of their steps, the last of a repeated step, and what to say."""
     objects, notes = read_optional(path)
+    objects = [{as_text(name): value for name, value in row.items()} for row in objects]
     if not objects and not notes:
         notes = [f"{path.name}: no evaluation yet"]
     names = dict.fromkeys(name for row in objects for name, value in row.items() if is_real(value))
@@ -134,6 +135,11 @@ def read_evals(path: Path) -> tuple[pl.DataFrame, list[str]]:
         schema={"step": pl.Int64, **dict.fromkeys(columns, pl.Float64)},
     )
     return table.unique("step", keep="last").sort("step"), notes
+
+
+def as_text(name: str) -> str:
+    """`name` without lone surrogates, which are no text to polars."""
+    return name.encode(errors="replace").decode()
 
 
 def is_real(value: object) -> bool:

@@ -43,21 +43,20 @@ def scores_table(benchmark: Statistics, heads: Sequence[str], max_tasks: int) ->
     """A row a task: each model's score and its interval, the best one in bold."""
     title = "Benchmark scores"
     hidden = len(benchmark["models"]) - len(heads)
-    table = grid(
-        title, "task", "metric", *heads, *([f"and {hidden:,} more\nmodels"] if hidden else [])
-    )
-    table.columns[1].justify = "left"
+    table = grid(title, "task", *heads, *([f"and {hidden:,} more\nmodels"] if hidden else []))
     for task in benchmark["tasks"][:max_tasks]:
         best = best_of([cell and cell["score"] for cell in task["scores"]])
         cells = [score_cell(cell, best) for cell in task["scores"][: len(heads)]]
-        table.add_row(Text(printable(task["name"])), Text(printable(task["metric"], 20)), *cells)
+        metric = printable(task["metric"], 20)
+        name = Text.assemble(printable(task["name"]), (f"\n{metric}" if metric else "", ASIDE))
+        table.add_row(name, *cells)
     if benchmark["means"]:
         values = benchmark["means"]["scores"]
         best = best_of(values)
         cells = [
             Text(score_text(value), BEST if value == best else "") for value in values[: len(heads)]
         ]
-        table.add_row(f"mean of {benchmark['means']['num_tasks']:,} tasks", "", *cells)
+        table.add_row(f"mean of {benchmark['means']['num_tasks']:,} tasks", *cells)
     return table
 
 
