@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from kl3m_embeddings.report.names import NO_VALUE, printable
+from kl3m_embeddings.report.names import NO_VALUE, counted, printable
 from kl3m_embeddings.report.step_statistics import Statistics
 from kl3m_embeddings.report.table_parts import MAX_NAMES, escaped, grid, with_rest
 
@@ -28,9 +28,23 @@ def score_tables(
     heads = [model_head(model, name_length) for model in models]
     if benchmark["tasks"]:
         table = scores_table(benchmark, heads, max_tasks)
-        yield with_rest(table, benchmark["tasks"], max_tasks)
+        yield with_notes(table, benchmark["tasks"], max_tasks, more_models(benchmark, heads))
     yield from difference_tables(benchmark, heads, max_tasks)
     yield from failures_table(benchmark["failed"], max_tasks)
+
+
+def with_notes(table: Table, rows: Sequence[object], max_rows: int, note: str) -> Table:
+    """`table` with a caption: how many rows it does not show, and a further note."""
+    table = with_rest(table, rows, max_rows)
+    table.caption = "; ".join(str(part) for part in (table.caption, note) if part) or None
+    table.caption_justify = "left"
+    return table
+
+
+def more_models(benchmark: Statistics, heads: Sequence[str]) -> str:
+    """How many models the table does not show."""
+    hidden = len(benchmark["models"]) - len(heads)
+    return f"and {counted(hidden, 'model')} more in stats.json" if hidden else ""
 
 
 def model_head(model: Statistics, length: int) -> str:
@@ -41,9 +55,7 @@ def model_head(model: Statistics, length: int) -> str:
 
 def scores_table(benchmark: Statistics, heads: Sequence[str], max_tasks: int) -> Table:
     """A row a task: each model's score and its interval, the best one in bold."""
-    title = "Benchmark scores"
-    hidden = len(benchmark["models"]) - len(heads)
-    table = grid(title, "task", *heads, *([f"and {hidden:,} more\nmodels"] if hidden else []))
+    table = grid("Benchmark scores", "task", *heads)
     for task in benchmark["tasks"][:max_tasks]:
         best = best_of([cell and cell["score"] for cell in task["scores"]])
         cells = [score_cell(cell, best) for cell in task["scores"][: len(heads)]]
@@ -105,11 +117,7 @@ def difference_tables(
         table = grid(title, "task", *(heads[place] for place in places))
         for name, row in rows[:max_tasks]:
             table.add_row(Text(printable(name)), *(difference_cell(row[place]) for place in places))
-        table = with_rest(table, rows, max_tasks)
-        told = "* the 95% interval excludes 0"
-        table.caption = f"{table.caption}; {told}" if table.caption else told
-        table.caption_justify = "left"
-        yield table
+        yield with_notes(table, rows, max_tasks, "* the 95% interval excludes 0")
 
 
 def is_compared(cell: Statistics | None, other: str | None = None) -> bool:
