@@ -154,8 +154,8 @@ def test_the_page_needs_nothing_else(tmp_path):
 
 def test_every_section_is_there(tmp_path):
     write_measured(tmp_path)
-    rows = [log_row(step) for step in range(1, 61)]
-    rows[40]["loss"] = 99.0
+    rows = [log_row(step, task="mlm") for step in range(1, 161)]
+    rows[140]["loss"] = 99.0
     write_lines(tmp_path / "training.json", [])
     html = write(write_run(tmp_path, rows=rows, evals=probe_eval_row), tmp_path, notes=["a note"])
     parsed = Parsed(html.read_text(encoding="utf-8"))
@@ -168,7 +168,7 @@ def test_every_section_is_there(tmp_path):
     ]  # fmt: skip
     text = " ".join(" ".join(parsed.text).split())
     for told in (
-        "step 60 of 100 (60%)", "1 loss spike at step 41", "Loss by window", "+0.1000 *",
+        "step 160 of 100 (160%)", "1 loss spike at step 141", "Loss by window", "+0.1000 *",
         "optimizer.total_steps 100", "Difference to other", "no such file",
         "first 0.900 · relevant",
         "Spearman's correlation of svd_mean_ratio_1", "Weights by layer", "a note",

@@ -26,26 +26,26 @@ def test_noise_is_no_spike(tmp_path):
 
 
 def test_spikes_and_skipped_steps(tmp_path):
-    rows = [log_row(step) for step in range(1, 301)]
-    for step in (200, 250):
+    rows = [log_row(step, task="mlm") for step in range(1, 601)]
+    for step in (400, 450):
         rows[step - 1]["loss"] = step / 10
-    rows[220] |= {"loss": None, "skipped": True}
+    rows[420] |= {"loss": None, "skipped": True}
     skipped, spikes = warnings(write_run(tmp_path, rows=rows))
     assert skipped == (
-        "1 step of 300 (0.3%) skipped, as loss or gradient was not finite; at step 221"
+        "1 step of 600 (0.2%) skipped, as loss or gradient was not finite; at step 421"
     )
-    assert spikes.startswith("2 loss spikes at step 200, 250, the worst at step 250: 25.0 after")
+    assert spikes.startswith("2 loss spikes at step 400, 450, the worst at step 450: 45.0 after")
 
 
 def test_a_spike_is_one_of_its_task(tmp_path):
     levels = {"mlm": 8.0, "pairs": 0.1}
     rows = [
         log_row(step, task=task, loss=levels[task] + step % 7 / 100)
-        for step, task in enumerate(["mlm", "mlm", "mlm", "pairs"] * 60)
+        for step, task in enumerate(["mlm", "mlm", "mlm", "pairs"] * 120)
     ]
     rows[-1]["loss"] = 5.0
     [spike] = warnings(write_run(tmp_path, rows=rows, evals=False))
-    assert spike.startswith("1 loss spike at step 239: 5.00 after a median of 0.1")
+    assert spike.startswith("1 loss spike at step 479: 5.00 after a median of 0.1")
 
 
 def test_collapsing_weights(tmp_path):
