@@ -84,7 +84,8 @@ def with_seconds(arguments: Sequence[str] | None) -> list[str]:
 
 
 def draw_one(options: argparse.Namespace) -> None:
-    """Tables, `stats.txt`, `stats.json` and plots of one run."""
+    """Tables, `stats.txt`, `stats.json`, plots and `report.html` of one run."""
+    from kl3m_embeddings.report.html_report import write_run_report
     from kl3m_embeddings.report.output import show, write_statistics
     from kl3m_embeddings.report.plots import draw_all
     from kl3m_embeddings.report.run import read_run
@@ -97,14 +98,16 @@ def draw_one(options: argparse.Namespace) -> None:
     pngs, missing = draw_all(run, statistics["loss"]["window"], folder)
     statistics["notes"] += missing
     tables = list(render(statistics))
-    written = [*write_statistics(folder, tables, statistics), *pngs]
+    report = write_run_report(run, statistics, pngs, folder)
+    written = [*write_statistics(folder, tables, statistics), *pngs, report]
     show(tables, written, clear=options.watch is not None)
 
 
 def draw_several(options: argparse.Namespace) -> None:
-    """The table and the plots that compare several runs, and the statistics of each."""
+    """Tables, plots and `report.html` that compare several runs, and the statistics of each."""
     from kl3m_embeddings.report.compare import render_comparison, unique_names
     from kl3m_embeddings.report.compare_plots import compare_plots
+    from kl3m_embeddings.report.html_report import write_comparison_report
     from kl3m_embeddings.report.output import show, write_statistics
     from kl3m_embeddings.report.run import read_run
     from kl3m_embeddings.report.statistics import default_window, describe_run
@@ -118,7 +121,8 @@ def draw_several(options: argparse.Namespace) -> None:
     folder = options.out or Path("comparison")
     pngs, missing = compare_plots(runs, names, window, folder)
     tables = list(render_comparison(statistics, missing))
-    written = [*write_statistics(folder, tables, statistics), *pngs]
+    report = write_comparison_report(runs, statistics, missing, pngs, folder)
+    written = [*write_statistics(folder, tables, statistics), *pngs, report]
     show(tables, written, clear=options.watch is not None)
 
 
@@ -141,8 +145,11 @@ def watch(draw: Callable[[], None], logs: Sequence[Path], every_s: float) -> int
 
 
 def fingerprint(log: Path) -> list[tuple[int, int]]:
-    """Size and time of a log and of its evaluations; empty without a log (a run begins anew)."""
+    """Size and time of a log and of what was measured; empty without a log (a run begins anew)."""
+    from kl3m_embeddings.report.benchmark import FILES
+
     path = log / "log.jsonl" if log.is_dir() else log
-    files = (path, path.with_name("eval.jsonl")) if path.exists() else ()
+    measured = [path.parent / name for name in ("eval.jsonl", *FILES)]
+    files = [path, *measured] if path.exists() else []
     states = [file.stat() for file in files if file.exists()]
     return [(state.st_size, state.st_mtime_ns) for state in states]
