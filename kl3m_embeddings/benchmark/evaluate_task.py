@@ -21,8 +21,11 @@ from mteb.models import ModelMeta
 from mteb.results import TaskResult
 
 from kl3m_embeddings.benchmark.items import Items, items_of
+from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines
+from kl3m_embeddings.benchmark.neighbours import neighbours_of
 
 LOADER_BATCH = 4096
+FOUND = ".found.jsonl"
 
 
 class SubsetScore(NamedTuple):
@@ -32,6 +35,8 @@ class SubsetScore(NamedTuple):
     subset: str
     score: float | None
     items: Items | None
+    neighbours: list[dict[str, Any]]
+    """What was found for a few queries; see `neighbours_of`."""
 
 
 def evaluate_task(model: Any, task: AbsTask, folder: Path) -> tuple[list[SubsetScore], float]:  # noqa: ANN401
@@ -47,18 +52,15 @@ def evaluate_task(model: Any, task: AbsTask, folder: Path) -> tuple[list[SubsetS
     if result is None or result.dataset_revision != task.metadata.revision:
         with tempfile.TemporaryDirectory() as scratch, quiet_mteb():
             result = run_mteb(model, task, Path(scratch))
-            keep_items(task, result, Path(scratch), meta, folder)
+            keep_details(task, result, Path(scratch), meta, folder)
         cache.save_to_cache(result, meta)  # last: a result that is there is whole
-    scores = [
-        SubsetScore(
-            split,
-            scores["hf_subset"],
-            scores["main_score"] if math.isfinite(scores["main_score"]) else None,
-            Items.load(items_path(folder, meta, task, split, scores["hf_subset"])),
-        )
-        for split, of_split in result.scores.items()
-        for scores in of_split
-    ]
+    scores = []
+    for split, of_split in result.scores.items():
+        for one in of_split:
+            path = items_path(folder, meta, task, split, one["hf_subset"])
+            score = one["main_score"] if math.isfinite(one["main_score"]) else None
+            found = read_lines(path.with_suffix(FOUND))
+            scores.append(SubsetScore(split, one["hf_subset"], score, Items.load(path), found))
     return scores, result.evaluation_time or 0.0
 
 
@@ -84,21 +86,23 @@ def read_result(path: Path) -> TaskResult | None:
         return None
 
 
-def keep_items(
+def keep_details(
     task: AbsTask, result: TaskResult, scratch: Path, meta: ModelMeta, folder: Path
 ) -> None:
-    """Write the parts of each score that has parts."""
-    predictions = scratch / task.prediction_file_name
+    """Write the parts of each score, and what was found, where the task has them."""
+    file = scratch / task.prediction_file_name
+    predictions = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for split, of_split in result.scores.items():
         for scores in of_split:
             subset = scores["hf_subset"]
             path = items_path(folder, meta, task, split, subset)
             path.unlink(missing_ok=True)
-            if predictions.exists():
-                of_subset = json.loads(predictions.read_text(encoding="utf-8"))[subset][split]
-                items = items_of(task, of_subset, split, subset, scores["main_score"])
+            predicted = predictions.get(subset, {}).get(split)
+            if predicted is not None:
+                items = items_of(task, predicted, split, subset, scores["main_score"])
                 if items is not None:
                     items.save(path)
+                write_lines(path.with_suffix(FOUND), neighbours_of(task, predicted, split, subset))
 
 
 def items_path(folder: Path, meta: ModelMeta, task: AbsTask, split: str, subset: str) -> Path:

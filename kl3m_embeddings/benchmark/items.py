@@ -87,32 +87,33 @@ def items_of(task: Any, predicted: Any, split: str, subset: str, score: float) -
     kind = task.metadata.type
     items: Items | None = None
     if kind in ("Retrieval", "Reranking", "InstructionReranking"):
-        judgements = _data(task, split, subset)["relevant_docs"]
+        judgements = task_data(task, split, subset)["relevant_docs"]
         items = ranking_items(judgements, as_scored(task, predicted), metric)
     elif kind == "STS" and metric.startswith("cosine_"):
         statistic = metric.removeprefix("cosine_")
-        answers = np.array(_data(task, split, subset)["score"], dtype=float)
+        answers = np.array(task_data(task, split, subset)["score"], dtype=float)
         items = Items(statistic, np.array(predicted["cosine_scores"]), answers)
     elif kind == "PairClassification":
-        labels = list(_data(task, split, subset)[task.label_column_name])
+        labels = list(task_data(task, split, subset)[task.label_column_name])
         # in mteb's first form all pairs are one row
         labels = labels[0] if labels and isinstance(labels[0], list) else labels
         items = pair_items(labels, predicted, metric)
     elif kind == "Classification" and metric == "accuracy":
-        labels = list(_data(task, split, subset)[task.label_column_name])
+        labels = list(task_data(task, split, subset)[task.label_column_name])
         if all(len(one) == len(labels) for one in predicted):  # folds have fewer
             right = np.stack([np.array(one) == np.array(labels) for one in predicted])
             items = Items("mean", right.mean(axis=0), np.empty(0))
     return items if items is not None and abs(items.score - score) <= TOLERANCE else None
 
 
-def _data(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401
+def task_data(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401
+    """A task's own data, of one split and subset."""
     data = task.dataset
     return data[subset][split] if subset in data else data[split]
 
 
 def as_scored(task: Any, scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:  # noqa: ANN401
-    """What mteb counts of a ranking: some tasks leave out a query's own text, or the first found."""
+    """What mteb counts of a ranking: some tasks leave out a query's own text, or the first."""
     kept = {query: dict(found) for query, found in scores.items()}
     if getattr(task, "ignore_identical_ids", False):
         for query, found in kept.items():

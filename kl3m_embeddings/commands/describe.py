@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
@@ -24,8 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> int:
         draw = draw_one if len(options.logs) == 1 else draw_several
         if options.watch is None:
+            code = shell.run(lambda: score(options), debug=options.debug)
             draw(options)
-            return 0
+            return code
         return watch(lambda: draw(options), options.logs, options.watch)
 
     return shell.run(command, debug=options.debug)
@@ -53,6 +55,26 @@ def parser() -> argparse.ArgumentParser:
         "--window", type=num_steps, metavar="N",
         help="steps in the moving average (default: by the length of the run)",
     )  # fmt: skip
+    tasks = arguments.add_argument_group("benchmark scores, of the newest checkpoint")
+    tasks.add_argument(
+        "--mteb", default="", metavar="NAMES",
+        help="score these tasks and benchmarks of MTEB, parted by commas",
+    )  # fmt: skip
+    tasks.add_argument(
+        "--mteb-file", action="append", default=[], metavar="FILE",
+        help="score those named in a file, one a line; `legalbench` ships",
+    )  # fmt: skip
+    tasks.add_argument(
+        "--task", action="append", default=[], type=Path, metavar="DIR",
+        help="score a task of plain files (docs/tasks.md)",
+    )  # fmt: skip
+    tasks.add_argument(
+        "--baseline", action="append", default=[], metavar="MODEL",
+        help="beside: bm25, random, or a model; what the run started from is there unasked",
+    )  # fmt: skip
+    tasks.add_argument(
+        "--all-checkpoints", action="store_true", help="score all of them: a curve over steps"
+    )
     add("--debug", action="store_true", help="show the trace of an error")
     return arguments
 
@@ -81,6 +103,19 @@ def with_seconds(arguments: Sequence[str] | None) -> list[str]:
         if word == "--watch" and not is_time:
             given[position] = f"--watch={DEFAULT_WATCH_S}"
     return given
+
+
+def score(options: argparse.Namespace) -> int:
+    """Score what was asked for, each run into its own folder."""
+    if not (options.mteb or options.mteb_file or options.task):
+        return 0
+    from kl3m_embeddings.commands.run_benchmark import run_benchmark, run_request
+
+    codes = [
+        shell.run(lambda: run_benchmark(run_request(log, options)), debug=options.debug)
+        for log in options.logs
+    ]
+    return max(codes)
 
 
 def draw_one(options: argparse.Namespace) -> None:

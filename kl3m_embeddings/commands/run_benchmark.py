@@ -1,6 +1,7 @@
 """Models scored on tasks, for `kl3m mteb` and `describe.py --mteb`."""
 
 import os
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,11 @@ from kl3m_embeddings.benchmark.scores import SCORES, TABLE, Score
 from kl3m_embeddings.benchmark.variants import DTYPES, Dtype
 from kl3m_embeddings.commands.score_table import score_table
 from kl3m_embeddings.commands.shell import say, warn
-from kl3m_embeddings.config_file import did_you_mean
+from kl3m_embeddings.config_file import did_you_mean, load_training
 from kl3m_embeddings.data.local_task import read_task
+from kl3m_embeddings.encoder.source import resolve_source
 from kl3m_embeddings.encoder.text_encoder import Precision
-from kl3m_embeddings.errors import ConfigError, DataError, RetryError
+from kl3m_embeddings.errors import ConfigError, DataError, RetryError, UserError
 from kl3m_embeddings.train.hardware import pick_device
 
 FOLDER = "benchmark"
@@ -114,6 +116,45 @@ def run_benchmark(request: BenchmarkRequest) -> int:
     for name in (SCORES, TABLE):
         say(f"{request.folder / name}")
     return check_failures(rows)
+
+
+def run_request(log: Path, options: Namespace) -> BenchmarkRequest:
+    """What `describe.py` asks for a run: its Matryoshka sizes, and what it started from beside.
+
+    Raises:
+        ConfigError: the log is not in a model folder.
+    """
+    folder = log if log.is_dir() else log.parent
+    path = folder / "training.json"
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file: scores are of a run's model; use kl3m mteb")
+    training = load_training(path)
+    chosen = training.tasks.embedding().values()
+    dims = sorted({dim for one in chosen for dim in one.matryoshka_dims or ()})
+    baselines = list(options.baseline)
+    base = training.init_from
+    if base is not None and base not in baselines and can_be_found(base):
+        baselines.append(base)
+    return BenchmarkRequest(
+        models=[str(folder)],
+        names=options.mteb,
+        lists=options.mteb_file,
+        folders=options.task,
+        baselines=baselines,
+        dims=dims,
+        dtypes=[dtype for dtype in DTYPES if dims and dtype != "float32"],
+        all_checkpoints=options.all_checkpoints,
+    )
+
+
+def can_be_found(base: str) -> bool:
+    """Whether what a run started from is still there; if not, it is only missing as a baseline."""
+    try:
+        resolve_source(model_paths(base, warn)[0].path)
+    except UserError as error:
+        warn(f"not among the baselines: {error}")
+        return False
+    return True
 
 
 def checked_dtypes(names: Sequence[str]) -> list[Dtype]:

@@ -1,7 +1,6 @@
 """`kl3m svd`: how models use their dimensions, weight by weight and in the vectors of a sample."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -122,23 +121,13 @@ def model_rows(place: "ModelPath", model: "TextEncoder", sample: Sample) -> list
     return rows
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Add the rows to the file; those of the same models and steps are replaced."""
-    from kl3m_embeddings.errors import DataError
+    from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines
 
-    new = list(rows)
-    replaced = {(row["model"], row["step"]) for row in new}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        old = [json.loads(line) for line in lines]
-        kept = [row for row in old if (row["model"], row["step"]) not in replaced]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not written by kl3m svd: move it away") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in [*kept, *new])
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)
+    replaced = {(row["model"], row["step"]) for row in rows}
+    kept = (row for row in read_lines(path) if (row.get("model"), row.get("step")) not in replaced)
+    write_lines(path, [*kept, *rows])
 
 
 def spectra_table(rows: Sequence[dict[str, Any]]) -> "Table":
