@@ -4,16 +4,15 @@
 the weights. The parts of a score lie beside, in `items/`.
 """
 
-import json
 import logging
 import math
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
 import mteb
 from mteb.abstasks import AbsTask
 from mteb.cache import ResultCache
@@ -26,6 +25,8 @@ from kl3m_embeddings.benchmark.neighbours import neighbours_of
 
 LOADER_BATCH = 4096
 FOUND = ".found.jsonl"
+
+Predictions = dict[tuple[str, str], Any]
 
 
 class SubsetScore(NamedTuple):
@@ -50,9 +51,9 @@ def evaluate_task(model: Any, task: AbsTask, folder: Path) -> tuple[list[SubsetS
     cache, meta = ResultCache(folder), model.mteb_model_meta
     result = read_result(cache.get_task_result_path(task.metadata.name, meta))
     if result is None or result.dataset_revision != task.metadata.revision:
-        with tempfile.TemporaryDirectory() as scratch, quiet_mteb():
-            result = run_mteb(model, task, Path(scratch))
-            keep_details(task, result, Path(scratch), meta, folder)
+        with quiet_mteb():
+            result, predictions = run_mteb(model, task)
+            keep_details(task, result, predictions, meta, folder)
         cache.save_to_cache(result, meta)  # last: a result that is there is whole
     scores = []
     for split, of_split in result.scores.items():
@@ -64,18 +65,31 @@ def evaluate_task(model: Any, task: AbsTask, folder: Path) -> tuple[list[SubsetS
     return scores, result.evaluation_time or 0.0
 
 
-def run_mteb(model: Any, task: AbsTask, scratch: Path) -> TaskResult:  # noqa: ANN401
-    """Let mteb score; what the model predicted goes to `scratch`."""
-    (result,) = mteb.evaluate(
-        model,
-        task,
-        cache=None,
-        co2_tracker=False,
-        encode_kwargs={"batch_size": LOADER_BATCH, "show_progress_bar": False},
-        prediction_folder=scratch,
-        show_progress_bar=False,
-    ).task_results
-    return result
+def run_mteb(model: Any, task: AbsTask) -> tuple[TaskResult, Predictions]:  # noqa: ANN401
+    """Let mteb score; and what the model predicted, by split and subset.
+
+    mteb offers to write predictions as JSON, which takes longer than a small model takes to
+    encode. They are caught on their way to the file.
+    """
+    predictions: Predictions = {}
+
+    def keep(predicted: Any, *_: Any, hf_split: str, hf_subset: str, **__: Any) -> None:  # noqa: ANN401
+        predictions[hf_split, hf_subset] = predicted
+
+    task._save_task_predictions = keep  # type: ignore[assignment, method-assign]
+    try:
+        (result,) = mteb.evaluate(
+            model,
+            task,
+            cache=None,
+            co2_tracker=False,
+            encode_kwargs={"batch_size": LOADER_BATCH, "show_progress_bar": False},
+            prediction_folder=Path(),
+            show_progress_bar=False,
+        ).task_results
+    finally:
+        del task._save_task_predictions
+    return result, predictions
 
 
 def read_result(path: Path) -> TaskResult | None:
@@ -87,22 +101,21 @@ def read_result(path: Path) -> TaskResult | None:
 
 
 def keep_details(
-    task: AbsTask, result: TaskResult, scratch: Path, meta: ModelMeta, folder: Path
+    task: AbsTask, result: TaskResult, predictions: Predictions, meta: ModelMeta, folder: Path
 ) -> None:
     """Write the parts of each score, and what was found, where the task has them."""
-    file = scratch / task.prediction_file_name
-    predictions = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for split, of_split in result.scores.items():
         for scores in of_split:
             subset = scores["hf_subset"]
             path = items_path(folder, meta, task, split, subset)
             path.unlink(missing_ok=True)
-            predicted = predictions.get(subset, {}).get(split)
+            predicted = predictions.get((split, subset))
             if predicted is not None:
                 items = items_of(task, predicted, split, subset, scores["main_score"])
                 if items is not None:
                     items.save(path)
-                write_lines(path.with_suffix(FOUND), neighbours_of(task, predicted, split, subset))
+                found = neighbours_of(task, predicted, split, subset)
+                write_lines(path.with_suffix(FOUND), found)
 
 
 def items_path(folder: Path, meta: ModelMeta, task: AbsTask, split: str, subset: str) -> Path:
@@ -114,13 +127,16 @@ def items_path(folder: Path, meta: ModelMeta, task: AbsTask, split: str, subset:
 
 @contextmanager
 def quiet_mteb() -> Iterator[None]:
-    """No log lines and warnings of mteb's while inside: what matters is in the result."""
+    """No log lines, warnings and bars of mteb's while inside: what matters is in the result."""
     logger = logging.getLogger("mteb")
-    level = logger.level
+    level, bars = logger.level, datasets.are_progress_bars_disabled()
     logger.setLevel(logging.CRITICAL)
+    datasets.disable_progress_bars()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)
+        if not bars:
+            datasets.enable_progress_bars()

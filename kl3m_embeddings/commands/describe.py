@@ -111,11 +111,8 @@ def score(options: argparse.Namespace) -> int:
         return 0
     from kl3m_embeddings.commands.run_benchmark import run_benchmark, run_request
 
-    codes = [
-        shell.run(lambda: run_benchmark(run_request(log, options)), debug=options.debug)
-        for log in options.logs
-    ]
-    return max(codes)
+    runs = [partial(run_benchmark, run_request(log, options)) for log in options.logs]
+    return max(shell.run(run, debug=options.debug) for run in runs)
 
 
 def draw_one(options: argparse.Namespace) -> None:
