@@ -7,6 +7,7 @@ the weights. The parts of a score lie beside, in `items/`.
 import json
 import logging
 import math
+import random
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mteb
+import numpy as np
 from mteb.abstasks import AbsTask
+from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.cache import ResultCache
 from mteb.models import ModelMeta
 from mteb.results import TaskResult
@@ -44,10 +47,13 @@ def evaluate_task(model: Any, task: AbsTask, folder: Path) -> tuple[list[SubsetS
     """
     cache, meta = ResultCache(folder), model.mteb_model_meta
     result = read_result(cache.get_task_result_path(task.metadata.name, meta))
-    if result is None or result.dataset_revision != task.metadata.revision:
+    if result is not None and result.dataset_revision != task.metadata.revision:
+        result = None
+    if result is None or result.get_missing_evaluations(task):
         with tempfile.TemporaryDirectory() as scratch, quiet_mteb():
-            result = run_mteb(model, task, Path(scratch))
-            keep_items(task, result, Path(scratch), meta, folder)
+            made = run_mteb(model, task, Path(scratch))
+            keep_items(task, made, Path(scratch), meta, folder)
+        result = made if result is None else result.merge(made)
         cache.save_to_cache(result, meta)  # last: a result that is there is whole
     scores = [
         SubsetScore(
@@ -58,12 +64,15 @@ def evaluate_task(model: Any, task: AbsTask, folder: Path) -> tuple[list[SubsetS
         )
         for split, of_split in result.scores.items()
         for scores in of_split
+        # a result may have languages that another benchmark asked for
+        if split in task.eval_splits and scores["hf_subset"] in task.hf_subsets
     ]
     return scores, result.evaluation_time or 0.0
 
 
 def run_mteb(model: Any, task: AbsTask, scratch: Path) -> TaskResult:  # noqa: ANN401
     """Let mteb score; what the model predicted goes to `scratch`."""
+    seed_again(task)
     (result,) = mteb.evaluate(
         model,
         task,
@@ -76,11 +85,18 @@ def run_mteb(model: Any, task: AbsTask, scratch: Path) -> TaskResult:  # noqa: A
     return result
 
 
+def seed_again(task: AbsTask) -> None:
+    """Let a task draw as when it was made: each model, and each variant, gets the same samples."""
+    for part in task.tasks if isinstance(task, AbsTaskAggregate) else ():
+        seed_again(part)
+    task.rng_state, task.np_rng = random.Random(task.seed), np.random.default_rng(task.seed)
+
+
 def read_result(path: Path) -> TaskResult | None:
     """A result that mteb wrote; None if there is none, or only half of one."""
     try:
         return TaskResult.from_disk(path) if path.exists() else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
