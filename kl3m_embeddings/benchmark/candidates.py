@@ -17,7 +17,12 @@ from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.encoder.text_encoder import Precision, TextEncoder
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.strict_json import read_json_object
-from kl3m_embeddings.train.checkpoint import checkpoint_steps, newest_verified, verify
+from kl3m_embeddings.train.checkpoint import (
+    CHECKPOINT_NAME,
+    checkpoint_steps,
+    newest_verified,
+    verify,
+)
 
 BASELINES = {"bm25": "mteb/baseline-bm25s", "random": "mteb/baseline-random-encoder"}
 
@@ -57,7 +62,8 @@ def candidates_of(source: str, options: LoadOptions, *, all_checkpoints: bool) -
     """
     folder = Path(source)
     if not is_run(folder):
-        return [one_candidate(model_name(source), source, options)]
+        name, step = name_and_step(source)
+        return [one_candidate(name, source, options, step)]
     if all_checkpoints:
         steps = sorted(checkpoint_steps(folder))
         checkpoints = [verify(folder / f"checkpoint-{step}") for step in steps]
@@ -73,6 +79,15 @@ def candidates_of(source: str, options: LoadOptions, *, all_checkpoints: bool) -
 def is_run(folder: Path) -> bool:
     """Whether it is a model folder that is trained, not a model that is used."""
     return (folder / "training.json").is_file()
+
+
+def name_and_step(source: str) -> tuple[str, int | None]:
+    """What a model is called; a checkpoint has its run's name, for all runs have the same steps."""
+    place = Path(source).resolve()
+    found = CHECKPOINT_NAME.fullmatch(place.name)
+    if found and is_run(place.parent):
+        return place.parent.name, int(found[1])
+    return model_name(source), None
 
 
 def model_name(source: str) -> str:
