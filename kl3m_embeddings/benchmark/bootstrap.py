@@ -54,4 +54,8 @@ def interval(samples: Float[np.ndarray, "samples"]) -> Interval | None:
 
 def comparable(first: Items, second: Items) -> bool:
     """Whether two models were asked the same items."""
-    return first.statistic == second.statistic and len(first.values) == len(second.values)
+    return (
+        first.statistic == second.statistic
+        and len(first.values) == len(second.values)
+        and np.array_equal(first.answers, second.answers)
+    )

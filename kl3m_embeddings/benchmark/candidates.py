@@ -5,7 +5,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import mteb
@@ -15,7 +14,6 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.benchmark.model_paths import ModelPath, model_paths
 from kl3m_embeddings.encoder.text_encoder import Precision, TextEncoder
-from kl3m_embeddings.strict_json import read_json_object
 
 BASELINES = {"bm25": "mteb/baseline-bm25s", "random": "mteb/baseline-random-encoder"}
 
@@ -66,10 +64,3 @@ def baseline_candidate(name: str, options: LoadOptions, warn: Callable[[str], No
         return candidate_at(where, options, baseline=True)
     meta = mteb.get_model_meta(BASELINES[name])
     return Candidate(name=name, load=meta.load_model, baseline=True, searches_only=name == "bm25")
-
-
-def untouched_base(folder: Path) -> str | None:
-    """The model that a run started from, if it started from one."""
-    path = folder / "training.json"
-    source = read_json_object(path).get("init_from") if path.is_file() else None
-    return source if isinstance(source, str) else None

@@ -6,6 +6,7 @@ the weights. The parts of a score lie beside, in `items/`.
 
 import logging
 import math
+import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ from typing import Any, NamedTuple
 
 import datasets
 import mteb
+import numpy as np
 from mteb.abstasks import AbsTask
+from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.cache import ResultCache
 from mteb.models import ModelMeta
 from mteb.results import TaskResult
@@ -50,14 +53,19 @@ def evaluate_task(model: Any, task: AbsTask, folder: Path) -> tuple[list[SubsetS
     """
     cache, meta = ResultCache(folder), model.mteb_model_meta
     result = read_result(cache.get_task_result_path(task.metadata.name, meta))
-    if result is None or result.dataset_revision != task.metadata.revision:
+    if result is not None and result.dataset_revision != task.metadata.revision:
+        result = None
+    if result is None or result.get_missing_evaluations(task):
         with quiet_mteb():
-            result, predictions = run_mteb(model, task)
-            keep_details(task, result, predictions, meta, folder)
+            made, predictions = run_mteb(model, task)
+            keep_details(task, made, predictions, meta, folder)
+        result = made if result is None else result.merge(made)
         cache.save_to_cache(result, meta)  # last: a result that is there is whole
     scores = []
     for split, of_split in result.scores.items():
         for one in of_split:
+            if split not in task.eval_splits or one["hf_subset"] not in task.hf_subsets:
+                continue  # a language that another benchmark asked for
             path = items_path(folder, meta, task, split, one["hf_subset"])
             score = one["main_score"] if math.isfinite(one["main_score"]) else None
             found = read_lines(path.with_suffix(FOUND))
@@ -71,6 +79,7 @@ def run_mteb(model: Any, task: AbsTask) -> tuple[TaskResult, Predictions]:  # no
     mteb offers to write predictions as JSON, which takes longer than a small model takes to
     encode. They are caught on their way to the file.
     """
+    seed_again(task)
     predictions: Predictions = {}
 
     def keep(predicted: Any, *_: Any, hf_split: str, hf_subset: str, **__: Any) -> None:  # noqa: ANN401
@@ -92,11 +101,18 @@ def run_mteb(model: Any, task: AbsTask) -> tuple[TaskResult, Predictions]:  # no
     return result, predictions
 
 
+def seed_again(task: AbsTask) -> None:
+    """Let a task draw as when it was made: each model, and each variant, gets the same samples."""
+    for part in task.tasks if isinstance(task, AbsTaskAggregate) else ():
+        seed_again(part)
+    task.rng_state, task.np_rng = random.Random(task.seed), np.random.default_rng(task.seed)
+
+
 def read_result(path: Path) -> TaskResult | None:
     """A result that mteb wrote; None if there is none, or only half of one."""
     try:
         return TaskResult.from_disk(path) if path.exists() else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

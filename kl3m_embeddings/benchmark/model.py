@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 from mteb.models import ModelMeta
 from mteb.models.model_meta import ScoringFunction
@@ -43,8 +44,9 @@ class EmbeddingModel:
     @property
     def revision(self) -> str:
         """Names weights, settings and prompts: models that differ in any never share a score."""
-        prompts = json.dumps(dict(self.prompts), sort_keys=True)
-        digest = hashlib.sha256(f"{self.texts.fingerprint}{prompts}".encode())
+        prompts = {"query": "", "document": "", **self.prompts, "default": self._default_prompt}
+        settings = json.dumps([prompts, self._scoring.value], sort_keys=True)
+        digest = hashlib.sha256(f"{self.texts.fingerprint}{settings}".encode())
         return digest.hexdigest()[:REVISION_CHARS]
 
     @property
@@ -94,17 +96,25 @@ class EmbeddingModel:
             side = "query" if prompt_type == PromptType.query else "document"
             return self.task_prompts.get(side, "")
         if prompt_type is None:
-            modules = self.texts.modules
-            return modules.prompts.get(modules.default_prompt_name or "", "")
+            return self._default_prompt
         return self.prompts.get("query" if prompt_type == PromptType.query else "document", "")
 
     def similarity(self, first: Any, second: Any) -> Any:  # noqa: ANN401
         """How alike each of the first is to each of the second."""
+        if self._scoring == ScoringFunction.MANHATTAN:  # mteb has none
+            return -torch.cdist(torch.as_tensor(first), torch.as_tensor(second), p=1.0)
         return select_similarity(first, second, self._scoring)
 
     def similarity_pairwise(self, first: Any, second: Any) -> Any:  # noqa: ANN401
         """How alike the vectors of each pair are."""
+        if self._scoring == ScoringFunction.MANHATTAN:
+            return -(torch.as_tensor(first) - torch.as_tensor(second)).abs().sum(dim=-1)
         return select_pairwise_similarity(first, second, self._scoring)
+
+    @property
+    def _default_prompt(self) -> str:
+        modules = self.texts.modules
+        return modules.prompts.get(modules.default_prompt_name or "", "")
 
     @property
     def _scoring(self) -> ScoringFunction:

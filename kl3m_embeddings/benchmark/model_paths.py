@@ -5,7 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.train.checkpoint import checkpoint_steps, newest_verified, verify
+from kl3m_embeddings.train.checkpoint import (
+    CHECKPOINT_NAME,
+    checkpoint_steps,
+    newest_verified,
+    verify,
+)
 
 
 class ModelPath(NamedTuple):
@@ -27,7 +32,8 @@ def model_paths(
     """
     folder = Path(source)
     if not is_run(folder):
-        return [ModelPath(model_name(source), source)]
+        name, step = name_and_step(source)
+        return [ModelPath(name, source, step)]
     if all_checkpoints:
         steps = sorted(checkpoint_steps(folder))
         checkpoints = [verify(folder / f"checkpoint-{step}") for step in steps]
@@ -43,6 +49,15 @@ def model_paths(
 def is_run(folder: Path) -> bool:
     """Whether it is a model folder that is trained, not a model that is used."""
     return (folder / "training.json").is_file()
+
+
+def name_and_step(source: str) -> tuple[str, int | None]:
+    """What a model is called; a checkpoint has its run's name, for all runs have the same steps."""
+    place = Path(source).resolve()
+    found = CHECKPOINT_NAME.fullmatch(place.name)
+    if found and is_run(place.parent):
+        return place.parent.name, int(found[1])
+    return model_name(source), None
 
 
 def model_name(source: str) -> str:

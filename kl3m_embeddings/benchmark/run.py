@@ -144,6 +144,7 @@ def new_row(candidate: Candidate, model: Any, task: AbsTask, variant: Variant) -
         step=candidate.step,
         baseline=candidate.baseline,
         task=task.metadata.name,
+        task_revision=str(task.metadata.revision),
         type=task.metadata.type,
         split="",
         subset="",

@@ -1,7 +1,8 @@
 """scores.jsonl: one row a score, for reports and for people; scores.csv: the same as a table.
 
 A row's key is model, revision, task, split, subset and variant; a new row replaces the old one of
-its key. Rows of the same model at the same step but of other weights are stale, and dropped.
+its key. Rows of the same model at the same step but of other weights are stale, and dropped; so are
+rows of the same task over other texts.
 """
 
 import csv
@@ -28,6 +29,8 @@ class Score:
     step: int | None
     baseline: bool
     task: str
+    task_revision: str = ""
+    """Of its data: a local task's hash, or the commit on the hub."""
     type: str
     split: str
     subset: str
@@ -86,12 +89,14 @@ def read_scores(folder: Path) -> list[Score]:
 def merged(old: Iterable[Score], new: Sequence[Score]) -> list[Score]:
     """Old and new rows, the new ones first in doubt; stale ones are dropped."""
     revisions = {(row.model, row.step): row.revision for row in new}
+    data = {row.task: row.task_revision for row in new}
     kept = {
         row.key: row
         for row in old
         if revisions.get((row.model, row.step), row.revision) == row.revision
+        and data.get(row.task, row.task_revision) == row.task_revision
     }
-    # A task that failed has no sizes: its row goes once the task has a score, and the other way.
+    # A task that failed has no sizes: its row goes once the task was asked again.
     redone = {(row.model, row.revision, row.task) for row in new}
     kept = {
         key: row

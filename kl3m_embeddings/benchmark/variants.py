@@ -51,7 +51,7 @@ class Variant:
             vectors = vectors[:, places]
         if self.dtype == "int8":
             largest = np.abs(vectors).max(axis=1, keepdims=True)
-            return np.rint(vectors * (INT8_STEPS / np.where(largest > 0, largest, 1)))
+            return np.rint(vectors / np.where(largest > 0, largest, 1) * INT8_STEPS)
         if self.dtype == "binary":
             return np.where(vectors > 0, np.float32(1), np.float32(-1))
         return vectors
