@@ -3,7 +3,6 @@
 A field that does not matter for a row's meaning may be missing; a row without one that does is bad.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,9 +92,9 @@ class Spectrum:
 
     @property
     def kind(self) -> str:
-        """What all layers call these weights: the end of the name, without the layer's number."""
-        name = re.sub(rf"(^|[._/ ]){self.layer}(?=$|[._/ ])", "", self.name or "weights")
-        return ".".join(re.split(r"[./ ]", name.removesuffix(".weight"))[-2:])
+        """What all layers call these weights: what follows the layer's number in the name."""
+        _, found, rest = f".{self.name}".rpartition(f".{self.layer}.")
+        return (rest if found else self.name or "weights").removesuffix(".weight") or self.name
 
 
 LAYER_NUMBERS = ("effective_rank", "stable_rank", "largest_over_mean", "largest_over_median")

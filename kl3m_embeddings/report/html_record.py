@@ -90,7 +90,7 @@ def starts_table(starts: Sequence[Mapping[str, Any]]) -> HtmlTable:
     ]
     for index, start in enumerate(starts):
         changes = changed(recorded[index - 1], recorded[index]) if index else ""
-        step, time = start.get("step"), printable(start.get("time", NO_VALUE), 19)
+        step, time = start.get("step"), printable(str(start.get("time", NO_VALUE))[:19])
         rows.append(
             [
                 Cell(printable(start.get("event", "start"), 20)),

@@ -1,12 +1,13 @@
 """`report.html`: a run, or several compared, on one page that needs nothing else."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import RenderableType
 
 from kl3m_embeddings.report.compare import compare_metrics_table, compare_table
-from kl3m_embeddings.report.html_blocks import Block, Fact, Page, Section, blocks_of
+from kl3m_embeddings.report.html_blocks import Block, Fact, HtmlTable, Page, Section, blocks_of
 from kl3m_embeddings.report.html_images import picture
 from kl3m_embeddings.report.html_neighbours import neighbour_blocks
 from kl3m_embeddings.report.html_page import write_page
@@ -21,6 +22,7 @@ from kl3m_embeddings.report.tables import SECTIONS
 
 FILE_NAME = "report.html"
 MAX_TASKS, MAX_MODELS, MODEL_LENGTH, MAX_MATRICES = 500, 24, 80, 200
+MAX_OPEN_ROWS = 24
 # The sections with the plots and tables of each, in the order of the page.
 TITLES = {
     "overview": "Overview",
@@ -94,7 +96,7 @@ def sections(run: Run, statistics: Statistics, pngs: Sequence[Path]) -> list[Sec
     own: dict[str, Callable[[], Iterable[Block]]] = {
         "scores": lambda: blocks_of(all_scores(statistics.get("benchmark"))),
         "neighbours": lambda: neighbour_blocks(run.benchmark.queries),
-        "spectra": lambda: blocks_of(spectra_tables(statistics.get("spectra", []), MAX_MATRICES)),
+        "spectra": lambda: spectra_blocks(statistics.get("spectra", [])),
         "configuration": lambda: configuration_tables(run.starts),
         "machine": lambda: machine_tables(run.starts),
     }
@@ -109,6 +111,15 @@ def sections(run: Run, statistics: Statistics, pngs: Sequence[Path]) -> list[Sec
         blocks = [*pictures[:num_before], *tables, *pictures[num_before:]]
         found.append(Section(key, title, blocks))
     return [section for section in found if section.blocks]
+
+
+def spectra_blocks(rows: Sequence[Statistics]) -> Iterator[Block]:
+    """The tables of spectra; a long one is folded, as its plot says more."""
+    for block in blocks_of(spectra_tables(rows, MAX_MATRICES)):
+        if isinstance(block, HtmlTable):
+            yield replace(block, folded=len(block.rows) > MAX_OPEN_ROWS)
+        else:
+            yield block
 
 
 def all_scores(benchmark: Statistics | None) -> Iterator[RenderableType]:

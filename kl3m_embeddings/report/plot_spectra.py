@@ -27,9 +27,10 @@ from kl3m_embeddings.report.style import (
     tinted,
 )
 
-MAX_PANELS = 5
-PANEL_IN, HEAD_AND_FOOT_IN = 1.7, 1.45
+MAX_PANELS = 8  # DeBERTa's six, and the embeddings
+PANEL_IN, HEAD_AND_FOOT_IN = 1.5, 1.45
 MAX_LABELS = 4
+NAME_LENGTH = 18
 LOWEST = 1e-6  # of the largest value: below it is rounding
 PALEST = 0.75
 
@@ -117,5 +118,6 @@ def draw_panel(axes: Axes, name: str, rows: Sequence[Spectrum]) -> None:
     axes.set_yscale("log")
     axes.set_ylim(lowest / 1.3, 1.15)
     log_ticks(axes.yaxis)
-    axes.set_ylabel(printable(name, 20), weight="bold")
+    tail = name if len(name) <= NAME_LENGTH else f"…{name[1 - NAME_LENGTH :]}"
+    axes.set_ylabel(printable(tail), weight="bold")
     label_right(axes, labels)

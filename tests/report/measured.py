@@ -58,7 +58,9 @@ def spectrum_rows(model="mine"):
         "singular_values": [4.0, 2.0, 1.0, 0.0], "effective_rank": 30.0, "stable_rank": 9.0,
         "largest_over_mean": 2.0, "largest_over_median": 2.5,
     }  # fmt: skip
-    layers = [{**layer, "layer": n, "name": f"encoder.layer.{n}.dense.weight"} for n in (0, 1)]
+    layers = [
+        {**layer, "layer": n, "name": f"encoder.layer.{n}.output.dense.weight"} for n in (0, 1)
+    ]
     embeddings = {
         "model": model, "step": 60, "kind": "embeddings", "num_texts": 100, "dim": 64,
         "anisotropy": 0.1, "uniformity": -2.0, "alignment": None, "effective_rank": 40.0,

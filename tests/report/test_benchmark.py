@@ -87,5 +87,8 @@ def test_neighbours_must_have_text():
 
 def test_layers_of_a_kind_have_one_name():
     rows = [read_spectrum(json.loads(json.dumps(row))) for row in spectrum_rows()]
-    assert [row.kind for row in rows[:2]] == ["layer.dense", "layer.dense"]
+    assert [row.kind for row in rows[:2]] == ["output.dense", "output.dense"]
     assert rows[2].layer is None
+    other = read_spectrum({**spectrum_rows()[0], "name": "layers.0.attn.Wqkv.weight"})
+    assert other.kind == "attn.Wqkv"
+    assert read_spectrum({**spectrum_rows()[0], "name": "pooler"}).kind == "pooler"
