@@ -18,13 +18,16 @@ Row = dict[str, Any]
 
 
 def neighbours_of(
-    task: AbsTask, predicted: Mapping[str, Mapping[str, float]], split: str, subset: str
+    task: AbsTask,
+    predicted: Any,  # noqa: ANN401
+    split: str,
+    subset: str,
 ) -> list[Row]:
     """The best documents of a few queries, the same ones for every model; none for other tasks.
 
     Args:
         task: one of mteb's, with its data.
-        predicted: the score of each document found, by query.
+        predicted: of such a task, the score of each document found, by query.
         split: of the task.
         subset: of the task.
     """

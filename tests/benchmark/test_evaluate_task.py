@@ -20,9 +20,9 @@ def calls(bench, monkeypatch):
     found = []
     inner = bench.evaluate_task.run_mteb
 
-    def run_mteb(model, task, scratch):
+    def run_mteb(model, task):
         found.append(task.metadata.name)
-        return inner(model, task, scratch)
+        return inner(model, task)
 
     monkeypatch.setattr(bench.evaluate_task, "run_mteb", run_mteb)
     return found
@@ -91,7 +91,8 @@ def test_a_result_for_other_languages_is_not_enough(bench, make_model, tmp_path,
     """A benchmark asks a task in some of its languages, its bare name in all."""
     second = None if first else ["fra"]
     some, more = (
-        evaluated(bench, make_model(), languages(bench, chosen), tmp_path) for chosen in (first, second)
+        evaluated(bench, make_model(), languages(bench, chosen), tmp_path)
+        for chosen in (first, second)
     )
     few = {("test", "fra")}
     assert set(some) == (few if first else few | {("test", "eng")})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kl3m_embeddings.benchmark.model_paths import model_paths
 from kl3m_embeddings.benchmark.scores import read_scores
 from kl3m_embeddings.data.local_task import read_task
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
@@ -43,11 +44,10 @@ def score(bench, tmp_path):
         options = bench.candidates.LoadOptions(
             device=torch.device("cpu"), precision="float32", quiet=True
         )
-        candidates = bench.candidates.baseline_candidates(list(baselines), options)
+        candidates = [bench.candidates.baseline_candidate(one, options, print) for one in baselines]
         for model in models:
-            candidates += bench.candidates.candidates_of(
-                str(model), options, all_checkpoints=all_checkpoints
-            )
+            places = model_paths(str(model), print, all_checkpoints=all_checkpoints)
+            candidates += [bench.candidates.candidate_at(place, options) for place in places]
         tasks = [
             bench.local_tasks.local_task(read_task(one)) if isinstance(one, Path) else one
             for one in folders
@@ -109,7 +109,9 @@ def test_models_of_one_name_never_share_a_score(score, sts, tmp_path):
     assert again.score == pytest.approx(first.score, abs=1e-5)
 
 
-def test_rows_of_weights_that_are_no_more_are_dropped(score, model_folder, sts, retrieval, tmp_path):
+def test_rows_of_weights_that_are_no_more_are_dropped(
+    score, model_folder, sts, retrieval, tmp_path
+):
     folder = write_model(tmp_path / "same", seed=1)
     score([model_folder, folder], [sts, retrieval])
     write_model(folder, seed=2)
@@ -155,7 +157,7 @@ def test_a_failing_task_is_a_row(bench, score, model_folder, sts, retrieval, tmp
     assert (failed.score, failed.error) == (None, "cannot be scored")
     assert good.score is not None and good.error is None
     assert read_scores(tmp_path / "out") == [failed, good]
-    mended, again = score([model_folder], [sts, retrieval])
+    mended, _again = score([model_folder], [sts, retrieval])
     assert mended.error is None
     assert {row.task for row in read_scores(tmp_path / "out")} == {"alike", "find"}
     assert all(row.error is None for row in read_scores(tmp_path / "out"))
@@ -200,7 +202,9 @@ def test_variants_are_rows_of_their_own(score, encoded, model_folder, retrieval)
     assert encoded["texts"] == 9 + 24  # each once
     assert len({round(row.score, 5) for row in rows}) > 3
     # rounding to 255 steps changes next to nothing
-    assert found[32, "int8", False].score == pytest.approx(found[32, "float32", False].score, abs=0.1)
+    assert found[32, "int8", False].score == pytest.approx(
+        found[32, "float32", False].score, abs=0.1
+    )
     (plain,) = score([model_folder], [retrieval])
     assert plain.score == pytest.approx(found[32, "float32", False].score, abs=1e-5)
 
