@@ -91,7 +91,8 @@ def test_a_result_for_other_languages_is_not_enough(bench, make_model, tmp_path,
     """A benchmark asks a task in some of its languages, its bare name in all."""
     second = None if first else ["fra"]
     some, more = (
-        evaluated(bench, make_model(), languages(bench, chosen), tmp_path) for chosen in (first, second)
+        evaluated(bench, make_model(), languages(bench, chosen), tmp_path)
+        for chosen in (first, second)
     )
     few = {("test", "fra")}
     assert set(some) == (few if first else few | {("test", "eng")})

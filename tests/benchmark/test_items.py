@@ -40,9 +40,7 @@ def evaluated(bench, make_model, folder, kind, metric, variant=None):
     """What mteb says, and the parts."""
     from kl3m_embeddings.benchmark.variants import Variant
 
-    task = bench.local_tasks.local_task(
-        read_task(WRITERS[kind](folder / "own", main_score=metric))
-    )
+    task = bench.local_tasks.local_task(read_task(WRITERS[kind](folder / "own", main_score=metric)))
     model = make_model()
     model.begin(task)
     model.variant = variant or Variant()

@@ -123,9 +123,7 @@ def clustering(bench, kind):
         max_documents_per_cluster = 30  # as many as there are texts
 
         def load_data(self, *_, **__):
-            rows = [
-                {"sentences": row["text"], "labels": row["label"]} for row in labelled_rows(30)
-            ]
+            rows = [{"sentences": row["text"], "labels": row["label"]} for row in labelled_rows(30)]
             self.dataset = DatasetDict({"test": Dataset.from_list(rows)})
             self.data_loaded = True
 
@@ -174,7 +172,9 @@ def test_it_is_named_after_its_files(bench, tmp_path, kind):
 
 def test_settings_reach_the_classifier(bench, make_model, tmp_path):
     tasks = [
-        bench.local_tasks.local_task(read_task(WRITERS["Classification"](tmp_path / name, **fields)))
+        bench.local_tasks.local_task(
+            read_task(WRITERS["Classification"](tmp_path / name, **fields))
+        )
         for name, fields in (("a", {}), ("b", {"samples_per_label": 2, "num_experiments": 3}))
     ]
     usual, changed = (scores_of(bench, make_model(), task) for task in tasks)

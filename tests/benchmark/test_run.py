@@ -109,7 +109,9 @@ def test_models_of_one_name_never_share_a_score(score, sts, tmp_path):
     assert again.score == pytest.approx(first.score, abs=1e-5)
 
 
-def test_rows_of_weights_that_are_no_more_are_dropped(score, model_folder, sts, retrieval, tmp_path):
+def test_rows_of_weights_that_are_no_more_are_dropped(
+    score, model_folder, sts, retrieval, tmp_path
+):
     folder = write_model(tmp_path / "same", seed=1)
     score([model_folder, folder], [sts, retrieval])
     write_model(folder, seed=2)
@@ -200,7 +202,9 @@ def test_variants_are_rows_of_their_own(score, encoded, model_folder, retrieval)
     assert encoded["texts"] == 9 + 24  # each once
     assert len({round(row.score, 5) for row in rows}) > 3
     # rounding to 255 steps changes next to nothing
-    assert found[32, "int8", False].score == pytest.approx(found[32, "float32", False].score, abs=0.1)
+    assert found[32, "int8", False].score == pytest.approx(
+        found[32, "float32", False].score, abs=0.1
+    )
     (plain,) = score([model_folder], [retrieval])
     assert plain.score == pytest.approx(found[32, "float32", False].score, abs=1e-5)
 

@@ -96,7 +96,9 @@ def test_a_spreadsheet_sees_numbers_and_no_formulas(tmp_path):
     assert [row["model"][0] for row in cells] == ["'"] * 7
     assert {row["difference"] for row in cells} == {"-0.25", ""}
     assert cells[-1]["error"] == "'=HYPERLINK(1)"
-    assert list(cells[0]) == list(json.loads((tmp_path / "scores.jsonl").read_text().split("\n")[0]))
+    assert list(cells[0]) == list(
+        json.loads((tmp_path / "scores.jsonl").read_text().split("\n")[0])
+    )
 
 
 @pytest.mark.parametrize("value", [-0.25, -1, None, True, "a=b", "0"])

@@ -46,7 +46,9 @@ def test_every_form_says_the_same(tmp_path, text):
 
 
 IDS = st.text(
-    st.characters(codec="utf-8", exclude_characters="\t\r\n\0", exclude_categories=("Cs", "Z", "C")),
+    st.characters(
+        codec="utf-8", exclude_characters="\t\r\n\0", exclude_categories=("Cs", "Z", "C")
+    ),
     min_size=1,
     max_size=6,
 )

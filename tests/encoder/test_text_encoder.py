@@ -148,7 +148,9 @@ def test_all_that_vectors_depend_on_is_in_the_fingerprint(tmp_path, change):
 def test_pooling_and_precision_are_in_the_fingerprint(tmp_path, folder):
     others = [
         write_model(tmp_path / str(number), **fields)
-        for number, fields in enumerate([{}, {"pooling": "cls"}, {"pooling": "cls", "normalise": True}])
+        for number, fields in enumerate(
+            [{}, {"pooling": "cls"}, {"pooling": "cls", "normalise": True}]
+        )
     ]
     found = {load(one).fingerprint for one in (folder, *others)}
     assert len(found | {load(folder, precision="bfloat16").fingerprint}) == 5
