@@ -80,8 +80,8 @@ def read_scores(folder: Path) -> list[Score]:
             rows.append(Score(**fields))
         except TypeError as error:
             raise DataError(
-                f"{path}:{number}: not a row of this file: move the file away; what mteb has scored "
-                "is in results/ and is not scored again"
+                f"{path}:{number}: not a row of this file: move the file away; "
+                "results/ has what was scored, and it is not scored again"
             ) from error
     return rows
 

@@ -180,7 +180,10 @@ def _read_candidates(
             raise DataError(f"{place}: corpus-ids: must be a list of ids")
         if unknown := [one for one in ids if str(one) not in documents]:
             raise DataError(f"{place}: corpus-ids: {unknown[0]!r} is not in the corpus")
-        candidates[str(values["query-id"])] = [str(one) for one in ids]
+        query = str(values["query-id"])
+        if query in candidates:
+            raise DataError(f"{place}: query-id {query!r} is there twice: keep one of them")
+        candidates[query] = [str(one) for one in ids]
     if missing := sorted(set(queries) - candidates.keys()):
         raise DataError(f"{files.path}: no candidates for query {missing[0]!r}: add a row")
     return candidates

@@ -6,7 +6,7 @@ quoted.
 """
 
 import csv
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from kl3m_embeddings.data.records import ReadOptions
@@ -63,11 +63,12 @@ def _judgements(path: Path) -> Iterator[tuple[int, tuple[str, str, int]]]:
 
 
 def _cells(text: str) -> list[str]:
+    """By tabs; or by commas, if that makes a judgement; or by spaces."""
     line = text.rstrip("\r\n")
-    split: Callable[[str], list[str]] = str.split
     if "\t" in line:
         return next(csv.reader([line], delimiter="\t"))
-    return next(csv.reader([line])) if line.count(",") == BEIR_CELLS - 1 else split(line)
+    cells = next(csv.reader([line]), [])
+    return cells if len(cells) == BEIR_CELLS and _is_grade(cells[-1]) else line.split()
 
 
 def _is_grade(cell: str) -> bool:

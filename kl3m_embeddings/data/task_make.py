@@ -4,6 +4,7 @@ Rows without a text, and repeated ones, are left out and counted; the choice of 
 that classifiers learn from, is seeded.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,10 +31,9 @@ COLUMNS: dict[TaskType, tuple[str, ...]] = {
     "Clustering": ("text", "label"),
 }
 OPTIONAL: dict[TaskType, tuple[str, ...]] = {"Retrieval": ("title",)}
-# Columns whose cells may hold several texts, in JSONL.
-MANY = ("document", "positive", "negative")
+# Columns whose cells may be lists, in JSONL.
+SEVERAL = ("document", "positive", "negative")
 REPEATED = "repeated"
-LIST = "a list in place of a text"
 
 Row = dict[str, str | list[str]]
 
@@ -121,7 +121,7 @@ def read_rows(
             continue
         row = row_of(values, f"{table}:{line}", kind, columns)
         key = json.dumps(row, sort_keys=True)
-        fault = next(filter(None, (fault_in(name, row.get(name)) for name in wanted)), None)
+        fault = next(filter(None, (fault_in(row.get(name)) for name in wanted)), None)
         if fault or key in rows:
             left_out[fault or REPEATED] += 1
         else:
@@ -144,13 +144,18 @@ def row_of(
                 f"{place}: no column {column!r} among {known}: name it with --column {name}=..."
             )
         if values.get(column) not in (None, ""):
-            row[name] = cell(values[column])
+            row[name] = cell(values[column], f"{place}: {column}", may_be_list=name in SEVERAL)
     return row
 
 
-def cell(value: object) -> str | list[str]:
-    """A cell as text, or as texts."""
-    return [str(one) for one in value] if isinstance(value, list) else str(value)
+def cell(value: object, place: str, *, may_be_list: bool) -> str | list[str]:
+    """A cell as text; or as texts, where a row may have several."""
+    if isinstance(value, list) and may_be_list:
+        return [str(cell(one, place, may_be_list=False)) for one in value]
+    if isinstance(value, list | dict) or value is None:
+        several = " or a list of texts" if may_be_list else ""
+        raise DataError(f"{place}: must be a text{several}: write a row for each")
+    return str(value)
 
 
 def texts_of(value: str | list[str]) -> list[str]:
@@ -158,10 +163,8 @@ def texts_of(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def fault_in(name: str, value: str | list[str] | None) -> str | None:
+def fault_in(value: str | list[str] | None) -> str | None:
     """What keeps a cell from being clean text, or texts, if anything."""
-    if isinstance(value, list) and name not in MANY:
-        return LIST
     texts = texts_of(value or [])
     faults = [fault for text in texts if (fault := fault_of(text, ReadOptions()))]
     return faults[0] if faults else None if texts else EMPTY
@@ -188,26 +191,37 @@ def write_retrieval(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> N
 
 
 def write_reranking(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> None:
-    """Each query's positives and negatives are its candidates."""
-    documents: dict[str, str] = {}
+    """Each query's positives and negatives are its candidates.
+
+    Ids and candidates are in an order that says nothing of their grades: where a model has ties,
+    mteb ranks the higher id first.
+    """
     queries: dict[str, str] = {}
     grades: dict[tuple[str, str], int] = {}
-    candidates: dict[str, dict[str, None]] = {}
     for row in rows:
         query = queries.setdefault(str(row["query"]), f"q{len(queries)}")
         for side, grade in (("negative", 0), ("positive", 1)):
             for text in texts_of(row[side]):
-                name = documents.setdefault(text, f"d{len(documents)}")
-                grades[query, name] = max(grade, grades.get((query, name), 0))
-                candidates.setdefault(query, {})[name] = None
+                grades[query, text] = max(grade, grades.get((query, text), 0))
+    shuffled = sorted({text for _, text in grades}, key=shuffled_place)
+    documents = {text: f"d{number}" for number, text in enumerate(shuffled)}
+    judgements = [(query, documents[text], grade) for (query, text), grade in grades.items()]
+    candidates: dict[str, list[str]] = {}
+    for query, name, _ in sorted(judgements):
+        candidates.setdefault(query, []).append(name)
     write_jsonl(
         out / "corpus.jsonl", ({"_id": name, "text": text} for text, name in documents.items())
     )
     write_jsonl(
         out / "candidates.jsonl",
-        ({"query-id": query, "corpus-ids": list(ids)} for query, ids in candidates.items()),
+        ({"query-id": query, "corpus-ids": ids} for query, ids in candidates.items()),
     )
-    write_ranking(out, settings, queries, [(*pair, grade) for pair, grade in grades.items()])
+    write_ranking(out, settings, queries, judgements)
+
+
+def shuffled_place(text: str) -> bytes:
+    """Sorts texts as if at random, always the same way."""
+    return hashlib.sha256(text.encode()).digest()
 
 
 def write_ranking(
