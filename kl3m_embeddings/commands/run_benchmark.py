@@ -1,6 +1,7 @@
 """Models scored on tasks, for `kl3m mteb` and `describe.py --mteb`."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +71,10 @@ def run_benchmark(request: BenchmarkRequest) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     dtypes = checked_dtypes(request.dtypes)
     local = [read_task(folder) for folder in request.folders]
-    check_names([task.settings.name for task in local])
-    names = [name.strip() for name in request.names.split(",") if name.strip()]
+    names = split_names(request.names)
     names += [name for source in request.lists for name in read_task_list(source)]
     tasks = [*map(local_task, local), *named_tasks(names)]
+    check_names([task.metadata.name for task in tasks])
     if not tasks:
         raise ConfigError("no task: name some of mteb's with --mteb, or a folder with --task")
     options = LoadOptions(
@@ -119,6 +120,12 @@ def run_benchmark(request: BenchmarkRequest) -> int:
     for name in (SCORES, TABLE):
         say(f"{request.folder / name}")
     return check_failures(rows)
+
+
+def split_names(text: str) -> list[str]:
+    """Names parted by commas; those inside of parentheses belong to a name, as in MTEB(eng, v2)."""
+    names = re.split(r",(?![^(]*\))", text)
+    return [name.strip() for name in names if name.strip()]
 
 
 def checked_dtypes(names: Sequence[str]) -> list[Dtype]:
