@@ -8,7 +8,7 @@ import logging
 import math
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,19 +43,26 @@ class SubsetScore(NamedTuple):
     """What was found for a few queries; see `neighbours_of`."""
 
 
-def evaluate_task(model: Any, task: AbsTask, folder: Path) -> tuple[list[SubsetScore], float]:  # noqa: ANN401
+def evaluate_task(
+    model: Any,  # noqa: ANN401
+    task: AbsTask,
+    folder: Path,
+    load: Callable[[AbsTask], None] = lambda _: None,
+) -> tuple[list[SubsetScore], float]:
     """The scores of a model, made now or before, and the seconds that it took.
 
     Args:
         model: one of mteb's protocols; its `mteb_model_meta` says where the result belongs.
-        task: with its data.
+        task: with its data, unless `load` gets it.
         folder: of all results.
+        load: called before a score is made.
     """
     cache, meta = ResultCache(folder), model.mteb_model_meta
     result = read_result(cache.get_task_result_path(task.metadata.name, meta))
     if result is not None and result.dataset_revision != task.metadata.revision:
         result = None
     if result is None or result.get_missing_evaluations(task):
+        load(task)
         with quiet_mteb():
             made, predictions = run_mteb(model, task)
             keep_details(task, made, predictions, meta, folder)

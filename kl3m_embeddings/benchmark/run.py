@@ -71,7 +71,6 @@ class Benchmark:
     def _rows_of_task(self, candidate: Candidate, model: Any, task: AbsTask) -> list[Score]:  # noqa: ANN401
         """The rows of one model and one task, or one row that tells why there are none."""
         try:
-            self._load(task)
             return list(self._rows(candidate, model, task))
         except Exception as error:  # one task's failure must not take the others' scores
             logging.getLogger(__name__).debug("%s", task.metadata.name, exc_info=True)
@@ -81,9 +80,13 @@ class Benchmark:
 
     def _load(self, task: AbsTask) -> None:
         """Load a task's data; it is not asked for again where it was not to be had."""
+        if isinstance(task, AbsTaskAggregate):
+            for part in task.tasks:
+                self._load(part)
+            return
         name = task.metadata.name
         if name not in self._without_data:
-            if task.data_loaded or isinstance(task, AbsTaskAggregate):
+            if task.data_loaded:
                 return
             try:
                 task.load_data()
@@ -101,7 +104,7 @@ class Benchmark:
         for form in forms:
             if isinstance(model, EmbeddingModel):
                 model.variant = form
-            scores, time_s = evaluate_task(model, task, self.folder)
+            scores, time_s = evaluate_task(model, task, self.folder, self._load)
             for one in scores:
                 row = replace(
                     new_row(candidate, model, task, form),

@@ -1,6 +1,7 @@
 """Models scored on tasks, for `kl3m mteb` and `describe.py --mteb`."""
 
 import os
+import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,10 +73,10 @@ def run_benchmark(request: BenchmarkRequest) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     dtypes = checked_dtypes(request.dtypes)
     local = [read_task(folder) for folder in request.folders]
-    check_names([task.settings.name for task in local])
-    names = [name.strip() for name in request.names.split(",") if name.strip()]
+    names = split_names(request.names)
     names += [name for source in request.lists for name in read_task_list(source)]
     tasks = [*map(local_task, local), *named_tasks(names)]
+    check_names([task.metadata.name for task in tasks])
     if not tasks:
         raise ConfigError("no task: name some of mteb's with --mteb, or a folder with --task")
     options = LoadOptions(
@@ -155,6 +156,12 @@ def can_be_found(base: str) -> bool:
         warn(f"not among the baselines: {error}")
         return False
     return True
+
+
+def split_names(text: str) -> list[str]:
+    """Names parted by commas; those inside of parentheses belong to a name, as in MTEB(eng, v2)."""
+    names = re.split(r",(?![^(]*\))", text)
+    return [name.strip() for name in names if name.strip()]
 
 
 def checked_dtypes(names: Sequence[str]) -> list[Dtype]:

@@ -277,3 +277,33 @@ def test_data_that_is_not_here_is_asked_for_once(bench, score, model_folder, sts
     rows = score([model_folder, other], [task, sts])
     assert [row.error for row in rows] == [bench.run.NO_DATA, None] * 2
     assert len(asked) == 1
+
+
+def test_what_is_scored_needs_no_data(bench, score, model_folder, sts, tmp_path):
+    (first,) = score([model_folder], [sts])
+
+    def load_data(*_, **__):
+        raise ConnectionError("offline")
+
+    task = bench.local_tasks.local_task(read_task(sts))
+    task.load_data, task.data_loaded = load_data, False
+    (second,) = score([model_folder], [task])
+    assert second.score == pytest.approx(first.score, abs=1e-5)
+    (third,) = score([model_folder], [task], out="new")
+    assert third.error == bench.run.NO_DATA
+
+
+def test_an_aggregate_is_a_task_and_needs_the_data_of_its_parts(bench, score, model_folder):
+    from mteb.mocks.mock_tasks.reranking import MockAggregatedTask
+
+    task = MockAggregatedTask()
+    (row,) = score([model_folder], [task])
+    assert row.score is not None and row.error is None and row.num_items is None
+
+    def load_data(*_, **__):
+        raise ConnectionError("offline")
+
+    part = task.tasks[1]
+    part.load_data, part.data_loaded = load_data, False
+    (row,) = score([model_folder], [task], out="new")
+    assert row.error == bench.run.NO_DATA

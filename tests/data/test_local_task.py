@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -213,3 +214,22 @@ def test_what_cannot_be_scored_is_told_in_one_line(tmp_path, kind, spoil, messag
         read_task(folder)
     assert re.match(re.escape(str(folder)), str(caught.value))
     assert "\n" not in str(caught.value)
+
+
+def test_docs_tasks_md_has_every_setting_with_its_default():
+    document = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    section = document.partition("### task.json")[2].partition("###")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()]
+    found = {row[0].strip("`"): row[1].strip("`") for row in rows[4:] if row}
+    expected = {
+        name: "" if field.is_required() else json.dumps(field.default)
+        for name, field in TaskSettings.model_fields.items()
+    }
+    assert found == expected
+
+
+def test_docs_tasks_md_has_every_type_with_its_main_score():
+    document = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    for kind, scores in SCORES.items():
+        (line,) = re.findall(rf"^\| {kind} \|.*`{scores[0]}`.*\|$", document, flags=re.MULTILINE)
+        assert line

@@ -1,0 +1,222 @@
+"""kl3m mteb and kl3m task: what they print and write, how they end, what they say is wrong."""
+
+import csv
+import json
+import re
+import shutil
+import sys
+
+import pytest
+
+from kl3m_embeddings.commands import cli
+from kl3m_embeddings.commands.mteb import numbers
+from kl3m_embeddings.commands.train import main as train
+from kl3m_embeddings.errors import ConfigError
+from tests.benchmark.conftest import bench  # noqa: F401 - imports mteb quietly
+from tests.benchmark.folders import WRITERS, write_model, write_rows
+
+pytestmark = [
+    pytest.mark.usefixtures("bench"),
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture
+def kl3m(monkeypatch, capsys):
+    """Runs a command; its exit code, its output, and its lines of errors."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["kl3m", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        shown = capsys.readouterr()
+        errors = [line for line in shown.err.splitlines() if line.startswith("error: ")]
+        assert "Traceback" not in shown.err
+        return caught.value.code, shown.out, errors
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("command") / "tiny")
+
+
+@pytest.fixture
+def sts(tmp_path):
+    return WRITERS["STS"](tmp_path / "alike")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "results"
+
+
+def test_scores_are_printed_and_written(kl3m, model, sts, tmp_path, out):
+    find = WRITERS["Retrieval"](tmp_path / "find")
+    arguments = ("--task", sts, "--task", find, "--out", out, "--precision", "float32")
+    code, printed, errors = kl3m("mteb", model, *arguments, "--baseline", "bm25", "--dims", "8")
+    assert (code, errors) == (0, [])
+    assert "alike" in printed and "find" in printed and "bm25" in printed
+    with (out / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["model"], row["task"], row["dim"]) for row in rows} == {
+        ("bm25", "find", "0"), ("tiny", "alike", "32"), ("tiny", "alike", "8"),
+        ("tiny", "find", "32"), ("tiny", "find", "8"),
+    }  # fmt: skip
+    compared = {row["compared_with"] for row in rows if row["task"] == "find"}
+    assert compared == {"", "bm25"}
+    score = next(row for row in rows if row["task"] == "alike" and row["dim"] == "32")["score"]
+    assert f"{float(score):.4f}" in printed
+
+
+def test_results_of_a_run_are_in_its_folder(kl3m, make_model_folder, sts):
+    folder = make_model_folder("law")
+    assert train([str(folder), "--stop-after", "1", "--quiet"]) == 0
+    code, printed, _ = kl3m("mteb", folder, "--task", sts, "--all-checkpoints")
+    assert code == 0
+    assert "law 0" in printed and "law 1" in printed
+    rows = [json.loads(line) for line in (folder / "benchmark/scores.jsonl").open()]
+    assert [(row["model"], row["step"]) for row in rows] == [("law", 0), ("law", 1)]
+    assert rows[0]["revision"] != rows[1]["revision"]
+
+
+def test_a_failed_task_is_told_and_the_others_are_saved(kl3m, model, sts, tmp_path, out):
+    same = WRITERS["STS"](tmp_path / "same")
+    write_rows(
+        same / "test.jsonl",
+        [{"sentence1": "w1", "sentence2": "w2", "score": score} for score in range(4)],
+    )
+    code, _, errors = kl3m("mteb", model, "--task", same, "--task", sts, "--out", out)
+    assert code == 65
+    assert errors[0].startswith("error: same (tiny): the score is not a number: ")
+    assert errors[1] == "error: all other scores are saved"
+    rows = [json.loads(line) for line in (out / "scores.jsonl").open()]
+    assert [row["score"] is None for row in rows] == [True, False]
+
+
+def test_data_that_is_not_here_can_be_had_later(kl3m, model, sts, out):
+    tasks = ("--mteb", "STS12,CQADupstackRetrieval", "--task", sts)
+    code, _, errors = kl3m("mteb", model, *tasks, "--out", out)
+    assert code == 75
+    assert errors[0].startswith(
+        "error: STS12, CQADupstackRetrieval: its data is not on this machine"
+    )
+    assert "HF_HOME" in errors[0]
+    rows = [json.loads(line) for line in (out / "scores.jsonl").open()]
+    assert {row["task"]: row["error"] is None for row in rows}["alike"]
+
+
+WRONG = {
+    "no task": ((), "no task: name some of mteb's with --mteb, or a folder with --task"),
+    "unknown": (("--mteb", "SciFakt"), "SciFakt: mteb .* has no such task .*did you mean SciFact"),
+    "list": (("--mteb-file", "none.txt"), "none.txt: no such file"),
+    "folder": (("--task", "{tmp}/none"), "none/task.json: no such file: give a folder with a task"),
+    "twice": (
+        ("--task", "{sts}", "--task", "{sts}"),
+        "--task: two tasks are called 'alike': rename",
+    ),
+    "both": (
+        ("--task", "{tmp}/STS12", "--mteb", "STS12"),
+        "--task: two tasks are called 'STS12': rename one in its task.json",
+    ),
+    "compare": (
+        ("--task", "{sts}", "--compare-with", "tinny"),
+        "--compare-with tinny: not among the models .did you mean tiny",
+    ),
+    "dims": (("--task", "{sts}", "--dims", "0"), "--dims 0: must be a whole number above 0"),
+    "dtypes": (
+        ("--task", "{sts}", "--dtypes", "foo"),
+        "--dtypes foo: unknown: use float32, int8, b",
+    ),
+    "precision": (("--task", "{sts}", "--precision", "half"), "--precision half: unknown: use bfl"),
+    "model twice": (("{model}", "--task", "{sts}"), "tiny: given twice: leave one out, or rename"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_words_are_told_in_one_line(kl3m, model, sts, tmp_path, out, case):
+    WRITERS["STS"](tmp_path / "STS12")
+    arguments, message = WRONG[case]
+    filled = [one.format(tmp=tmp_path, sts=sts, model=model) for one in arguments]
+    code, _, errors = kl3m("mteb", model, *filled, "--out", out)
+    assert code == 2
+    (line,) = errors
+    assert re.search(message, line)
+    assert not out.exists()
+
+
+def test_a_model_without_a_tokenizer_is_told(kl3m, model, sts, tmp_path, out):
+    folder = tmp_path / "bare"
+    shutil.copytree(model, folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink()
+    code, _, errors = kl3m("mteb", folder, "--task", sts, "--out", out)
+    assert code == 2
+    (line,) = errors
+    assert "bare" in line and "tokenizer" in line
+
+
+def test_a_faulty_task_is_told_before_anything_is_scored(kl3m, model, sts, tmp_path, out):
+    bad = WRITERS["STS"](tmp_path / "bad", nmae="x")
+    code, _, errors = kl3m("mteb", model, "--task", sts, "--task", bad, "--out", out)
+    assert (code, len(errors)) == (2, 1)
+    assert "task.json: nmae: unknown key (did you mean name?)" in errors[0]
+    (sts / "test.jsonl").unlink()
+    code, _, errors = kl3m("mteb", model, "--task", sts, "--out", out)
+    assert (code, len(errors)) == (65, 1)
+    assert "no test file" in errors[0]
+    assert not out.exists()
+
+
+def test_names_keep_the_commas_in_parentheses():
+    from kl3m_embeddings.commands.run_benchmark import split_names
+
+    assert split_names("SciFact, MTEB(eng, v2),STS12,,") == ["SciFact", "MTEB(eng, v2)", "STS12"]
+    assert split_names("MTEB(eng, v2)") == ["MTEB(eng, v2)"]
+    assert split_names("") == []
+
+
+def test_sizes_are_whole_numbers():
+    assert numbers("64, 32,,128") == [64, 32, 128]
+    for wrong in ("-1", "1.5", "x", "٣٢x"):
+        with pytest.raises(ConfigError, match="must be a whole number above 0"):
+            numbers(wrong)
+
+
+def test_a_task_is_made_shown_and_scored(kl3m, model, tmp_path, out):
+    table = tmp_path / "qa.csv"
+    table.write_text("question,answer\nw1,w2\nw3,w4\nw1,w2\n")
+    folder = tmp_path / "qa"
+    code, printed, _ = kl3m(
+        "task", "make", table, folder, "--type", "Retrieval", "--column", "query=question",
+        "--column", "document=answer", "--main-score", "mrr_at_10",
+    )  # fmt: skip
+    assert code == 0
+    assert "1 rows left out: repeated" in printed
+    summary = "qa: Retrieval, 2 queries, 2 documents, 2 judgements; main score mrr_at_10"
+    assert summary in printed
+    assert kl3m("task", "show", folder)[1].strip() == summary
+    assert kl3m("mteb", model, "--task", folder, "--out", out)[0] == 0
+    (row,) = [json.loads(line) for line in (out / "scores.jsonl").open()]
+    assert (row["task"], row["metric"], row["num_items"]) == ("qa", "mrr_at_10", 2)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_type_is_shown(kl3m, tmp_path, kind):
+    code, printed, _ = kl3m("task", "show", WRITERS[kind](tmp_path / "one"))
+    assert code == 0
+    assert printed.startswith(f"one: {kind}, ")
+
+
+def test_a_wrong_column_is_told(kl3m, tmp_path):
+    table = tmp_path / "qa.csv"
+    table.write_text("question,answer\nw1,w2\n")
+    make = ("task", "make", table, tmp_path / "qa", "--type", "Retrieval", "--column")
+    for column, message in (
+        ("query", "write NAME=COLUMN"),
+        ("querry=question", "did you mean query"),
+    ):
+        code, _, errors = kl3m(*make, column)
+        assert (code, len(errors)) == (2, 1)
+        assert message in errors[0]
