@@ -115,8 +115,11 @@ def _data(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401
     return data[subset][split] if subset in data else data[split]
 
 
-def as_scored(task: Any, scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:  # noqa: ANN401
-    """What mteb counts of a ranking: some tasks leave out a query's own text, or the first found."""
+def as_scored(
+    task: Any,  # noqa: ANN401
+    scores: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, float]]:
+    """What mteb counts of a ranking: some tasks leave out a query's own text, or the best."""
     kept = {query: dict(found) for query, found in scores.items()}
     if getattr(task, "ignore_identical_ids", False):
         for query, found in kept.items():

@@ -14,7 +14,8 @@ from tests.benchmark.folders import write_model
 @pytest.fixture(scope="session")
 def bench():
     """All that imports mteb: it takes seconds, warns, and reseeds every generator."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    # numpy's old generator is among what mteb seeds
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mteb
@@ -28,7 +29,7 @@ def bench():
             run,
         )
     random.setstate(states[0])
-    np.random.set_state(states[1])
+    np.random.set_state(states[1])  # noqa: NPY002
     torch.set_rng_state(states[2])
     return SimpleNamespace(
         mteb=mteb,

@@ -83,7 +83,7 @@ def test_a_text_is_encoded_once_and_vectors_are_never_another_texts(
     model = make_model(texts=counted)
     words = sentences(12)
     everything = text_encoder.encode(words)
-    rows = {word: vector for word, vector in zip(words, everything, strict=True)}
+    rows = dict(zip(words, everything, strict=True))
     for chosen in (words[:5], words[3:9], words[::-1], [words[2]] * 3):
         vectors = model.encode(loader(*chosen))
         np.testing.assert_allclose(vectors, [rows[word] for word in chosen], atol=1e-6)

@@ -36,7 +36,7 @@ def test_lists(bench, tmp_path):
     path.write_text("# nothing\n")
     with pytest.raises(ConfigError, match=r"names\.txt: no task name in it: write one a line"):
         read(str(path))
-    with pytest.raises(ConfigError, match="none.txt: no such file: .* or one of legalbench"):
+    with pytest.raises(ConfigError, match=r"none\.txt: no such file: .* or one of legalbench"):
         read("none.txt")
 
 

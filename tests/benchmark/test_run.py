@@ -157,7 +157,7 @@ def test_a_failing_task_is_a_row(bench, score, model_folder, sts, retrieval, tmp
     assert (failed.score, failed.error) == (None, "cannot be scored")
     assert good.score is not None and good.error is None
     assert read_scores(tmp_path / "out") == [failed, good]
-    mended, again = score([model_folder], [sts, retrieval])
+    mended = score([model_folder], [sts, retrieval])[0]
     assert mended.error is None
     assert {row.task for row in read_scores(tmp_path / "out")} == {"alike", "find"}
     assert all(row.error is None for row in read_scores(tmp_path / "out"))
