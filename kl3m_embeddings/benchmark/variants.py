@@ -3,7 +3,7 @@
 1. `dim`: the first numbers of each vector, as Matryoshka embeddings are cut
    (https://arxiv.org/abs/2205.13147); or as many at random places, the control: what training for
    the first numbers has bought shows in the difference.
-2. `dtype`: int8 divides a vector by its largest number and rounds to 127 steps each way; the largest
+2. `dtype`: int8 divides a vector by its largest number and rounds to 127 steps each way; that
    number is kept, so that nothing changes but by rounding. Binary keeps the signs, +1 or -1.
 """
 

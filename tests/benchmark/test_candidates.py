@@ -5,8 +5,8 @@ import shutil
 import pytest
 import torch
 
-from kl3m_embeddings.commands.train import main
 from kl3m_embeddings.errors import ConfigError
+from tests.benchmark.folders import write_run
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,9 @@ def options(bench):
 
 
 @pytest.fixture
-def run(make_model_folder):
+def run(tmp_path):
     """A run with two checkpoints."""
-    folder = make_model_folder("law", save={"keep_last": 2}, steps_per_save=1)
-    assert main([str(folder), "--stop-after", "2", "--quiet"]) == 0
-    return folder
+    return write_run(tmp_path / "law", steps=(1, 2))
 
 
 def test_a_run_stands_for_its_newest_checkpoint_or_all(bench, options, run):
@@ -48,8 +46,8 @@ def test_checkpoints_have_revisions_of_their_own(bench, options, run):
     assert first.name == second.name == "law"
 
 
-def test_a_run_without_a_checkpoint_is_refused(bench, options, make_model_folder):
-    folder = make_model_folder("empty")
+def test_a_run_without_a_checkpoint_is_refused(bench, options, tmp_path):
+    folder = write_run(tmp_path / "empty")
     for all_checkpoints in (False, True):
         with pytest.raises(ConfigError, match="empty: has no checkpoint: train it first"):
             bench.candidates.candidates_of(str(folder), options, all_checkpoints=all_checkpoints)

@@ -86,6 +86,7 @@ def test_scores_are_made_once(score, encoded, model_folder, sts, retrieval, tmp_
     assert len(table(tmp_path / "out")) == 2
 
 
+@pytest.mark.slow
 def test_intervals_hold_scores(score, model_folder, tmp_path):
     folders = [write(tmp_path / kind.lower()) for kind, write in WRITERS.items()]
     rows = {row.type: row for row in score([model_folder], folders)}
@@ -109,6 +110,7 @@ def test_models_of_one_name_never_share_a_score(score, sts, tmp_path):
     assert again.score == pytest.approx(first.score, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_of_weights_that_are_no_more_are_dropped(
     score, model_folder, sts, retrieval, tmp_path
 ):
@@ -191,6 +193,7 @@ def test_a_score_that_is_not_a_number(score, tmp_path, model_folder):
     assert table(tmp_path / "out")[0]["score"] == ""
 
 
+@pytest.mark.slow
 def test_variants_are_rows_of_their_own(score, encoded, model_folder, retrieval):
     rows = score([model_folder], [retrieval], dims=[8, 64], dtypes=["int8", "binary"])
     found = {(row.dim, row.dtype, row.control): row for row in rows}
@@ -223,6 +226,7 @@ def test_differences_are_of_the_same_items(score, model_folder, sts, retrieval, 
         assert (same.difference, same.difference_low, same.difference_high) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_differences_are_the_same_for_kept_results(score, model_folder, retrieval, tmp_path):
     other = write_model(tmp_path / "other", seed=2)
     _, first = score([model_folder, other], [retrieval], compare_with="tiny")
