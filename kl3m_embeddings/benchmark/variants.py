@@ -52,7 +52,8 @@ class Variant:
         if self.dtype == "int8":
             largest = np.abs(vectors).max(axis=1, keepdims=True)
             steps = np.rint(vectors / np.where(largest > 0, largest, 1) * INT8_STEPS)
-            return steps * (largest / INT8_STEPS)
+            rounded: np.ndarray = steps * (largest / INT8_STEPS)
+            return rounded
         if self.dtype == "binary":
             return np.where(vectors > 0, np.float32(1), np.float32(-1))
         return vectors
