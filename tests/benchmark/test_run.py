@@ -297,7 +297,9 @@ def test_what_is_scored_needs_no_data(bench, score, model_folder, sts, tmp_path)
     assert third.error == bench.run.NO_DATA
 
 
-def test_an_aggregate_is_a_task_and_needs_the_data_of_its_parts(bench, score, model_folder):
+def test_an_aggregate_is_a_task_and_needs_the_data_of_its_parts(
+    bench, score, model_folder, monkeypatch
+):
     from mteb.mocks.mock_tasks.reranking import MockAggregatedTask
 
     task = MockAggregatedTask()
@@ -307,7 +309,8 @@ def test_an_aggregate_is_a_task_and_needs_the_data_of_its_parts(bench, score, mo
     def load_data(*_, **__):
         raise ConnectionError("offline")
 
-    part = task.tasks[1]
-    part.load_data, part.data_loaded = load_data, False
+    part = task.tasks[1]  # of all aggregates of this class
+    monkeypatch.setattr(part, "load_data", load_data)
+    monkeypatch.setattr(part, "data_loaded", False)
     (row,) = score([model_folder], [task], out="new")
     assert row.error == bench.run.NO_DATA
