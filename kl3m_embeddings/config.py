@@ -133,6 +133,9 @@ class EvalConfig(Section):
 
     pairs: dict[str, EvalPairsConfig] = Field(default_factory=dict)
     """Named sets of held-out pairs. `--eval-pairs NAME=PATH` replaces them."""
+    tasks: list[str] = Field(default_factory=list)
+    """Folders with a task.json (docs/tasks.md), whose scores join the row: small ones, of types
+    Retrieval, Reranking, STS and PairClassification."""
     dims: list[PositiveInt] | None = None
     """Also with so many dimensions only; null: the tasks' `matryoshka_dims`."""
 
@@ -147,8 +150,8 @@ class SaveConfig(Section):
     keep_best: bool = False
     """Also the best one by `best_metric`."""
     best_metric: str | None = None
-    """A field of eval.jsonl, the highest wins, as `docs/ndcg@10`; null: the lowest mean loss, or
-    where no text is evaluated the first set's main metric."""
+    """A field of eval.jsonl, the highest wins, as `docs/ndcg@10`, `tasks/mine/ndcg_at_10`; null:
+    the lowest mean loss, or where no text is evaluated the first set's or task's main metric."""
 
 
 class TrainingConfig(Section):

@@ -11,7 +11,7 @@ above 0 is relevant, and a query without relevant documents scores 0. Which of t
 documents ranks first is the caller's choice; trec_eval's is the higher name.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -124,6 +124,34 @@ def average_precision(grades: RankedGrades) -> Float[np.ndarray, "queries"]:
     relevant = grades.retrieved > 0
     precision = relevant.cumsum(axis=1) / np.arange(1, relevant.shape[1] + 1)
     return _ratio((precision * relevant).sum(axis=1), (grades.ideal > 0).sum(axis=1))
+
+
+def precision_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, "queries"]:
+    """Share of the first k places that hold a relevant document: trec_eval's P."""
+    shares: np.ndarray = (grades.retrieved[:, :k] > 0).sum(axis=1) / k
+    return shares
+
+
+def average_precision_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, "queries"]:
+    """Average precision of the first k documents: trec_eval's map_cut."""
+    return average_precision(replace(grades, retrieved=grades.retrieved[:, :k]))
+
+
+RANKING_METRICS = {
+    "ndcg": ndcg_at_k,
+    "map": average_precision_at_k,
+    "mrr": mrr_at_k,
+    "recall": recall_at_k,
+    "precision": precision_at_k,
+}
+
+
+def ranking_metric(name: str, grades: RankedGrades) -> Float[np.ndarray, "queries"] | None:
+    """The metric that mteb calls so, as `ndcg_at_10`; None where it is not one of these."""
+    kind, _, cut = name.rpartition("_at_")
+    if kind not in RANKING_METRICS or not cut.isdecimal():
+        return None
+    return RANKING_METRICS[kind](grades, int(cut))
 
 
 def _ratio(

@@ -4,17 +4,16 @@
 the weights. The parts of a score lie beside, in `items/`.
 """
 
-import json
 import logging
 import math
 import random
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
 import mteb
 import numpy as np
 from mteb.abstasks import AbsTask
@@ -24,8 +23,13 @@ from mteb.models import ModelMeta
 from mteb.results import TaskResult
 
 from kl3m_embeddings.benchmark.items import Items, items_of
+from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines
+from kl3m_embeddings.benchmark.neighbours import neighbours_of
 
 LOADER_BATCH = 4096
+FOUND = ".found.jsonl"
+
+Predictions = dict[tuple[str, str], Any]
 
 
 class SubsetScore(NamedTuple):
@@ -35,6 +39,8 @@ class SubsetScore(NamedTuple):
     subset: str
     score: float | None
     items: Items | None
+    neighbours: list[dict[str, Any]]
+    """What was found for a few queries; see `neighbours_of`."""
 
 
 def evaluate_task(
@@ -57,39 +63,49 @@ def evaluate_task(
         result = None
     if result is None or result.get_missing_evaluations(task):
         load(task)
-        with tempfile.TemporaryDirectory() as scratch, quiet_mteb():
-            made = run_mteb(model, task, Path(scratch))
-            keep_items(task, made, Path(scratch), meta, folder)
+        with quiet_mteb():
+            made, predictions = run_mteb(model, task)
+            keep_details(task, made, predictions, meta, folder)
         result = made if result is None else result.merge(made)
         cache.save_to_cache(result, meta)  # last: a result that is there is whole
-    scores = [
-        SubsetScore(
-            split,
-            scores["hf_subset"],
-            scores["main_score"] if math.isfinite(scores["main_score"]) else None,
-            Items.load(items_path(folder, meta, task, split, scores["hf_subset"])),
-        )
-        for split, of_split in result.scores.items()
-        for scores in of_split
-        # a result may have languages that another benchmark asked for
-        if split in task.eval_splits and scores["hf_subset"] in task.hf_subsets
-    ]
+    scores = []
+    for split, of_split in result.scores.items():
+        for one in of_split:
+            if split not in task.eval_splits or one["hf_subset"] not in task.hf_subsets:
+                continue  # a language that another benchmark asked for
+            path = items_path(folder, meta, task, split, one["hf_subset"])
+            score = one["main_score"] if math.isfinite(one["main_score"]) else None
+            found = read_lines(path.with_suffix(FOUND))
+            scores.append(SubsetScore(split, one["hf_subset"], score, Items.load(path), found))
     return scores, result.evaluation_time or 0.0
 
 
-def run_mteb(model: Any, task: AbsTask, scratch: Path) -> TaskResult:  # noqa: ANN401
-    """Let mteb score; what the model predicted goes to `scratch`."""
+def run_mteb(model: Any, task: AbsTask) -> tuple[TaskResult, Predictions]:  # noqa: ANN401
+    """Let mteb score; and what the model predicted, by split and subset.
+
+    mteb offers to write predictions as JSON, which takes longer than a small model takes to
+    encode. They are caught on their way to the file.
+    """
     seed_again(task)
-    (result,) = mteb.evaluate(
-        model,
-        task,
-        cache=None,
-        co2_tracker=False,
-        encode_kwargs={"batch_size": LOADER_BATCH, "show_progress_bar": False},
-        prediction_folder=scratch,
-        show_progress_bar=False,
-    ).task_results
-    return result
+    predictions: Predictions = {}
+
+    def keep(predicted: Any, *_: Any, hf_split: str, hf_subset: str, **__: Any) -> None:  # noqa: ANN401
+        predictions[hf_split, hf_subset] = predicted
+
+    task._save_task_predictions = keep  # type: ignore[assignment, method-assign]
+    try:
+        (result,) = mteb.evaluate(
+            model,
+            task,
+            cache=None,
+            co2_tracker=False,
+            encode_kwargs={"batch_size": LOADER_BATCH, "show_progress_bar": False},
+            prediction_folder=Path(),
+            show_progress_bar=False,
+        ).task_results
+    finally:
+        del task._save_task_predictions
+    return result, predictions
 
 
 def seed_again(task: AbsTask) -> None:
@@ -107,21 +123,22 @@ def read_result(path: Path) -> TaskResult | None:
         return None
 
 
-def keep_items(
-    task: AbsTask, result: TaskResult, scratch: Path, meta: ModelMeta, folder: Path
+def keep_details(
+    task: AbsTask, result: TaskResult, predictions: Predictions, meta: ModelMeta, folder: Path
 ) -> None:
-    """Write the parts of each score that has parts."""
-    predictions = scratch / task.prediction_file_name
+    """Write the parts of each score, and what was found, where the task has them."""
     for split, of_split in result.scores.items():
         for scores in of_split:
             subset = scores["hf_subset"]
             path = items_path(folder, meta, task, split, subset)
             path.unlink(missing_ok=True)
-            if predictions.exists():
-                of_subset = json.loads(predictions.read_text(encoding="utf-8"))[subset][split]
-                items = items_of(task, of_subset, split, subset, scores["main_score"])
+            predicted = predictions.get((split, subset))
+            if predicted is not None:
+                items = items_of(task, predicted, split, subset, scores["main_score"])
                 if items is not None:
                     items.save(path)
+                found = neighbours_of(task, predicted, split, subset)
+                write_lines(path.with_suffix(FOUND), found)
 
 
 def items_path(folder: Path, meta: ModelMeta, task: AbsTask, split: str, subset: str) -> Path:
@@ -133,13 +150,16 @@ def items_path(folder: Path, meta: ModelMeta, task: AbsTask, split: str, subset:
 
 @contextmanager
 def quiet_mteb() -> Iterator[None]:
-    """No log lines and warnings of mteb's while inside: what matters is in the result."""
+    """No log lines, warnings and bars of mteb's while inside: what matters is in the result."""
     logger = logging.getLogger("mteb")
-    level = logger.level
+    level, bars = logger.level, datasets.are_progress_bars_disabled()
     logger.setLevel(logging.CRITICAL)
+    datasets.disable_progress_bars()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)
+        if not bars:
+            datasets.enable_progress_bars()

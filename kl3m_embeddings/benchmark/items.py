@@ -7,7 +7,6 @@ would mislead.
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +14,10 @@ import numpy as np
 from jaxtyping import Float
 
 from kl3m_embeddings.metrics import (
-    average_precision,
     binary_average_precision,
     grade_ranking,
-    mrr_at_k,
-    ndcg_at_k,
     pearson,
-    recall_at_k,
+    ranking_metric,
     spearman,
 )
 
@@ -91,35 +87,33 @@ def items_of(task: Any, predicted: Any, split: str, subset: str, score: float) -
     kind = task.metadata.type
     items: Items | None = None
     if kind in ("Retrieval", "Reranking", "InstructionReranking"):
-        judgements = _data(task, split, subset)["relevant_docs"]
+        judgements = task_data(task, split, subset)["relevant_docs"]
         items = ranking_items(judgements, as_scored(task, predicted), metric)
     elif kind == "STS" and metric.startswith("cosine_"):
         statistic = metric.removeprefix("cosine_")
-        answers = np.array(_data(task, split, subset)["score"], dtype=float)
+        answers = np.array(task_data(task, split, subset)["score"], dtype=float)
         items = Items(statistic, np.array(predicted["cosine_scores"]), answers)
     elif kind == "PairClassification":
-        labels = list(_data(task, split, subset)[task.label_column_name])
+        labels = list(task_data(task, split, subset)[task.label_column_name])
         # in mteb's first form all pairs are one row
         labels = labels[0] if labels and isinstance(labels[0], list) else labels
         items = pair_items(labels, predicted, metric)
     elif kind == "Classification" and metric == "accuracy":
-        labels = list(_data(task, split, subset)[task.label_column_name])
+        labels = list(task_data(task, split, subset)[task.label_column_name])
         if all(len(one) == len(labels) for one in predicted):  # folds have fewer
             right = np.stack([np.array(one) == np.array(labels) for one in predicted])
             items = Items("mean", right.mean(axis=0), np.empty(0))
     return items if items is not None and abs(items.score - score) <= TOLERANCE else None
 
 
-def _data(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401
+def task_data(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401
+    """A task's own data, of one split and subset."""
     data = task.dataset
     return data[subset][split] if subset in data else data[split]
 
 
-def as_scored(
-    task: Any,  # noqa: ANN401
-    scores: Mapping[str, Mapping[str, float]],
-) -> dict[str, dict[str, float]]:
-    """What mteb counts of a ranking: some tasks leave out a query's own text, or the best."""
+def as_scored(task: Any, scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:  # noqa: ANN401
+    """What mteb counts of a ranking: some tasks leave out a query's own text, or the first."""
     kept = {query: dict(found) for query, found in scores.items()}
     if getattr(task, "ignore_identical_ids", False):
         for query, found in kept.items():
@@ -138,7 +132,6 @@ def ranking_items(
     metric: str,
 ) -> Items | None:
     """The score of each query that was judged and asked, by id; of a tie the higher id is first."""
-    name, _, cut = metric.rpartition("_at_")
     queries = sorted(judgements.keys() & scores.keys())
     numbers = {
         document: n for n, document in enumerate(sorted({*_names(judgements), *_names(scores)}))
@@ -158,12 +151,8 @@ def ranking_items(
     if not triples:
         return None
     grades = grade_ranking(ranking, *(np.array(column) for column in zip(*triples, strict=True)))
-    k = int(cut) if cut.isdigit() else 0
-    if name == "map":
-        cut_off = replace(grades, retrieved=grades.retrieved[:, :k])
-        return Items("mean", average_precision(cut_off), np.empty(0))
-    measures = {"ndcg": ndcg_at_k, "mrr": mrr_at_k, "recall": recall_at_k}
-    return Items("mean", measures[name](grades, k), np.empty(0)) if name in measures and k else None
+    values = ranking_metric(metric, grades)
+    return None if values is None else Items("mean", values, np.empty(0))
 
 
 def _names(of_queries: Mapping[str, Mapping[str, Any]]) -> set[str]:

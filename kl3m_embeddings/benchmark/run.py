@@ -24,6 +24,7 @@ from kl3m_embeddings.benchmark.candidates import Candidate
 from kl3m_embeddings.benchmark.evaluate_task import evaluate_task
 from kl3m_embeddings.benchmark.items import Items
 from kl3m_embeddings.benchmark.model import EmbeddingModel
+from kl3m_embeddings.benchmark.neighbours import write_neighbours
 from kl3m_embeddings.benchmark.scores import Score, merged, read_scores, write_scores
 from kl3m_embeddings.benchmark.variants import Dtype, Variant, variants
 
@@ -47,6 +48,7 @@ class Benchmark:
     on_task: Callable[[str], None] = lambda _: None
     """Told before each task whose turn it is."""
     _without_data: set[str] = field(default_factory=set)
+    _found: list[dict[str, Any]] = field(default_factory=list)
     _drawn: dict[Key, tuple[Items, Samples]] = field(default_factory=dict)
 
     def score(self, candidates: Sequence[Candidate]) -> list[Score]:
@@ -63,6 +65,7 @@ class Benchmark:
         others = {row.asked: row for row in rows if row.model == self.compare_with and row.is_plain}
         rows = [self._compared(row, others) for row in rows]
         write_scores(self.folder, merged(known, rows))
+        write_neighbours(self.folder, self._found)
         return rows
 
     def _rows_of_task(self, candidate: Candidate, model: Any, task: AbsTask) -> list[Score]:  # noqa: ANN401
@@ -111,6 +114,9 @@ class Benchmark:
                     error=NOT_A_NUMBER if one.score is None else None,
                     time_s=round(time_s, 3),
                 )
+                if row.is_plain:
+                    of_task = {"model": row.model, "step": row.step, "task": row.task}
+                    self._found.extend({**of_task, **found} for found in one.neighbours)
                 yield row if one.items is None else self._with_interval(row, one.items)
 
     def _with_interval(self, row: Score, items: Items) -> Score:

@@ -6,12 +6,12 @@ so are rows of the same task over other texts.
 """
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines
 from kl3m_embeddings.errors import DataError
 
 SCORES = "scores.jsonl"
@@ -74,16 +74,14 @@ def read_scores(folder: Path) -> list[Score]:
         DataError: A line is no row of scores.
     """
     path = folder / SCORES
-    if not path.exists():
-        return []
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, fields in enumerate(read_lines(path), start=1):
         try:
-            rows.append(Score(**json.loads(line)))
-        except (ValueError, TypeError) as error:
+            rows.append(Score(**fields))
+        except TypeError as error:
             raise DataError(
-                f"{path}:{number}: not a row of scores: move the file away; what mteb has scored "
-                "is in results/ and is not scored again"
+                f"{path}:{number}: not a row of this file: move the file away; "
+                "results/ has what was scored, and it is not scored again"
             ) from error
     return rows
 
@@ -110,12 +108,8 @@ def merged(old: Iterable[Score], new: Sequence[Score]) -> list[Score]:
 
 def write_scores(folder: Path, rows: Sequence[Score]) -> None:
     """Write both files; a reader never sees half of one."""
-    folder.mkdir(parents=True, exist_ok=True)
     fields = [asdict(row) for row in rows]
-    lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in fields)
-    temporary = folder / f".{SCORES}.tmp"
-    temporary.write_text(lines, encoding="utf-8")
-    temporary.replace(folder / SCORES)
+    write_lines(folder / SCORES, fields)
     temporary = folder / f".{TABLE}.tmp"
     with temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(Score.__dataclass_fields__))

@@ -9,6 +9,7 @@ from kl3m_embeddings.commands.bench import bench
 from kl3m_embeddings.commands.corpus import app as corpus_app
 from kl3m_embeddings.commands.mteb import mteb
 from kl3m_embeddings.commands.quickstart import quickstart
+from kl3m_embeddings.commands.svd import svd
 from kl3m_embeddings.commands.task import app as task_app
 from kl3m_embeddings.commands.tokenizer import app as tokenizer_app
 
@@ -32,6 +33,7 @@ app.add_typer(task_app, name="task")
 app.command()(quickstart)
 app.command()(bench)
 app.command()(mteb)
+app.command()(svd)
 
 # the launchers parse their own arguments, so that they run where typer is not installed
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
@@ -24,8 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> int:
         draw = draw_one if len(options.logs) == 1 else draw_several
         if options.watch is None:
+            code = shell.run(lambda: score(options), debug=options.debug)
             draw(options)
-            return 0
+            return code
         return watch(lambda: draw(options), options.logs, options.watch)
 
     return shell.run(command, debug=options.debug)
@@ -53,6 +55,26 @@ def parser() -> argparse.ArgumentParser:
         "--window", type=num_steps, metavar="N",
         help="steps in the moving average (default: by the length of the run)",
     )  # fmt: skip
+    tasks = arguments.add_argument_group("benchmark scores, of the newest checkpoint")
+    tasks.add_argument(
+        "--mteb", default="", metavar="NAMES",
+        help="score these tasks and benchmarks of MTEB, parted by commas",
+    )  # fmt: skip
+    tasks.add_argument(
+        "--mteb-file", action="append", default=[], metavar="FILE",
+        help="score those named in a file, one a line; `legalbench` ships",
+    )  # fmt: skip
+    tasks.add_argument(
+        "--task", action="append", default=[], type=Path, metavar="DIR",
+        help="score a task of plain files (docs/tasks.md)",
+    )  # fmt: skip
+    tasks.add_argument(
+        "--baseline", action="append", default=[], metavar="MODEL",
+        help="beside: bm25, random, or a model; what the run started from is there unasked",
+    )  # fmt: skip
+    tasks.add_argument(
+        "--all-checkpoints", action="store_true", help="score all of them: a curve over steps"
+    )
     add("--debug", action="store_true", help="show the trace of an error")
     return arguments
 
@@ -83,8 +105,19 @@ def with_seconds(arguments: Sequence[str] | None) -> list[str]:
     return given
 
 
+def score(options: argparse.Namespace) -> int:
+    """Score what was asked for, each run into its own folder."""
+    if not (options.mteb or options.mteb_file or options.task):
+        return 0
+    from kl3m_embeddings.commands.run_benchmark import run_benchmark, run_request
+
+    runs = [partial(run_benchmark, run_request(log, options)) for log in options.logs]
+    return max(shell.run(run, debug=options.debug) for run in runs)
+
+
 def draw_one(options: argparse.Namespace) -> None:
-    """Tables, `stats.txt`, `stats.json` and plots of one run."""
+    """Tables, `stats.txt`, `stats.json`, plots and `report.html` of one run."""
+    from kl3m_embeddings.report.html_report import write_run_report
     from kl3m_embeddings.report.output import show, write_statistics
     from kl3m_embeddings.report.plots import draw_all
     from kl3m_embeddings.report.run import read_run
@@ -97,14 +130,16 @@ def draw_one(options: argparse.Namespace) -> None:
     pngs, missing = draw_all(run, statistics["loss"]["window"], folder)
     statistics["notes"] += missing
     tables = list(render(statistics))
-    written = [*write_statistics(folder, tables, statistics), *pngs]
+    report = write_run_report(run, statistics, pngs, folder)
+    written = [*write_statistics(folder, tables, statistics), *pngs, report]
     show(tables, written, clear=options.watch is not None)
 
 
 def draw_several(options: argparse.Namespace) -> None:
-    """The table and the plots that compare several runs, and the statistics of each."""
+    """Tables, plots and `report.html` that compare several runs, and the statistics of each."""
     from kl3m_embeddings.report.compare import render_comparison, unique_names
     from kl3m_embeddings.report.compare_plots import compare_plots
+    from kl3m_embeddings.report.html_report import write_comparison_report
     from kl3m_embeddings.report.output import show, write_statistics
     from kl3m_embeddings.report.run import read_run
     from kl3m_embeddings.report.statistics import default_window, describe_run
@@ -118,7 +153,8 @@ def draw_several(options: argparse.Namespace) -> None:
     folder = options.out or Path("comparison")
     pngs, missing = compare_plots(runs, names, window, folder)
     tables = list(render_comparison(statistics, missing))
-    written = [*write_statistics(folder, tables, statistics), *pngs]
+    report = write_comparison_report(runs, statistics, missing, pngs, folder)
+    written = [*write_statistics(folder, tables, statistics), *pngs, report]
     show(tables, written, clear=options.watch is not None)
 
 
@@ -141,8 +177,11 @@ def watch(draw: Callable[[], None], logs: Sequence[Path], every_s: float) -> int
 
 
 def fingerprint(log: Path) -> list[tuple[int, int]]:
-    """Size and time of a log and of its evaluations; empty without a log (a run begins anew)."""
+    """Size and time of a log and of what was measured; empty without a log (a run begins anew)."""
+    from kl3m_embeddings.report.benchmark import FILES
+
     path = log / "log.jsonl" if log.is_dir() else log
-    files = (path, path.with_name("eval.jsonl")) if path.exists() else ()
+    measured = [path.parent / name for name in ("eval.jsonl", *FILES)]
+    files = [path, *measured] if path.exists() else []
     states = [file.stat() for file in files if file.exists()]
     return [(state.st_size, state.st_mtime_ns) for state in states]

@@ -5,8 +5,9 @@
 2. A byte-level tokenizer is trained on it.
 3. models/kl3m-quickstart/ learns the language by predicting masked tokens.
 4. models/kl3m-quickstart-embed/ goes on from there: a summary should find its documentation.
-5. The plots of both are drawn.
-6. Tables compare both with baselines, on documentation of packages that were held out.
+5. A table compares the first with what token frequency alone would predict, on held-out text.
+6. mteb scores how well summaries find their documentation in packages that were held out, beside
+   baselines, and report.html shows all of it on one page.
 
 Each step is skipped if its result is there; training goes on where it stopped.
 """
@@ -33,7 +34,7 @@ def quickstart(
 ) -> int:
     """Train an embedding model on the documentation that is on this machine, in minutes."""
     from kl3m_embeddings.commands import describe, train
-    from kl3m_embeddings.commands.quickstart_results import show_results
+    from kl3m_embeddings.commands.quickstart_results import print_masked_tokens
 
     started = time.perf_counter()
     _heading(1, "Text: the documentation of the installed Python packages", data)
@@ -46,15 +47,18 @@ def quickstart(
     _heading(4, "Pairs", embed_folder)
     if code := train.main([str(embed_folder)]):
         return code
-    _heading(5, "Statistics and plots", embed_folder)
-    for one in (folder, embed_folder):
-        if code := describe.main([str(one)]):
-            return code
-    _heading(6, "What was learnt", embed_folder / "latest")
-    show_results(folder, embed_folder)
+    _heading(5, "What masked tokens have taught", folder)
+    if code := describe.main([str(folder)]):
+        return code
+    print_masked_tokens(folder)
+    _heading(6, "What pairs have taught, beside words in common", embed_folder)
+    task = make_retrieval_task(data)
+    scored = ["--task", str(task), "--baseline", "bm25", "--baseline", "random"]
+    if code := describe.main([str(embed_folder), *scored]):
+        return code
     minutes = (time.perf_counter() - started) / 60
     print(f"\nDone in {minutes:.1f} minutes. Next:")
-    print(f"  poetry run python describe.py {embed_folder}/log.jsonl    # the plots again")
+    print(f"  open {embed_folder}/report.html    # all of it on one page")
     print("  poetry run kl3m corpus build NAME=PATH --tokenizer ... --out ...    # your own text")
     print("  poetry run python train_single.py models/kl3m-embedding-005/ --data NAME=PATH ...")
     return 0
@@ -74,6 +78,21 @@ def make_corpus(data: Path) -> None:
     files, _ = write_default_corpus(data)
     for file in files:
         print(f"{file.path}: {file.num_rows:,} rows, {file.num_bytes / 1e6:.1f} MB")
+
+
+def make_retrieval_task(data: Path) -> Path:
+    """The held-out pairs as a task, unless it is there."""
+    from kl3m_embeddings.data.task_make import make_task
+
+    folder = data / "HeldOutPackages"
+    if not folder.exists():
+        fields = {
+            "name": folder.name,
+            "type": "Retrieval",
+            "description": "Which documentation belongs to a summary line?",
+        }
+        make_task(data / "pairs_heldout.jsonl", folder, fields, columns={"document": "positive"})
+    return folder
 
 
 def make_tokenizer(data: Path) -> None:

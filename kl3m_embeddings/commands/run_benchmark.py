@@ -2,6 +2,7 @@
 
 import os
 import re
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +13,22 @@ from tqdm import tqdm
 from kl3m_embeddings.benchmark.candidates import (
     Candidate,
     LoadOptions,
-    baseline_candidates,
-    candidates_of,
-    is_run,
+    baseline_candidate,
+    candidate_at,
 )
 from kl3m_embeddings.benchmark.local_tasks import local_task
+from kl3m_embeddings.benchmark.model_paths import is_run, model_paths
 from kl3m_embeddings.benchmark.named_tasks import named_tasks, read_task_list
 from kl3m_embeddings.benchmark.run import NO_DATA, Benchmark
 from kl3m_embeddings.benchmark.scores import SCORES, TABLE, Score
 from kl3m_embeddings.benchmark.variants import DTYPES, Dtype
 from kl3m_embeddings.commands.score_table import score_table
-from kl3m_embeddings.commands.shell import say
-from kl3m_embeddings.config_file import did_you_mean
+from kl3m_embeddings.commands.shell import say, warn
+from kl3m_embeddings.config_file import did_you_mean, load_training
 from kl3m_embeddings.data.local_task import read_task
+from kl3m_embeddings.encoder.source import resolve_source
 from kl3m_embeddings.encoder.text_encoder import Precision
-from kl3m_embeddings.errors import ConfigError, DataError, RetryError
+from kl3m_embeddings.errors import ConfigError, DataError, RetryError, UserError
 from kl3m_embeddings.train.hardware import pick_device
 
 FOLDER = "benchmark"
@@ -80,18 +82,13 @@ def run_benchmark(request: BenchmarkRequest) -> int:
     options = LoadOptions(
         device=pick_device(request.device), precision=request.precision, prompts=request.prompts
     )
-    candidates = unique(
-        [
-            *baseline_candidates(list(request.baselines), options),
-            *(
-                candidate
-                for source in request.models
-                for candidate in candidates_of(
-                    source, options, all_checkpoints=request.all_checkpoints
-                )
-            ),
-        ]
-    )
+    candidates = [baseline_candidate(name, options, warn) for name in request.baselines]
+    candidates += [
+        candidate_at(where, options)
+        for source in request.models
+        for where in model_paths(source, warn, all_checkpoints=request.all_checkpoints)
+    ]
+    check_unique(candidates)
     compare_with = request.compare_with or (candidates[0].name if request.baselines else None)
     known = {candidate.name for candidate in candidates}
     if compare_with is not None and compare_with not in known:
@@ -122,6 +119,45 @@ def run_benchmark(request: BenchmarkRequest) -> int:
     return check_failures(rows)
 
 
+def run_request(log: Path, options: Namespace) -> BenchmarkRequest:
+    """What `describe.py` asks for a run: its Matryoshka sizes, and what it started from beside.
+
+    Raises:
+        ConfigError: the log is not in a model folder.
+    """
+    folder = log if log.is_dir() else log.parent
+    path = folder / "training.json"
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file: scores are of a run's model; use kl3m mteb")
+    training = load_training(path)
+    chosen = training.tasks.embedding().values()
+    dims = sorted({dim for one in chosen for dim in one.matryoshka_dims or ()})
+    baselines = list(options.baseline)
+    base = training.init_from
+    if base is not None and base not in baselines and can_be_found(base):
+        baselines.append(base)
+    return BenchmarkRequest(
+        models=[str(folder)],
+        names=options.mteb,
+        lists=options.mteb_file,
+        folders=options.task,
+        baselines=baselines,
+        dims=dims,
+        dtypes=[dtype for dtype in DTYPES if dims and dtype != "float32"],
+        all_checkpoints=options.all_checkpoints,
+    )
+
+
+def can_be_found(base: str) -> bool:
+    """Whether what a run started from is still there; if not, it is only missing as a baseline."""
+    try:
+        resolve_source(model_paths(base, warn)[0].path)
+    except UserError as error:
+        warn(f"not among the baselines: {error}")
+        return False
+    return True
+
+
 def split_names(text: str) -> list[str]:
     """Names parted by commas; those inside of parentheses belong to a name, as in MTEB(eng, v2)."""
     names = re.split(r",(?![^(]*\))", text)
@@ -142,14 +178,11 @@ def check_names(names: Sequence[str]) -> None:
         raise ConfigError(f"--task: two tasks are called {twice[0]!r}: rename one in its task.json")
 
 
-def unique(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates whose names and steps differ: a number is put behind a name that is there."""
-    seen: dict[tuple[str, int | None], Candidate] = {}
-    for candidate in candidates:
-        if (candidate.name, candidate.step) in seen:
-            raise ConfigError(f"{candidate.name}: given twice: leave one out, or rename its folder")
-        seen[candidate.name, candidate.step] = candidate
-    return list(seen.values())
+def check_unique(candidates: Sequence[Candidate]) -> None:
+    """Raise if two models would be one in the tables."""
+    names = [(candidate.name, candidate.step) for candidate in candidates]
+    if twice := sorted({name for name, step in names if names.count((name, step)) > 1}):
+        raise ConfigError(f"{twice[0]}: given twice: leave one out, or rename its folder")
 
 
 def check_failures(rows: Sequence[Score]) -> int:

@@ -111,7 +111,7 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
             prompts.document_prompt if documents is None else documents,
         ),
     )
-    if pairs or training.eval.pairs:
+    if pairs or training.eval.pairs or training.eval.tasks:
         check_prefixes(model, "tasks.pairs.seq_len" if pairs and pairs.seq_len else "max_length")
     return model
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -16,14 +17,17 @@ from kl3m_embeddings.commands.run_text import RunText, open_text, text_evaluatio
 from kl3m_embeddings.commands.shell import warn
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.config_tasks import EmbeddingOptions, PairsOptions, TaskOptions
+from kl3m_embeddings.data.local_task import read_task
 from kl3m_embeddings.data.pair_set import PairSet
 from kl3m_embeddings.encoder.packing import PACKED_TYPES
+from kl3m_embeddings.encoder.sentence_modules import SentenceModules
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.tasks import EMBEDDING_TASKS, MASKED_TASKS
 from kl3m_embeddings.tasks.embedding import EmbeddingTask, part_tokens
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.tasks.plan import PlannedTask
 from kl3m_embeddings.train.evaluate import Evaluator
+from kl3m_embeddings.train.task_probe import TaskProbe
 
 COMPARES_PAIRS = ("infonce", "cosent", "online_contrastive")  # a pair alone has loss 0
 
@@ -139,23 +143,26 @@ def check_batch(name: str, options: EmbeddingOptions, batch_size: int) -> None:
 def build_evaluator(
     training: TrainingConfig, model: RunModel, sources: RunSources, objective: Objective
 ) -> Evaluator | None:
-    """Evaluation on held-out text and pairs; None where there is neither."""
+    """Evaluation on held-out text, pairs and tasks; None where there is none of them."""
     pairs = pair_evaluations(training, model.tokenizer, model.prefixes)
     text = text_evaluation(training, sources.text)
     dims = eval_dims(training, objective.embedding_head.embedding_size)
-    best, known = training.save.best_metric, [name for one in pairs for name in one.fields(dims)]
+    probes = task_probes(training, model)
+    best = training.save.best_metric
+    known = [name for one in pairs for name in one.fields(dims)]
+    known += [name for one in probes for name in one.fields(dims)]
     if best is not None and best not in known:
         raise ConfigError(
             f"save.best_metric: {best} is not evaluated: "
             + (
                 f"choose one of {', '.join(known)}"
                 if known
-                else "name held-out pairs in eval.pairs"
+                else "name held-out pairs in eval.pairs, or tasks in eval.tasks"
             )
         )
-    if text is None and not pairs:
+    if text is None and not pairs and not probes:
         if training.num_eval_samples:
-            warn("nothing is evaluated: name held-out pairs in eval.pairs")
+            warn("nothing is evaluated: name held-out pairs in eval.pairs, or tasks in eval.tasks")
         return None
     return Evaluator(
         text=text,
@@ -163,5 +170,25 @@ def build_evaluator(
         tokenizer=model.tokenizer,
         seq_len=model.text_length,
         dims=dims,
+        probes=probes,
         best_metric=best,
     )
+
+
+def task_probes(training: TrainingConfig, model: RunModel) -> list[TaskProbe]:
+    """The tasks of `eval.tasks`, tokenised.
+
+    Raises:
+        ConfigError: a folder has no task.json, a task cannot be scored here, or two share a name.
+    """
+    prompts = model.modules or SentenceModules()
+    plain_prefix = prompts.prompts.get(prompts.default_prompt_name or "", "")
+    probes: dict[str, TaskProbe] = {}
+    for folder in training.eval.tasks:
+        probe = TaskProbe.build(
+            read_task(Path(folder)), model.tokenizer, model.prefixes, plain_prefix
+        )
+        if probe.name in probes:
+            raise ConfigError(f"eval.tasks: {folder}: another task is called {probe.name}")
+        probes[probe.name] = probe
+    return list(probes.values())

@@ -8,8 +8,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -31,7 +32,8 @@ COLUMNS: dict[TaskType, tuple[str, ...]] = {
     "Clustering": ("text", "label"),
 }
 OPTIONAL: dict[TaskType, tuple[str, ...]] = {"Retrieval": ("title",)}
-SEVERAL = ("positive", "negative")  # may be lists
+# Columns whose cells may be lists, in JSONL.
+SEVERAL = ("document", "positive", "negative")
 REPEATED = "repeated"
 
 Row = dict[str, str | list[str]]
@@ -83,19 +85,40 @@ def make_task(
     if max_rows is not None and max_rows < num_rows:
         chosen = np.sort(permute(np.arange(max_rows), num_rows, derive_key(seed, "rows")))
         rows = [rows[row] for row in chosen]
-    out.mkdir(parents=True, exist_ok=True)
+    train = read_rows(train_table, settings.type, columns, left_out) if train_table else None
+    if settings.type == "Classification" and train is None:
+        rows, train = split_rows(rows, test_share, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        unfinished = Path(scratch) / out.name
+        unfinished.mkdir()
+        write_task(unfinished, settings, rows, train)
+        write_settings(unfinished, fields)
+        task = read_task(unfinished)
+        if out.exists():
+            out.rmdir()
+        unfinished.rename(out)
+    return MadeTask(task=replace(task, folder=out), num_rows=num_rows, left_out=left_out)
+
+
+def write_task(
+    folder: Path, settings: TaskSettings, rows: Sequence[Row], train: Sequence[Row] | None
+) -> None:
+    """All files but task.json."""
     if settings.type == "Retrieval":
-        write_retrieval(out, settings, rows)
+        write_retrieval(folder, settings, rows)
     elif settings.type == "Reranking":
-        write_reranking(out, settings, rows)
-    elif settings.type == "Classification":
-        train = read_rows(train_table, settings.type, columns, left_out) if train_table else None
-        write_classification(out, settings, rows, train, test_share, seed)
+        write_reranking(folder, settings, rows)
     else:
-        write_jsonl(out / f"{settings.split}.jsonl", rows)
+        write_jsonl(folder / f"{settings.split}.jsonl", rows)
+        if train is not None:
+            write_jsonl(folder / "train.jsonl", train)
+
+
+def write_settings(folder: Path, fields: Mapping[str, object]) -> None:
+    """task.json."""
     text = json.dumps(dict(fields), indent=2, ensure_ascii=False)
-    (out / "task.json").write_text(text + "\n", encoding="utf-8")
-    return MadeTask(task=read_task(out), num_rows=num_rows, left_out=left_out)
+    (folder / "task.json").write_text(text + "\n", encoding="utf-8")
 
 
 def read_rows(
@@ -157,9 +180,14 @@ def cell(value: object, place: str, *, may_be_list: bool) -> str | list[str]:
     return str(value)
 
 
+def texts_of(value: str | list[str]) -> list[str]:
+    """A cell's texts."""
+    return [value] if isinstance(value, str) else value
+
+
 def fault_in(value: str | list[str] | None) -> str | None:
-    """What keeps a cell from being clean text, if anything."""
-    texts = [value] if isinstance(value, str) else value or []
+    """What keeps a cell from being clean text, or texts, if anything."""
+    texts = texts_of(value or [])
     faults = [fault for text in texts if (fault := fault_of(text, ReadOptions()))]
     return faults[0] if faults else None if texts else EMPTY
 
@@ -170,10 +198,10 @@ def write_retrieval(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> N
     queries: dict[str, str] = {}
     judgements: dict[tuple[str, str], None] = {}
     for row in rows:
-        document = (str(row.get("title", "")), str(row["document"]))
-        name = documents.setdefault(document, f"d{len(documents)}")
         query = queries.setdefault(str(row["query"]), f"q{len(queries)}")
-        judgements[query, name] = None
+        for text in texts_of(row["document"]):
+            document = (str(row.get("title", "")), text)
+            judgements[query, documents.setdefault(document, f"d{len(documents)}")] = None
     write_jsonl(
         out / "corpus.jsonl",
         (
@@ -195,8 +223,7 @@ def write_reranking(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> N
     for row in rows:
         query = queries.setdefault(str(row["query"]), f"q{len(queries)}")
         for side, grade in (("negative", 0), ("positive", 1)):
-            texts = row[side]
-            for text in [texts] if isinstance(texts, str) else texts:
+            for text in texts_of(row[side]):
                 grades[query, text] = max(grade, grades.get((query, text), 0))
     shuffled = sorted({text for _, text in grades}, key=shuffled_place)
     documents = {text: f"d{number}" for number, text in enumerate(shuffled)}
@@ -235,24 +262,14 @@ def write_ranking(
     path.write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
 
 
-def write_classification(
-    out: Path,
-    settings: TaskSettings,
-    rows: Sequence[Row],
-    train: Sequence[Row] | None,
-    test_share: float,
-    seed: int,
-) -> None:
-    """Rows to learn from and rows to score; of a label in one row only, nothing can be scored."""
-    if train is None:
-        order = permute(np.arange(len(rows)), len(rows), derive_key(seed, "train"))
-        num_test = round(len(rows) * test_share)
-        shuffled = [rows[row] for row in order]
-        rows, train = shuffled[:num_test], shuffled[num_test:]
-        known = {row["label"] for row in train}
-        rows = [row for row in rows if row["label"] in known]
-    write_jsonl(out / "train.jsonl", train)
-    write_jsonl(out / f"{settings.split}.jsonl", rows)
+def split_rows(rows: Sequence[Row], test_share: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Rows to score, and rows to learn from; what nothing can be learnt of is not scored."""
+    order = permute(np.arange(len(rows)), len(rows), derive_key(seed, "train"))
+    num_test = round(len(rows) * test_share)
+    shuffled = [rows[row] for row in order]
+    train = shuffled[num_test:]
+    known = {row["label"] for row in train}
+    return [row for row in shuffled[:num_test] if row["label"] in known], train
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -9,10 +9,11 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import polars as pl
 
@@ -24,6 +25,8 @@ MAX_LINE_BYTES = 16 * 2**20
 LINE_BY_LINE_BYTES = 64 * 2**10
 MAX_BAD_LINES = 100
 
+# What a line becomes.
+Row = TypeVar("Row")
 # Field to polars type, in the order of the columns.
 Schema = dict[str, Any]
 
@@ -79,12 +82,20 @@ def read_columns(path: Path, schema: Schema) -> Iterator[tuple[pl.DataFrame, Lin
 
 def read_objects(path: Path) -> tuple[list[dict[str, Any]], Lines]:
     """All objects with a `step` of a small JSONL file, and the account of its lines."""
+    return read_rows(path, partial(checked, schema={}))
+
+
+def read_rows(path: Path, check: Callable[[object], Row]) -> tuple[list[Row], Lines]:
+    """What `check` makes of each line of a small JSONL file, and the account of its lines.
+
+    A line for which `check` raises a `ReportError` is bad, for the reason that the error gives.
+    """
     lines = Lines()
-    objects: list[dict[str, Any]] = []
+    rows: list[Row] = []
     with open_to_read(path) as file:
         for block in blocks_of_lines(file):
-            objects += [row for _, row in parse_lines(block, lines, {})]
-    return objects, lines
+            rows += [row for _, row in parse_lines(block, lines, check)]
+    return rows, lines
 
 
 def open_to_read(path: Path) -> BinaryIO:
@@ -116,7 +127,8 @@ def parse_block(block: bytes, lines: Lines, schema: Schema) -> Iterator[pl.DataF
         return
     middle = block.find(b"\n", len(block) // 2) + 1
     if len(block) <= LINE_BY_LINE_BYTES or middle in (0, len(block)):
-        rows = [{"line": line, **row} for line, row in parse_lines(block, lines, schema)]
+        check = partial(checked, schema=schema)
+        rows = [{"line": line, **row} for line, row in parse_lines(block, lines, check)]
         yield pl.DataFrame(rows, schema={**schema, "line": pl.UInt32})
     else:
         yield from parse_block(block[:middle], lines, schema)
@@ -136,7 +148,9 @@ def parse_fast(block: bytes, schema: Schema) -> pl.DataFrame | None:
         return None
 
 
-def parse_lines(block: bytes, lines: Lines, schema: Schema) -> list[tuple[int, dict[str, Any]]]:
+def parse_lines(
+    block: bytes, lines: Lines, check: Callable[[object], Row]
+) -> list[tuple[int, Row]]:
     """The good lines of `block` with their numbers; the others are entered in `lines`."""
     rows = []
     for text in io.BytesIO(block):
@@ -145,7 +159,7 @@ def parse_lines(block: bytes, lines: Lines, schema: Schema) -> list[tuple[int, d
             continue
         try:
             row = json.loads(text, parse_constant=lambda _: None)
-            rows.append((lines.num_lines, checked(row, schema)))
+            rows.append((lines.num_lines, check(row)))
         except (RecursionError, OverflowError):
             lines.reject("nested too deeply, or a number too large")
         except ValueError as error:

@@ -7,7 +7,9 @@ NO_VALUE = "-"
 
 def printable(name: object, limit: int = 40) -> str:
     """`name` without control, format or bidirectional characters, cut to `limit` characters."""
-    text = "".join(character if character.isprintable() else "?" for character in str(name))
+    text = str(name)
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

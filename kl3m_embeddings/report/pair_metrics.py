@@ -16,6 +16,7 @@ METRICS = (
 )  # fmt: skip
 THRESHOLDS = ("accuracy_threshold", "f1_threshold")
 COUNTS = ("num_queries", "num_documents", "num_pairs")
+PROBES = "tasks"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def parsed(name: str) -> tuple[str, str, int | None] | None:
     parts = name.split("/")
     dim = int(parts.pop()) if parts[-1].isdecimal() and len(parts[-1]) < 9 else None
     if len(parts) < 2 or parts[-1] not in (*METRICS, *THRESHOLDS, *COUNTS):
+        return None
+    if len(parts) > 2 and parts[0] == PROBES:  # see quality.py
         return None
     return "/".join(parts[:-1]), parts[-1], dim
 

@@ -5,13 +5,16 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from kl3m_embeddings.report.plot_dims import quality_by_dim
 from kl3m_embeddings.report.plot_histogram import loss_hist_by_task
 from kl3m_embeddings.report.plot_loss import learning_rate_loss, loss_by_step
 from kl3m_embeddings.report.plot_mix import samples_by_dataset, tokens_by_task
 from kl3m_embeddings.report.plot_pair_metrics import pair_metrics_by_step
 from kl3m_embeddings.report.plot_similarity import similarity_by_step
+from kl3m_embeddings.report.plot_spectra import spectra
 from kl3m_embeddings.report.plot_speed import step_time_components
 from kl3m_embeddings.report.plot_svd import svd_metrics
+from kl3m_embeddings.report.plot_tasks import tasks_by_step
 from kl3m_embeddings.report.run import Run
 from kl3m_embeddings.report.style import save, styled
 
@@ -26,6 +29,9 @@ PLOTS: dict[str, Callable[[Run, int], Figure | str | None]] = {
     "tokens_by_task": tokens_by_task,
     "pair_metrics_by_step": pair_metrics_by_step,
     "similarity_by_step": similarity_by_step,
+    "tasks_by_step": tasks_by_step,
+    "quality_by_dim": quality_by_dim,
+    "spectra": spectra,
 }
 
 

@@ -1,4 +1,4 @@
-"""One run: its log and, from the same folder, `eval.jsonl`, `run.jsonl` and `training.json`."""
+"""One run: its log and, from the same folder, what else was recorded and measured of it."""
 
 import json
 from contextlib import suppress
@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from kl3m_embeddings.report.benchmark import Benchmark, read_benchmark
 from kl3m_embeddings.report.errors import USAGE, ReportError
 from kl3m_embeddings.report.jsonl import read_objects
 from kl3m_embeddings.report.log_table import OF_EMBEDDING_TASKS, LogTable, read_log
@@ -25,6 +26,7 @@ class Run:
     starts: list[dict[str, Any]]
     total_steps: int | None
     notes: list[str]
+    benchmark: Benchmark
 
     @property
     def steps(self) -> pl.DataFrame:
@@ -85,13 +87,16 @@ def read_run(path: Path) -> Run:
     folder = log.path.parent
     evals, eval_notes = read_evals(folder / "eval.jsonl")
     starts, start_notes = read_optional(folder / "run.jsonl")
+    benchmark = read_benchmark(folder)
+    notes = [*log.notes(), *missing_from_log(log)]
     return Run(
         name=printable(folder.resolve().name),
         log=log,
         evals=evals,
         starts=starts,
         total_steps=total_steps(starts, folder / "training.json"),
-        notes=[*log.notes(), *missing_from_log(log), *eval_notes, *start_notes],
+        notes=[*notes, *eval_notes, *start_notes, *benchmark.notes],
+        benchmark=benchmark,
     )
 
 
@@ -116,6 +121,7 @@ def read_optional(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 def read_evals(path: Path) -> tuple[pl.DataFrame, list[str]]:
     """The evaluations in order of their steps, the last of a repeated step, and what to say."""
     objects, notes = read_optional(path)
+    objects = [{as_text(name): value for name, value in row.items()} for row in objects]
     if not objects and not notes:
         notes = [f"{path.name}: no evaluation yet"]
     names = dict.fromkeys(name for row in objects for name, value in row.items() if is_real(value))
@@ -129,6 +135,11 @@ def read_evals(path: Path) -> tuple[pl.DataFrame, list[str]]:
         schema={"step": pl.Int64, **dict.fromkeys(columns, pl.Float64)},
     )
     return table.unique("step", keep="last").sort("step"), notes
+
+
+def as_text(name: str) -> str:
+    """`name` without lone surrogates, which are no text to polars."""
+    return name.encode(errors="replace").decode()
 
 
 def is_real(value: object) -> bool:

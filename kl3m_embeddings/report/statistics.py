@@ -18,7 +18,11 @@ from kl3m_embeddings.report.loss_statistics import (
 )
 from kl3m_embeddings.report.names import printable
 from kl3m_embeddings.report.pair_metrics import find_sets, metrics_of_sets, without_pair_metrics
+from kl3m_embeddings.report.quality import probe_statistics, svd_and_quality
 from kl3m_embeddings.report.run import Run
+from kl3m_embeddings.report.run_warnings import find_warnings
+from kl3m_embeddings.report.scores import score_statistics
+from kl3m_embeddings.report.spectra_tables import spectra_statistics
 from kl3m_embeddings.report.step_statistics import (
     Statistics,
     clipping,
@@ -61,7 +65,20 @@ def describe_run(run: Run, window: int | None = None) -> Statistics:
         statistics["embedding_tasks"] = embedding_tasks(run)
     if sets := find_sets(run.evals):
         statistics["pair_metrics"] = metrics_of_sets(sets)
+    add_measured(statistics, run)
+    statistics["warnings"] = find_warnings(run, statistics)
     return {key: plain(value) for key, value in statistics.items()}
+
+
+def add_measured(statistics: Statistics, run: Run) -> None:
+    """What was measured of the embeddings, as far as it was."""
+    found = {
+        "probes": probe_statistics(run.evals),
+        "svd_and_quality": svd_and_quality(run),
+        "benchmark": score_statistics(run.benchmark.scores),
+        "spectra": spectra_statistics(run.benchmark.spectra),
+    }
+    statistics |= {name: value for name, value in found.items() if value}
 
 
 def plain(value: object) -> object:

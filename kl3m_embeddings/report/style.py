@@ -241,11 +241,12 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the PNG; a viewer never sees half of it."""
+    """Write the PNG, its headline among its metadata; a viewer never sees half of it."""
+    headline = {"Title": figure.texts[0].get_text()} if figure.texts else {}
     with whole_file(path) as temporary, warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; the tables show it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(temporary, dpi=DPI, format="png")
+        figure.savefig(temporary, dpi=DPI, format="png", metadata=headline)
 
 
 def styled() -> AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,11 @@ NAME_WIDTH = 22
 def note_lines(notes: Iterable[str]) -> Iterator[Text]:
     """What is missing or wrong, one line each."""
     yield from (Text(f"note: {printable(note, 1000)}", style="yellow") for note in notes)
+
+
+def warning_lines(warnings: Iterable[str]) -> Iterator[Text]:
+    """What needs a look, one line each."""
+    yield from (Text(f"warning: {printable(text, 1000)}", style="bold red") for text in warnings)
 
 
 def grid(title: str, *columns: str) -> Table:
@@ -43,3 +49,8 @@ def with_rest(table: Table, names: Sequence[object], limit: int = MAX_NAMES) -> 
         table.caption = f"and {len(names) - limit:,} more in stats.json"
         table.caption_justify = "left"
     return table
+
+
+def escaped(name: str) -> str:
+    """`name` as a heading that rich does not read as markup."""
+    return escape(name)

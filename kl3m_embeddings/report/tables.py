@@ -7,11 +7,20 @@ from rich.table import Table
 from rich.text import Text
 
 from kl3m_embeddings.report.names import NO_VALUE, count, duration, number, percent, printable
+from kl3m_embeddings.report.score_tables import score_tables
+from kl3m_embeddings.report.spectra_tables import spectra_tables
 from kl3m_embeddings.report.step_statistics import Statistics
-from kl3m_embeddings.report.table_parts import MAX_NAMES, grid, note_lines, with_rest
+from kl3m_embeddings.report.table_parts import (
+    MAX_NAMES,
+    grid,
+    note_lines,
+    warning_lines,
+    with_rest,
+)
 from kl3m_embeddings.report.task_tables import (
     embedding_tasks_table,
     pair_metrics_tables,
+    probes_table,
     similarities_table,
     task_losses_table,
     task_windows_table,
@@ -21,8 +30,20 @@ from kl3m_embeddings.report.task_tables import (
 def render(statistics: Statistics) -> Iterator[RenderableType]:
     """The tables of one run, those without content left out."""
     yield Text(f"\n{statistics['name']}", style="bold")
+    for tables in SECTIONS.values():
+        yield from tables(statistics)
+    yield from warning_lines(statistics["warnings"])
+    yield from note_lines(statistics["notes"])
+
+
+def overview_tables(statistics: Statistics) -> Iterator[RenderableType]:
+    """What ran where, and how far it is."""
     yield from pairs_table("Run", run_rows(statistics["run"]))
     yield from pairs_table("Progress", progress_rows(statistics["progress"]))
+
+
+def loss_tables(statistics: Statistics) -> Iterator[RenderableType]:
+    """The training loss, along the run and by what it was trained on."""
     yield from pairs_table("Loss", loss_rows(statistics["loss"]))
     yield from task_losses_table(statistics["loss_by_task"])
     yield from windows_table(statistics["loss_by_window"])
@@ -37,13 +58,33 @@ def render(statistics: Statistics) -> Iterator[RenderableType]:
     )
     yield from embedding_tasks_table(statistics.get("embedding_tasks", []))
     yield from similarities_table(statistics.get("embedding_tasks", []))
+
+
+def evaluation_tables(statistics: Statistics) -> Iterator[RenderableType]:
+    """What was held out."""
     yield from eval_table(statistics["eval"])
     yield from pair_metrics_tables(statistics.get("pair_metrics", []))
+    yield from probes_table(statistics.get("probes", []))
+    if related := statistics.get("svd_and_quality"):
+        yield Text(f"\n{related['sentence']}")
+
+
+def speed_tables(statistics: Statistics) -> Iterator[RenderableType]:
+    """How fast it runs, and how well."""
     yield from pairs_table("Speed", speed_rows(statistics["speed"]))
     yield from phases_table(statistics["phases"])
     yield from pairs_table("Health", health_rows(statistics))
-    yield from datasets_table(statistics["datasets"])
-    yield from note_lines(statistics["notes"])
+
+
+SECTIONS: dict[str, Callable[[Statistics], Iterator[RenderableType]]] = {
+    "overview": overview_tables,
+    "loss": loss_tables,
+    "evaluation": evaluation_tables,
+    "scores": lambda statistics: score_tables(statistics.get("benchmark")),
+    "spectra": lambda statistics: spectra_tables(statistics.get("spectra", [])),
+    "speed": speed_tables,
+    "data": lambda statistics: datasets_table(statistics["datasets"]),
+}
 
 
 def pairs_table(title: str, rows: list[tuple[str, str | None]]) -> Iterator[Table]:

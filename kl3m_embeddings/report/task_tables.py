@@ -8,7 +8,7 @@ from rich.text import Text
 
 from kl3m_embeddings.report.names import count, number, percent, printable
 from kl3m_embeddings.report.step_statistics import Statistics
-from kl3m_embeddings.report.table_parts import MAX_NAMES, grid, with_rest
+from kl3m_embeddings.report.table_parts import MAX_NAMES, escaped, grid, with_rest
 
 MAX_TASKS = 5  # of a table with a column for each
 
@@ -42,11 +42,6 @@ def task_windows_table(windows: list[Statistics]) -> Table:
             count(row["tokens_per_s"]),
         )
     return with_rest(table, tasks, MAX_TASKS)
-
-
-def escaped(name: str) -> str:
-    """`name` as a heading that rich does not read as markup."""
-    return name.replace("[", "\\[")
 
 
 def embedding_tasks_table(rows: list[Statistics]) -> Iterator[Table]:
@@ -113,3 +108,14 @@ def counts_of(one: Statistics) -> str:
     """`1,000 queries`, `5,000 documents` below it, or how many pairs."""
     nouns = {"num_queries": "queries", "num_documents": "documents", "num_pairs": "pairs"}
     return "\n".join(f"{one[key]:,} {noun}" for key, noun in nouns.items() if key in one)
+
+
+def probes_table(rows: list[Statistics]) -> Iterator[Table]:
+    """The first, best and last score of each task that is evaluated along the run."""
+    if not rows:
+        return
+    table = grid("Embedding quality along the run", "task", "first", "best", "at step", "last")
+    for row in rows[:MAX_NAMES]:
+        values = (number(row[key]) for key in ("first", "best", "best_step", "last"))
+        table.add_row(Text(printable(row["name"])), *values)
+    yield with_rest(table, rows)

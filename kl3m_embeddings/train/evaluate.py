@@ -1,4 +1,4 @@
-"""What is measured every `steps_per_eval`: held-out text, held-out pairs, spectra of the weights.
+"""What is measured every `steps_per_eval`: held-out text and pairs, small tasks, spectra.
 
 Nothing here touches torch's random numbers, and training does not depend on any of it.
 """
@@ -20,6 +20,7 @@ from kl3m_embeddings.engine.base import Engine
 from kl3m_embeddings.tasks.base import NUM_SPECIAL, framed
 from kl3m_embeddings.train.evaluate_pairs import PairEvaluation
 from kl3m_embeddings.train.evaluate_text import TextEvaluation
+from kl3m_embeddings.train.task_probe import TaskProbe
 
 BATCH_TOKENS = 8192
 # the matrices whose spectra are followed: the wide projection of each feed-forward layer
@@ -37,6 +38,8 @@ class Evaluator:
     """Tokens of a text of a pair, special ones included."""
     dims: Sequence[int] = ()
     """Sizes that embeddings are also cut to."""
+    probes: Sequence[TaskProbe] = ()
+    """Small tasks, scored at full size and at `dims`."""
     best_metric: str | None = None
     """The field that `score` looks at, the highest wins; None: see there."""
 
@@ -57,29 +60,57 @@ class Evaluator:
         for one in self.pairs:
 
             def embed(ids: Int64[np.ndarray, " texts"], pairs: PairSet = one.pairs) -> Any:  # noqa: ANN401
-                return self._embed(engine, pairs, ids, stopped)
+                lengths = pairs.text_lengths[ids]
+                return self._embed(
+                    engine,
+                    lengths,
+                    lambda rows, longest: pairs.text_tokens(ids[rows], longest),
+                    stopped,
+                )
 
             yield one.evaluate(embed, embed, self.dims)
+        for probe in self.probes:
+
+            def embed_ids(texts: Sequence[Sequence[int]]) -> Any:  # noqa: ANN401
+                lengths = np.array([len(text) for text in texts])
+                return self._embed(
+                    engine,
+                    lengths,
+                    lambda rows, longest: cut_and_padded([texts[row] for row in rows], longest),
+                    stopped,
+                )
+
+            yield probe.evaluate(embed_ids, self.dims)
 
     def _embed(
         self,
         engine: Engine,
-        pairs: PairSet,
-        ids: Int64[np.ndarray, " texts"],
+        lengths: Int64[np.ndarray, " texts"],
+        tokens_of: Callable[
+            [list[int], int],
+            tuple[Int64[np.ndarray, "rows longest"], Int64[np.ndarray, " rows"]],
+        ],
         stopped: Callable[[], bool],
     ) -> Float32[np.ndarray, "texts dim"] | None:
-        """The vectors of a pair set's texts."""
-        limit = self.seq_len - NUM_SPECIAL
-        lengths = np.minimum(pairs.text_lengths[ids], limit)
+        """The vectors of texts.
+
+        Args:
+            engine: computes them.
+            lengths: of the texts, in tokens, before they are cut to `seq_len`.
+            tokens_of: gives the tokens of some of them, cut to a length and padded, and how many
+                each has.
+            stopped: ends it.
+        """
+        lengths = np.minimum(lengths, self.seq_len - NUM_SPECIAL)
         vectors: Float32[np.ndarray, "texts dim"] | None = None
         for rows in batches_by_length((lengths + NUM_SPECIAL).tolist(), BATCH_TOKENS):
             if stopped():
                 return None
-            tokens, row_lengths = pairs.text_tokens(ids[rows], int(lengths[rows].max()))
-            embeddings = engine.forward(self._batch(tokens, row_lengths), grad=False).embeddings
+            batch = self._batch(*tokens_of(rows, int(lengths[rows].max())))
+            embeddings = engine.forward(batch, grad=False).embeddings
             assert embeddings is not None
             if vectors is None:
-                vectors = np.empty((len(ids), embeddings.shape[1]), dtype=np.float32)
+                vectors = np.empty((len(lengths), embeddings.shape[1]), dtype=np.float32)
             vectors[rows] = embeddings.cpu().numpy()
         return vectors
 
@@ -95,8 +126,10 @@ class Evaluator:
         )
 
     def headline(self, row: Mapping[str, Any]) -> float | None:
-        """What the progress bar shows: the mean loss, or the first pair set's main metric."""
-        return row["mean"] if self.text is not None else row.get(self.pairs[0].main_metric)
+        """What the progress bar shows: the mean loss, or the first set's or task's main metric."""
+        fields = [*(one.main_metric for one in self.pairs), *(one.field for one in self.probes)]
+        value: float | None = row["mean"] if self.text is not None else row.get(fields[0])
+        return value
 
     def score(self, row: Mapping[str, Any]) -> float | None:
         """How good the evaluation is: `best_metric`, or else the headline; higher is better."""
@@ -104,6 +137,16 @@ class Evaluator:
             return row.get(self.best_metric)
         headline = self.headline(row)
         return -headline if headline is not None and self.text is not None else headline
+
+
+def cut_and_padded(
+    texts: Sequence[Sequence[int]], longest: int
+) -> tuple[Int64[np.ndarray, "rows longest"], Int64[np.ndarray, " rows"]]:
+    """Token ids of at most `longest`, padded with zeros, and how many each text has."""
+    tokens = np.zeros((len(texts), longest), dtype=np.int64)
+    for row, text in enumerate(texts):
+        tokens[row, : len(text)] = text[:longest]
+    return tokens, np.array([min(len(text), longest) for text in texts])
 
 
 def spectra(weights: Mapping[str, Tensor]) -> dict[str, float]:

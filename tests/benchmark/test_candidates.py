@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from kl3m_embeddings.benchmark.model_paths import ModelPath, model_name, model_paths
 from kl3m_embeddings.errors import ConfigError
 from tests.benchmark.folders import write_run
 
@@ -22,11 +23,9 @@ def run(tmp_path):
     return write_run(tmp_path / "law", steps=(1, 2))
 
 
-def test_a_run_stands_for_its_newest_checkpoint_or_all(bench, options, run):
+def test_a_run_stands_for_its_newest_checkpoint_or_all(run):
     def named(source, *, all_checkpoints=False):
-        found = bench.candidates.candidates_of(
-            str(source), options, all_checkpoints=all_checkpoints
-        )
+        found = model_paths(str(source), print, all_checkpoints=all_checkpoints)
         return [(one.name, one.step) for one in found]
 
     assert named(run) == [("law", 2)]
@@ -40,29 +39,29 @@ def test_a_run_stands_for_its_newest_checkpoint_or_all(bench, options, run):
 
 
 def test_checkpoints_have_revisions_of_their_own(bench, options, run):
-    found = bench.candidates.candidates_of(str(run), options, all_checkpoints=True)
-    first, second = (candidate.load() for candidate in found)
+    found = model_paths(str(run), print, all_checkpoints=True)
+    first, second = (bench.candidates.candidate_at(one, options).load() for one in found)
     assert first.revision != second.revision
     assert first.name == second.name == "law"
 
 
-def test_a_run_without_a_checkpoint_is_refused(bench, options, tmp_path):
+def test_a_run_without_a_checkpoint_is_refused(tmp_path):
     folder = write_run(tmp_path / "empty")
     for all_checkpoints in (False, True):
         with pytest.raises(ConfigError, match="empty: has no checkpoint: train it first"):
-            bench.candidates.candidates_of(str(folder), options, all_checkpoints=all_checkpoints)
+            model_paths(str(folder), print, all_checkpoints=all_checkpoints)
 
 
 def test_options_reach_the_model(bench, options, model_folder):
-    (found,) = bench.candidates.candidates_of(str(model_folder), options, all_checkpoints=False)
+    found = bench.candidates.candidate_at(ModelPath("tiny", str(model_folder)), options)
     model = found.load()
     assert (found.name, found.step, found.baseline) == ("tiny", None, False)
     assert model.texts.precision == "float32"
     assert model.prompts == {"query": "w1 ", "document": ""}
 
 
-def test_names(bench, tmp_path):
-    name = bench.candidates.model_name
+def test_names(tmp_path):
+    name = model_name
     (tmp_path / "here").mkdir()
     assert name(str(tmp_path / "here")) == "here"
     assert name("package:law_model/model") == "law_model"
@@ -70,16 +69,11 @@ def test_names(bench, tmp_path):
 
 
 def test_baselines(bench, options, model_folder):
-    found = bench.candidates.baseline_candidates(["bm25", "random", str(model_folder)], options)
+    names = ("bm25", "random", str(model_folder))
+    found = [bench.candidates.baseline_candidate(name, options, print) for name in names]
     assert [one.name for one in found] == ["bm25", "random", "tiny"]
     assert all(one.baseline for one in found)
     assert [one.searches_only for one in found] == [True, False, False]
     retrieval, sts = bench.mteb.get_task("SciFact"), bench.mteb.get_task("STS12")
     assert [one.can(sts) for one in found] == [False, True, True]
     assert all(one.can(retrieval) for one in found)
-
-
-def test_the_base_of_a_run(bench, make_model_folder, tmp_path):
-    assert bench.candidates.untouched_base(make_model_folder("a")) is None
-    assert bench.candidates.untouched_base(make_model_folder("b", init_from="org/x")) == "org/x"
-    assert bench.candidates.untouched_base(tmp_path / "none") is None

@@ -20,9 +20,9 @@ def calls(bench, monkeypatch):
     found = []
     inner = bench.evaluate_task.run_mteb
 
-    def run_mteb(model, task, scratch):
+    def run_mteb(model, task):
         found.append(task.metadata.name)
-        return inner(model, task, scratch)
+        return inner(model, task)
 
     monkeypatch.setattr(bench.evaluate_task, "run_mteb", run_mteb)
     return found

@@ -28,7 +28,6 @@ CASES = [
     ("Classification", "accuracy"),
 ]  # fmt: skip
 WITHOUT = [
-    ("Retrieval", "precision_at_5"),
     ("STS", "euclidean_spearman"),
     ("PairClassification", "max_f1"),
     ("Classification", "f1"),
@@ -44,7 +43,7 @@ def evaluated(bench, make_model, folder, kind, metric, variant=None):
     model = make_model()
     model.begin(task)
     model.variant = variant or Variant()
-    ((_, _, score, items),), _ = bench.evaluate_task.evaluate_task(model, task, folder / "out")
+    ((_, _, score, items, _),), _ = bench.evaluate_task.evaluate_task(model, task, folder / "out")
     return score, items
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kl3m_embeddings.benchmark.model_paths import model_paths
 from kl3m_embeddings.benchmark.scores import read_scores
 from kl3m_embeddings.data.local_task import read_task
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
@@ -43,11 +44,10 @@ def score(bench, tmp_path):
         options = bench.candidates.LoadOptions(
             device=torch.device("cpu"), precision="float32", quiet=True
         )
-        candidates = bench.candidates.baseline_candidates(list(baselines), options)
+        candidates = [bench.candidates.baseline_candidate(one, options, print) for one in baselines]
         for model in models:
-            candidates += bench.candidates.candidates_of(
-                str(model), options, all_checkpoints=all_checkpoints
-            )
+            places = model_paths(str(model), print, all_checkpoints=all_checkpoints)
+            candidates += [bench.candidates.candidate_at(place, options) for place in places]
         tasks = [
             bench.local_tasks.local_task(read_task(one)) if isinstance(one, Path) else one
             for one in folders

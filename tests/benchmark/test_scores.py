@@ -34,7 +34,7 @@ def test_a_line_that_is_no_row_is_named(tmp_path, line):
     write_scores(tmp_path, [score()])
     path = tmp_path / "scores.jsonl"
     path.write_text(f"{path.read_text()}{line}\n")
-    with pytest.raises(DataError, match=r"scores\.jsonl:2: not a row of scores: move the file"):
+    with pytest.raises(DataError, match=r"scores\.jsonl:2: not a row of this file: move the file"):
         read_scores(tmp_path)
 
 

@@ -20,6 +20,7 @@ from tests.report.logs import (
     write_lines,
     write_run,
 )
+from tests.report.measured import write_measured
 
 LAUNCHER = Path(__file__).parents[2] / "describe.py"
 PLOTS = 7
@@ -33,6 +34,7 @@ def test_one_log(tmp_path, capsys):
     assert "stats.txt, stats.json, loss_by_step.png" in shown
     assert len(list(log.parent.glob("*.png"))) == PLOTS
     assert (tmp_path / "x/stats.txt").read_text() in shown
+    assert "<h1>x</h1>" in (tmp_path / "x/report.html").read_text()
     statistics = json.loads((tmp_path / "x/stats.json").read_text(), parse_constant=pytest.fail)
     assert statistics["progress"]["last_step"] == 60
 
@@ -42,7 +44,7 @@ def test_folder_out_and_window(tmp_path, capsys):
     out = tmp_path / "new/out"
     assert describe.main([str(tmp_path / "x"), "--out", str(out), "--window", "7"]) == 0
     assert "average of 7 steps" in capsys.readouterr().out
-    assert len(list(out.iterdir())) == PLOTS + 2
+    assert len(list(out.iterdir())) == PLOTS + 3
     assert not list((tmp_path / "x").glob("*.png"))
 
 
@@ -53,7 +55,13 @@ def test_several_logs_are_compared(tmp_path, capsys, monkeypatch):
     assert describe.main(["a", "b/log.jsonl"]) == 0
     assert "Runs compared" in capsys.readouterr().out
     names = {path.name for path in (tmp_path / "comparison").iterdir()}
-    assert names == {"loss_by_step.png", "loss_by_tokens.png", "stats.txt", "stats.json"}
+    assert names == {
+        "loss_by_step.png",
+        "loss_by_tokens.png",
+        "stats.txt",
+        "stats.json",
+        "report.html",
+    }
     assert [run["name"] for run in json.loads(Path("comparison/stats.json").read_text())] == [
         "a",
         "b",
@@ -151,13 +159,16 @@ def test_watch_draws_again_when_the_log_has_grown(tmp_path, capsys, monkeypatch)
         if len(naps) == 4:
             (tmp_path / "gone").rename(log)
             (tmp_path / "eval.jsonl").write_text(json.dumps(eval_row(6, mean=0.25)) + "\n")
-        if len(naps) == 6:
+        if len(naps) == 5:
+            write_measured(tmp_path)
+        if len(naps) == 7:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", nap)
     assert describe.main(["--watch", str(log)]) == 0
-    assert naps == [5, 5, 6, 6, 6, 6]
-    assert capsys.readouterr().out.count("Ctrl-C ends") == 3
+    assert naps == [5, 5, 6, 6, 6, 6, 6]
+    assert capsys.readouterr().out.count("Ctrl-C ends") == 4
+    assert "Benchmark scores" in (tmp_path / "report.html").read_text()
     assert json.loads((tmp_path / "stats.json").read_text())["eval"]["last"]["mean"] == 0.25
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from kl3m_embeddings.commands.quickstart_results import TrainedModel
 from kl3m_embeddings.commands.train import main
+from kl3m_embeddings.encoder.text_encoder import TextEncoder
 from kl3m_embeddings.train.checkpoint import checkpoint_steps
 from tests.train.test_resume import assert_same_run, log_rows
 
@@ -154,12 +154,13 @@ def test_texts_are_exported_as_long_as_they_were_evaluated(make_model_folder, ba
     exported = SentenceTransformer(str(folder / "latest"), device="cpu")
     assert exported.max_seq_length == 8
     assert "| Longest text (tokens) | 8 |" in (folder / "latest" / "README.md").read_text()
-    trained = TrainedModel(folder)
+    trained = TextEncoder.load(folder / "latest", precision="float32")
     text = "the court shall review any order of an agency that is final"
-    ids = trained.model.tokenizer.encode(text)
+    ids = trained.tokenizer.encode(text)
     assert len(ids) > 8
-    np.testing.assert_allclose(exported.encode([text]), trained.embed([ids]), atol=1e-5)
-    np.testing.assert_allclose(trained.embed([ids]), trained.embed([ids[:6]]), atol=1e-6)
+    vectors = trained.encode([text, trained.tokenizer.backend.decode(ids[:6])])
+    np.testing.assert_allclose(exported.encode([text]), vectors[:1], atol=1e-5)
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
 
 
 def test_pairs_are_named_on_the_command_line(make_model_folder, base, tiny_pair_files):

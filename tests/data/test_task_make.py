@@ -171,7 +171,7 @@ def test_an_unknown_column_is_told(tmp_path):
     ("kind", "row"),
     [
         ("Retrieval", {"query": ["a"], "document": "b"}),
-        ("Retrieval", {"query": "a", "document": ["b", "c"]}),
+        ("Retrieval", {"query": "a", "document": [["b"], "c"]}),
         ("STS", {"sentence1": {"a": 1}, "sentence2": "b", "score": 1}),
         ("Reranking", {"query": "a", "positive": [["b"]], "negative": "c"}),
         ("Clustering", {"text": "a", "label": ["b"]}),

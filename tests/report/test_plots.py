@@ -21,6 +21,15 @@ from tests.report.logs import (
     write_lines,
     write_run,
 )
+from tests.report.measured import (
+    baseline_row,
+    probe_eval_row,
+    query_row,
+    score_row,
+    score_rows,
+    spectrum_rows,
+    write_measured,
+)
 
 NAMES = {
     "loss_by_step", "step_time_components", "learning_rate_loss", "svd_metrics",
@@ -29,6 +38,7 @@ NAMES = {
 
 
 OF_EMBEDDINGS = {"pair_metrics_by_step", "similarity_by_step"}
+MEASURED = {"tasks_by_step", "quality_by_dim", "spectra"}
 
 
 def draw(log, folder):
@@ -146,7 +156,7 @@ def test_titles_say_what_is_seen(tmp_path):
     run = read_run(write_run(tmp_path))
     with styled():
         figures = {name: plot(run, 10) for name, plot in PLOTS.items()}
-    assert {name for name, figure in figures.items() if figure is None} == OF_EMBEDDINGS
+    assert {name for name, figure in figures.items() if figure is None} == OF_EMBEDDINGS | MEASURED
     titles = {name: figure.texts[0].get_text() for name, figure in figures.items() if figure}
     assert titles["loss_by_step"].startswith("Training loss fell from ")
     assert "held-out loss fell from 9.00 to 4.00" in titles["loss_by_step"]
@@ -158,7 +168,8 @@ def test_titles_of_several_kinds_of_tasks_say_what_is_seen(tmp_path):
     rows = [mixed_row(step) for step in range(1, 121)]
     run = read_run(write_run(tmp_path, 120, rows=rows, evals=mixed_eval_row))
     with styled():
-        titles = {name: plot(run, 1).texts[0].get_text() for name, plot in PLOTS.items()}
+        figures = {name: plot(run, 1) for name, plot in PLOTS.items()}
+    titles = {name: figure.texts[0].get_text() for name, figure in figures.items() if figure}
     last = {row["task"]: row for row in rows}
     assert titles["loss_by_step"].startswith("Training loss now: ")
     assert f"pairs {number(last['pairs']['loss'], 3)}" in titles["loss_by_step"]
@@ -176,3 +187,44 @@ def test_titles_of_several_kinds_of_tasks_say_what_is_seen(tmp_path):
         f"{first['task']}: positive and negative pairs are {gaps[0]:.3f} apart, "
         f"{number(gaps[1], 3)} at first"
     )
+
+
+def test_what_was_measured_is_drawn(tmp_path):
+    write_measured(tmp_path)
+    log = write_run(tmp_path, evals=probe_eval_row)
+    assert draw(log, tmp_path / "out") == (NAMES | MEASURED, [])
+    with styled():
+        run = read_run(log)
+        titles = {name: PLOTS[name](run, 5).texts[0].get_text() for name in MEASURED}
+        assert len(PLOTS["tasks_by_step"](run, 5).axes) == 4
+    assert titles["tasks_by_step"].startswith("Mean score of 2 tasks rose from 0 to 0.4")
+    assert titles["spectra"] == "Embeddings use 40.0 of 64 directions (effective rank)"
+    assert titles["quality_by_dim"] == "The first 16 dimensions keep 48% of the score"
+
+
+def test_tasks_of_a_log_without_steps_and_of_mixed_losses(tmp_path):
+    rows = [mixed_row(step) for step in range(1, 61)]
+    for name, of_log, evals in (("a", [], probe_eval_row), ("b", rows, mixed_eval_row)):
+        write_measured(tmp_path / name)
+        log = write_run(tmp_path / name, rows=of_log, evals=evals)
+        assert "tasks_by_step" in draw(log, tmp_path / name)[0]
+
+
+def test_odd_spectra_and_sizes(tmp_path):
+    names = ["$\\frac{$", "\x1b[31m", "layer.0.", "0", "[b]", *(f"k{n}.a" for n in range(9))]
+    spectra = [
+        {**spectrum_rows()[0], "name": name, "singular_values": values, "effective_rank": None}
+        for name, values in zip(names, [[0.0], [], [1e-9, 0], [2.0], [-1.0, 3.0]] * 3, strict=False)
+    ]
+    scores = [
+        score_row(name, name, dim=dim, score=-0.1) for name in names for dim in (1, 64, 10**9)
+    ]
+    scores += [baseline_row(name, f"{name}{n}", dtype="?") for n in range(12) for name in names]
+    write_measured(tmp_path, scores, [query_row()], spectra)
+    drawn, _ = draw(write_run(tmp_path, evals=False), tmp_path)
+    assert drawn == (NAMES | MEASURED) - {"svd_metrics", "tasks_by_step"}
+    write_measured(tmp_path, score_rows()[:1], [], [{**spectra[0], "singular_values": []}])
+    drawn, missing = draw(write_run(tmp_path), tmp_path / "x")
+    assert (drawn, missing) == (
+        NAMES, ["spectra.png is not drawn: spectra.jsonl has no singular values"],
+    )  # fmt: skip

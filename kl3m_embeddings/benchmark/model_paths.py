@@ -1,0 +1,67 @@
+"""Where the models are that a person names: a run stands for its newest checkpoint, or for all."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.train.checkpoint import (
+    CHECKPOINT_NAME,
+    checkpoint_steps,
+    newest_verified,
+    verify,
+)
+
+
+class ModelPath(NamedTuple):
+    """A model as tables call it, and its folder (or package, or hub name)."""
+
+    name: str
+    path: str
+    step: int | None = None
+    """Of a checkpoint."""
+
+
+def model_paths(
+    source: str, warn: Callable[[str], None], *, all_checkpoints: bool = False
+) -> list[ModelPath]:
+    """The models that `source` names; damaged checkpoints are told to `warn`.
+
+    Raises:
+        ConfigError: It is a run without a checkpoint.
+    """
+    folder = Path(source)
+    if not is_run(folder):
+        name, step = name_and_step(source)
+        return [ModelPath(name, source, step)]
+    if all_checkpoints:
+        steps = sorted(checkpoint_steps(folder))
+        checkpoints = [verify(folder / f"checkpoint-{step}") for step in steps]
+    else:
+        newest = newest_verified(folder, warn)
+        checkpoints = [newest] if newest else []
+    if not checkpoints:
+        raise ConfigError(f"{folder}: has no checkpoint: train it first")
+    name = folder.resolve().name
+    return [ModelPath(name, str(one.path), one.step) for one in checkpoints]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether it is a model folder that is trained, not a model that is used."""
+    return (folder / "training.json").is_file()
+
+
+def name_and_step(source: str) -> tuple[str, int | None]:
+    """What a model is called; a checkpoint has its run's name, for all runs have the same steps."""
+    place = Path(source).resolve()
+    found = CHECKPOINT_NAME.fullmatch(place.name)
+    if found and is_run(place.parent):
+        return place.parent.name, int(found[1])
+    return model_name(source), None
+
+
+def model_name(source: str) -> str:
+    """What a model is called in tables: its folder's name, or a package's, or the hub's."""
+    if source.startswith("package:"):
+        return source.removeprefix("package:").partition("/")[0]
+    return Path(source).resolve().name if Path(source).is_dir() else source
