@@ -1,8 +1,8 @@
 """scores.jsonl: one row a score, for reports and for people; scores.csv: the same as a table.
 
-A row's key is model, revision, task, split, subset and variant; a new row replaces the old one of
-its key. Rows of the same model at the same step but of other weights are stale, and dropped; so are
-rows of the same task over other texts.
+A row's key is model, step, revision, task, split, subset and variant; a new row replaces the old
+one of its key. Rows of the same model at the same step but of other weights are stale, and dropped;
+so are rows of the same task over other texts.
 """
 
 import csv
@@ -54,7 +54,7 @@ class Score:
     def key(self) -> tuple[Any, ...]:
         """What the score is of."""
         variant = (self.dim, self.dtype, self.control)
-        return (self.model, self.revision, *self.asked, *variant)
+        return (self.model, self.step, self.revision, *self.asked, *variant)
 
     @property
     def asked(self) -> tuple[str, str, str]:

@@ -3,8 +3,8 @@
 1. `dim`: the first numbers of each vector, as Matryoshka embeddings are cut
    (https://arxiv.org/abs/2205.13147); or as many at random places, the control: what training for
    the first numbers has bought shows in the difference.
-2. `dtype`: int8 divides a vector by its largest number and rounds to 127 steps each way, which
-   changes no angle but by rounding; binary keeps the signs, +1 or -1.
+2. `dtype`: int8 divides a vector by its largest number and rounds to 127 steps each way; that
+   number is kept, so that nothing changes but by rounding. Binary keeps the signs, +1 or -1.
 """
 
 from collections.abc import Iterable
@@ -51,7 +51,9 @@ class Variant:
             vectors = vectors[:, places]
         if self.dtype == "int8":
             largest = np.abs(vectors).max(axis=1, keepdims=True)
-            return np.rint(vectors / np.where(largest > 0, largest, 1) * INT8_STEPS)
+            steps = np.rint(vectors / np.where(largest > 0, largest, 1) * INT8_STEPS)
+            rounded: np.ndarray = steps * (largest / INT8_STEPS)
+            return rounded
         if self.dtype == "binary":
             return np.where(vectors > 0, np.float32(1), np.float32(-1))
         return vectors

@@ -14,6 +14,7 @@ from tests.benchmark.folders import write_model
 @pytest.fixture(scope="session")
 def bench():
     """All that imports mteb: it takes seconds, warns, and reseeds every generator."""
+    # numpy's old generator is among what mteb seeds
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

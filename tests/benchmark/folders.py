@@ -7,6 +7,7 @@ import numpy as np
 from kl3m_embeddings.encoder.build import build_encoder
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.export import write_model_folder
+from kl3m_embeddings.train.checkpoint import save_checkpoint
 from tests.encoder.tiny import PAD_ID, tiny_config, tiny_tokenizer
 
 MAX_LENGTH = 16
@@ -25,6 +26,15 @@ def write_model(folder, *, seed=1, model_type="bert", dense=(), with_tokenizer=T
     if with_tokenizer:
         tiny_tokenizer(folder)
         (folder / "special_tokens_map.json").write_text('{"mask_token": "[UNK]"}')
+    return folder
+
+
+def write_run(folder, steps=()):
+    """A run's folder with checkpoints, as if it had been trained; each has other weights."""
+    folder.mkdir()
+    (folder / "training.json").write_text("{}")
+    for step in steps:
+        save_checkpoint(folder, step, lambda path, seed=step: write_model(path, seed=seed), {})
     return folder
 
 
@@ -119,7 +129,7 @@ def labelled_rows(count, seed=0, num_labels=3):
 
 
 def write_classification(folder, *, seed=0, num_labels=3, **fields):
-    write_settings(folder, "Classification", **fields)
+    write_settings(folder, "Classification", **{"num_experiments": 3} | fields)
     write_rows(folder / "train.jsonl", labelled_rows(36, seed, num_labels))
     write_rows(folder / "test.jsonl", labelled_rows(20, seed + 1, num_labels))
     return folder

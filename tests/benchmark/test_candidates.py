@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kl3m_embeddings.benchmark.model_paths import ModelPath, model_name, model_paths
-from kl3m_embeddings.commands.train import main
 from kl3m_embeddings.errors import ConfigError
+from tests.benchmark.folders import write_run
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +18,9 @@ def options(bench):
 
 
 @pytest.fixture
-def run(make_model_folder):
+def run(tmp_path):
     """A run with two checkpoints."""
-    folder = make_model_folder("law", save={"keep_last": 2}, steps_per_save=1)
-    assert main([str(folder), "--stop-after", "2", "--quiet"]) == 0
-    return folder
+    return write_run(tmp_path / "law", steps=(1, 2))
 
 
 def test_a_run_stands_for_its_newest_checkpoint_or_all(run):
@@ -47,8 +45,8 @@ def test_checkpoints_have_revisions_of_their_own(bench, options, run):
     assert first.name == second.name == "law"
 
 
-def test_a_run_without_a_checkpoint_is_refused(make_model_folder):
-    folder = make_model_folder("empty")
+def test_a_run_without_a_checkpoint_is_refused(tmp_path):
+    folder = write_run(tmp_path / "empty")
     for all_checkpoints in (False, True):
         with pytest.raises(ConfigError, match="empty: has no checkpoint: train it first"):
             model_paths(str(folder), print, all_checkpoints=all_checkpoints)

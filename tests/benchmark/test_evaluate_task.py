@@ -66,7 +66,13 @@ def test_a_result_of_other_texts_is_made_again(bench, make_model, tmp_path, call
     assert first["test", "default"].score != second["test", "default"].score
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind == "Clustering" else pytest.mark.slow)
+        for kind in WRITERS
+    ],
+)
 def test_a_score_does_not_depend_on_what_was_scored_before(bench, make_model, tmp_path, kind):
     """mteb's clusterings go on drawing where the last model's ended."""
     task = local(bench, tmp_path / "own", kind)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # sklearn's, of small classes
 
 CASES = [
     *(
-        (kind, metric)
+        pytest.param(kind, metric, marks=pytest.mark.slow if kind == "Reranking" else ())
         for kind in ("Retrieval", "Reranking")
         for metric in (
             "ndcg_at_10", "ndcg_at_3", "map_at_5", "map_at_1000", "mrr_at_10", "recall_at_5",

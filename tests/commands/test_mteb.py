@@ -10,10 +10,9 @@ import pytest
 
 from kl3m_embeddings.commands import cli
 from kl3m_embeddings.commands.mteb import numbers
-from kl3m_embeddings.commands.train import main as train
 from kl3m_embeddings.errors import ConfigError
 from tests.benchmark.conftest import bench  # noqa: F401 - imports mteb quietly
-from tests.benchmark.folders import WRITERS, write_model, write_rows
+from tests.benchmark.folders import WRITERS, write_model, write_rows, write_run
 
 pytestmark = [
     pytest.mark.usefixtures("bench"),
@@ -70,9 +69,8 @@ def test_scores_are_printed_and_written(kl3m, model, sts, tmp_path, out):
     assert f"{float(score):.4f}" in printed
 
 
-def test_results_of_a_run_are_in_its_folder(kl3m, make_model_folder, sts):
-    folder = make_model_folder("law")
-    assert train([str(folder), "--stop-after", "1", "--quiet"]) == 0
+def test_results_of_a_run_are_in_its_folder(kl3m, tmp_path, sts):
+    folder = write_run(tmp_path / "law", steps=(0, 1))
     code, printed, _ = kl3m("mteb", folder, "--task", sts, "--all-checkpoints")
     assert code == 0
     assert "law 0" in printed and "law 1" in printed
