@@ -14,6 +14,9 @@ unexport VIRTUAL_ENV
 # DeepSpeed is for Linux; elsewhere one device trains without it.
 EXTRAS := $(if $(filter Linux,$(shell uname -s)),--extras deepspeed)
 
+# Fast tests run side by side, a file's in one process; slow ones launch processes themselves.
+TEST_PROCESSES ?= 2
+
 .PHONY: setup lock lint quickstart test test-slow test-gpu docs
 
 setup: .venv/.installed
@@ -37,7 +40,7 @@ lint: setup
 	.venv/bin/lint-imports
 
 test: lint
-	.venv/bin/pytest -q
+	.venv/bin/pytest -q -n $(TEST_PROCESSES) --dist loadfile
 
 test-slow: setup
 	.venv/bin/pytest -q -m "slow and not gpu and not net"
