@@ -19,6 +19,8 @@ REST_PER_WORK = 4.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = parser().parse_args(with_seconds(arguments))
+    if options.watch is not None and scores_wanted(options):
+        parser().error("--watch draws only: score first, without it")
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a name that the terminal cannot show
 
@@ -105,9 +107,14 @@ def with_seconds(arguments: Sequence[str] | None) -> list[str]:
     return given
 
 
+def scores_wanted(options: argparse.Namespace) -> bool:
+    """Whether a task was named."""
+    return bool(options.mteb or options.mteb_file or options.task)
+
+
 def score(options: argparse.Namespace) -> int:
     """Score what was asked for, each run into its own folder."""
-    if not (options.mteb or options.mteb_file or options.task):
+    if not scores_wanted(options):
         return 0
     from kl3m_embeddings.commands.run_benchmark import run_benchmark, run_request
 

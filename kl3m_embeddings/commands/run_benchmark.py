@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mteb.abstasks import AbsTask
 from rich.console import Console
 from tqdm import tqdm
 
@@ -71,24 +72,8 @@ def run_benchmark(request: BenchmarkRequest) -> int:
         RetryError: the data of a task is not on this machine; the others are saved.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    dtypes = checked_dtypes(request.dtypes)
-    local = [read_task(folder) for folder in request.folders]
-    names = split_names(request.names)
-    names += [name for source in request.lists for name in read_task_list(source)]
-    tasks = [*map(local_task, local), *named_tasks(names)]
-    check_names([task.metadata.name for task in tasks])
-    if not tasks:
-        raise ConfigError("no task: name some of mteb's with --mteb, or a folder with --task")
-    options = LoadOptions(
-        device=pick_device(request.device), precision=request.precision, prompts=request.prompts
-    )
-    candidates = [baseline_candidate(name, options, warn) for name in request.baselines]
-    candidates += [
-        candidate_at(where, options)
-        for source in request.models
-        for where in model_paths(source, warn, all_checkpoints=request.all_checkpoints)
-    ]
-    check_unique(candidates)
+    dtypes, tasks = checked_dtypes(request.dtypes), chosen_tasks(request)
+    candidates = chosen_candidates(request)
     compare_with = request.compare_with or (candidates[0].name if request.baselines else None)
     known = {candidate.name for candidate in candidates}
     if compare_with is not None and compare_with not in known:
@@ -117,6 +102,33 @@ def run_benchmark(request: BenchmarkRequest) -> int:
     for name in (SCORES, TABLE):
         say(f"{request.folder / name}")
     return check_failures(rows)
+
+
+def chosen_tasks(request: BenchmarkRequest) -> list[AbsTask]:
+    """The local tasks, then those of mteb."""
+    local = [local_task(read_task(folder)) for folder in request.folders]
+    names = split_names(request.names)
+    names += [name for source in request.lists for name in read_task_list(source)]
+    tasks = [*local, *named_tasks(names)]
+    check_names([task.metadata.name for task in tasks])
+    if not tasks:
+        raise ConfigError("no task: name some of mteb's with --mteb, or a folder with --task")
+    return tasks
+
+
+def chosen_candidates(request: BenchmarkRequest) -> list[Candidate]:
+    """The baselines, then the models."""
+    options = LoadOptions(
+        device=pick_device(request.device), precision=request.precision, prompts=request.prompts
+    )
+    candidates = [baseline_candidate(name, options, warn) for name in request.baselines]
+    candidates += [
+        candidate_at(where, options)
+        for source in request.models
+        for where in model_paths(source, warn, all_checkpoints=request.all_checkpoints)
+    ]
+    check_unique(candidates)
+    return candidates
 
 
 def run_request(log: Path, options: Namespace) -> BenchmarkRequest:
