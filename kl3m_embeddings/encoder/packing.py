@@ -7,7 +7,6 @@
 3. Under autocast the embeddings' output is cast, once. A post-norm network then adds and
    normalises in that dtype, and none of its products casts its input again. ModernBERT, a pre-norm
    network, keeps its residual stream in fp32.
-4. The layers of BERT and its kin take our kernels (`bert_layers.py`).
 
 PACKED_TYPES get all of it. Others run with padding and their own attention: MPNet, whose own adds a
 learnt bias to every score, and rows longer than MAX_PACKED_LENGTH. Parameters and their names stay
@@ -18,7 +17,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from kl3m_embeddings.encoder.bert_layers import BERT_TYPES, use_native_layers
 from kl3m_embeddings.encoder.dropout import Dropout
 from kl3m_embeddings.encoder.heads import Network
 from kl3m_embeddings.encoder.packed_attention import IMPLEMENTATION, row_groups
@@ -41,8 +39,6 @@ def speed_up(network: Network) -> None:
     is_decoder = getattr(config, "is_decoder", False)
     if config.model_type in PACKED_TYPES and not is_decoder:
         network.set_attn_implementation(IMPLEMENTATION)
-    if config.model_type in BERT_TYPES and not is_decoder:
-        use_native_layers(network)
 
 
 def replace_dropout(module: nn.Module) -> None:
