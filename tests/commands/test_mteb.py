@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from kl3m_embeddings.commands import cli
+from kl3m_embeddings.commands.describe import main as describe
 from kl3m_embeddings.commands.mteb import numbers
+from kl3m_embeddings.commands.train import main as train
 from kl3m_embeddings.errors import ConfigError
 from tests.benchmark.conftest import bench  # noqa: F401 - imports mteb quietly
 from tests.benchmark.folders import WRITERS, write_model, write_rows, write_run
@@ -218,3 +220,36 @@ def test_a_wrong_column_is_told(kl3m, tmp_path):
         code, _, errors = kl3m(*make, column)
         assert (code, len(errors)) == (2, 1)
         assert message in errors[0]
+
+
+def test_describe_scores_a_run_beside_what_it_started_from(
+    make_model_folder, model, tmp_path, capsys
+):
+    """At the sizes that it was trained for; scores and what was found are in its report."""
+    find = WRITERS["Retrieval"](tmp_path / "find")
+    tasks = {"pairs": {"probability": 1.0, "loss": {"name": "infonce"}, "matryoshka_dims": [32, 8]}}
+    folder = make_model_folder("law", tasks=tasks, init_from=str(model), tokenizer=None)
+    (folder / "config.json").unlink()
+    assert train([str(folder), "--stop-after", "2", "--quiet"]) == 0
+    assert describe([str(folder), "--task", str(find), "--baseline", "bm25"]) == 0
+    rows = [json.loads(line) for line in (folder / "benchmark/scores.jsonl").open()]
+    forms = {(row["dim"], row["dtype"], row["control"]) for row in rows if row["model"] == "law"}
+    assert forms == {
+        (dim, dtype, False) for dim in (32, 8) for dtype in ("float32", "int8", "binary")
+    } | {(8, "float32", True)}
+    assert {row["model"] for row in rows if row["baseline"]} == {"bm25", "tiny"}
+    page = (folder / "report.html").read_text()
+    (query, *_) = [json.loads(line) for line in (folder / "benchmark/neighbours.jsonl").open()]
+    assert query["query"] in page and "quality_by_dim.png" in page
+    capsys.readouterr()
+
+
+def test_describe_draws_though_a_score_is_missing(make_model_folder, tmp_path, capsys):
+    folder = make_model_folder("law", optimizer={"total_steps": 2, "warmup_steps": 1})
+    assert train([str(folder), "--quiet"]) == 0
+    assert describe([str(folder), "--task", str(tmp_path / "none")]) == 2
+    assert "none/task.json: no such file" in capsys.readouterr().err
+    assert (folder / "report.html").exists()
+    with pytest.raises(SystemExit) as caught:
+        describe([str(folder), "--task", "x", "--watch"])
+    assert caught.value.code == 2
