@@ -41,6 +41,8 @@ Precision = Literal["bfloat16", "float32"]
 NUM_SPECIAL = 2
 # Texts whose ids are held at once; sorting by length needs many, memory sets the limit.
 TEXTS_PER_BLOCK = 50_000
+# Small batches stay in a processor's cache; what an accelerator likes best is a guess.
+CPU_BATCH_TOKENS, ACCELERATOR_BATCH_TOKENS = 4096, 32_768
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,9 @@ class TextEncoder:
                     num_dims=self.embedding_size,
                     normalise=False,
                     head=self.head,
+                    max_batch_tokens=(
+                        CPU_BATCH_TOKENS if self.device.type == "cpu" else ACCELERATOR_BATCH_TOKENS
+                    ),
                     on_texts=on_texts,
                 )
         return vectors
