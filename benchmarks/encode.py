@@ -120,7 +120,7 @@ def main() -> None:
         print(json.dumps(measure(options.side, options.model, options.task, options.vectors)))
         return
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
             for side in SIDES:

@@ -1,6 +1,5 @@
 """Models scored on tasks, for `kl3m mteb` and `describe.py --mteb`."""
 
-import os
 import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -71,7 +70,6 @@ def run_benchmark(request: BenchmarkRequest) -> int:
         DataError: a local task cannot be read, or a task has failed; the others are saved.
         RetryError: the data of a task is not on this machine; the others are saved.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     dtypes, tasks = checked_dtypes(request.dtypes), chosen_tasks(request)
     candidates = chosen_candidates(request)
     compare_with = request.compare_with or (candidates[0].name if request.baselines else None)
