@@ -26,8 +26,7 @@ SIDES = ("st_fp32", "st_bf16", "ours_fp32", "ours_bf16", "mteb")
 
 def read_texts(task: Path) -> list[str]:
     """The documents of a task, or its texts."""
-    from kl3m_embeddings.data.local_task import LabelledTexts, RankingTexts, read_task
-    from kl3m_embeddings.train.task_probe import joined
+    from kl3m_embeddings.data.local_task import LabelledTexts, RankingTexts, joined, read_task
 
     content = read_task(task).content
     if isinstance(content, RankingTexts):

@@ -92,7 +92,10 @@ def run_mteb(model: Any, task: AbsTask) -> tuple[TaskResult, Predictions]:  # no
     def keep(predicted: Any, *_: Any, hf_split: str, hf_subset: str, **__: Any) -> None:  # noqa: ANN401
         predictions[hf_split, hf_subset] = predicted
 
-    task._save_task_predictions = keep  # type: ignore[assignment, method-assign]
+    parts = parts_of(task)
+    for part in parts:  # nothing asks for what was predicted for the parts of an aggregate
+        caught = keep if part is task else lambda *_, **__: None
+        part._save_task_predictions = caught  # type: ignore[assignment, method-assign]
     try:
         (result,) = mteb.evaluate(
             model,
@@ -104,15 +107,21 @@ def run_mteb(model: Any, task: AbsTask) -> tuple[TaskResult, Predictions]:  # no
             show_progress_bar=False,
         ).task_results
     finally:
-        del task._save_task_predictions
+        for part in parts:
+            del part._save_task_predictions
     return result, predictions
+
+
+def parts_of(task: AbsTask) -> list[AbsTask]:
+    """The task, and the parts that an aggregate has, theirs included."""
+    inner = task.tasks if isinstance(task, AbsTaskAggregate) else ()
+    return [task, *(one for part in inner for one in parts_of(part))]
 
 
 def seed_again(task: AbsTask) -> None:
     """Let a task draw as when it was made: each model, and each variant, gets the same samples."""
-    for part in task.tasks if isinstance(task, AbsTaskAggregate) else ():
-        seed_again(part)
-    task.rng_state, task.np_rng = random.Random(task.seed), np.random.default_rng(task.seed)
+    for part in parts_of(task):
+        part.rng_state, part.np_rng = random.Random(part.seed), np.random.default_rng(part.seed)
 
 
 def read_result(path: Path) -> TaskResult | None:
@@ -137,8 +146,9 @@ def keep_details(
                 items = items_of(task, predicted, split, subset, scores["main_score"])
                 if items is not None:
                     items.save(path)
-                found = neighbours_of(task, predicted, split, subset)
-                write_lines(path.with_suffix(FOUND), found)
+                if meta.experiment_name is None:  # of the vectors as they are
+                    found = neighbours_of(task, predicted, split, subset)
+                    write_lines(path.with_suffix(FOUND), found)
 
 
 def items_path(folder: Path, meta: ModelMeta, task: AbsTask, split: str, subset: str) -> Path:

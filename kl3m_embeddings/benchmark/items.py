@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from kl3m_embeddings.benchmark.json_lines import write_whole
 from kl3m_embeddings.metrics import (
     binary_average_precision,
     grade_ranking,
@@ -45,11 +46,8 @@ class Items(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write them."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         fields = {"statistic": self.statistic, "values": self.values.tolist()}
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({**fields, "answers": self.answers.tolist()}))
-        temporary.replace(path)
+        write_whole(path, json.dumps({**fields, "answers": self.answers.tolist()}))
 
     @classmethod
     def load(cls, path: Path) -> "Items | None":
@@ -136,12 +134,10 @@ def ranking_items(
     numbers = {
         document: n for n, document in enumerate(sorted({*_names(judgements), *_names(scores)}))
     }
-    depth = max(1, max((len(scores.get(query, ())) for query in queries), default=1))
+    depth = max(1, max((len(scores[query]) for query in queries), default=1))
     ranking = np.full((len(queries), depth), -1)
     for row, query in enumerate(queries):
-        ranked = sorted(
-            scores.get(query, {}).items(), key=lambda one: (one[1], one[0]), reverse=True
-        )
+        ranked = sorted(scores[query].items(), key=lambda one: (one[1], one[0]), reverse=True)
         ranking[row, : len(ranked)] = [numbers[document] for document, _ in ranked]
     triples = [
         (row, numbers[document], grade)

@@ -1,11 +1,11 @@
-"""Small files of JSON objects, one a line, that are read and written as a whole."""
+"""Small files that are read and written as a whole, most of them JSON objects, one a line."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.errors import DataError, OutputError
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -29,9 +29,33 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a file; a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file of objects."""
+    write_whole(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+
+def replace_lines(path: Path, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
+    """Add objects to a file; those there that have the same values of `keys` go."""
+
+    def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(row.get(key) for key in keys)
+
+    replaced = {identity(row) for row in rows}
+    write_lines(path, [*(row for row in read_lines(path) if identity(row) not in replaced), *rows])
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file; a reader never sees half of it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    lines = (json.dumps(row, allow_nan=False) + "\n" for row in rows)
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written: {error.strerror}: make room, or choose another folder "
+            "with --out"
+        ) from error

@@ -44,7 +44,12 @@ class EmbeddingModel:
     @property
     def revision(self) -> str:
         """Names weights, settings and prompts: models that differ in any never share a score."""
-        prompts = {"query": "", "document": "", **self.prompts, "default": self._default_prompt}
+        prompts = {
+            "query": "",
+            "document": "",
+            **self.prompts,
+            "default": self.texts.modules.default_prompt,
+        }
         settings = json.dumps([prompts, self._scoring.value], sort_keys=True)
         digest = hashlib.sha256(f"{self.texts.fingerprint}{settings}".encode())
         return digest.hexdigest()[:REVISION_CHARS]
@@ -96,7 +101,7 @@ class EmbeddingModel:
             side = "query" if prompt_type == PromptType.query else "document"
             return self.task_prompts.get(side, "")
         if prompt_type is None:
-            return self._default_prompt
+            return self.texts.modules.default_prompt
         return self.prompts.get("query" if prompt_type == PromptType.query else "document", "")
 
     def similarity(self, first: Any, second: Any) -> Any:  # noqa: ANN401
@@ -110,11 +115,6 @@ class EmbeddingModel:
         if self._scoring == ScoringFunction.MANHATTAN:
             return -(torch.as_tensor(first) - torch.as_tensor(second)).abs().sum(dim=-1)
         return select_pairwise_similarity(first, second, self._scoring)
-
-    @property
-    def _default_prompt(self) -> str:
-        modules = self.texts.modules
-        return modules.prompts.get(modules.default_prompt_name or "", "")
 
     @property
     def _scoring(self) -> ScoringFunction:

@@ -1,13 +1,14 @@
 """What a model finds for a few queries of a retrieval task: to read, beside the score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
 from kl3m_embeddings.benchmark.items import task_data
-from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines
+from kl3m_embeddings.benchmark.json_lines import replace_lines
+from kl3m_embeddings.data.local_task import joined
 
 NEIGHBOURS = "neighbours.jsonl"
 NUM_QUERIES = 5
@@ -66,19 +67,11 @@ def texts_of(dataset: Any, ids: set[str]) -> dict[str, str]:  # noqa: ANN401 - d
     found = dataset.select(rows)
     titles = found["title"] if "title" in found.column_names else [""] * len(rows)
     return {
-        name: f"{title or ''} {text}".strip()[:MAX_CHARS]
+        name: joined(title or "", text)[:MAX_CHARS]
         for name, title, text in zip(found["id"], titles, found["text"], strict=True)
     }
 
 
 def write_neighbours(folder: Path, rows: Sequence[Row]) -> None:
     """Add the rows to the folder's file; those of the same model, step and task are replaced."""
-    path = folder / NEIGHBOURS
-    replaced = {key_of(row) for row in rows}
-    kept = (row for row in read_lines(path) if key_of(row) not in replaced)
-    write_lines(path, [*kept, *rows])
-
-
-def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Whose neighbours, and of which task."""
-    return row.get("model"), row.get("step"), row.get("task")
+    replace_lines(folder / NEIGHBOURS, rows, ("model", "step", "task"))

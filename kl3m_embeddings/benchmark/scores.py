@@ -6,12 +6,13 @@ so are rows of the same task over other texts.
 """
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines
+from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines, write_whole
 from kl3m_embeddings.errors import DataError
 
 SCORES = "scores.jsonl"
@@ -110,12 +111,11 @@ def write_scores(folder: Path, rows: Sequence[Score]) -> None:
     """Write both files; a reader never sees half of one."""
     fields = [asdict(row) for row in rows]
     write_lines(folder / SCORES, fields)
-    temporary = folder / f".{TABLE}.tmp"
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(Score.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows({key: as_cell(value) for key, value in row.items()} for row in fields)
-    temporary.replace(folder / TABLE)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(Score.__dataclass_fields__))
+    writer.writeheader()
+    writer.writerows({key: as_cell(value) for key, value in row.items()} for row in fields)
+    write_whole(folder / TABLE, table.getvalue())
 
 
 def as_cell(value: object) -> object:

@@ -50,7 +50,7 @@ def mteb(
     ] = None,
 ) -> int:
     """Score models; what is there is not scored again. Prints a table, writes scores.csv."""
-    from kl3m_embeddings.commands.run_benchmark import BenchmarkRequest, run_benchmark
+    from kl3m_embeddings.commands.run_benchmark import BenchmarkRequest, run_benchmark, split_names
 
     prompts = {"query": query_prompt, "document": document_prompt}
     return run_benchmark(
@@ -62,7 +62,7 @@ def mteb(
             baselines=baselines or (),
             compare_with=compare_with,
             dims=numbers(dims),
-            dtypes=[name.strip() for name in dtypes.split(",") if name.strip()],
+            dtypes=split_names(dtypes),
             all_checkpoints=all_checkpoints,
             out=out,
             device=device,

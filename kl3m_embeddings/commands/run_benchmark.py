@@ -22,11 +22,11 @@ from kl3m_embeddings.benchmark.named_tasks import named_tasks, read_task_list
 from kl3m_embeddings.benchmark.run import NO_DATA, Benchmark
 from kl3m_embeddings.benchmark.scores import SCORES, TABLE, Score
 from kl3m_embeddings.benchmark.variants import DTYPES, Dtype
+from kl3m_embeddings.commands.run_model import initial_folder
 from kl3m_embeddings.commands.score_table import score_table
 from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config_file import did_you_mean, load_training
 from kl3m_embeddings.data.local_task import read_task
-from kl3m_embeddings.encoder.source import resolve_source
 from kl3m_embeddings.encoder.text_encoder import Precision
 from kl3m_embeddings.errors import ConfigError, DataError, RetryError, UserError
 from kl3m_embeddings.train.hardware import pick_device
@@ -161,7 +161,7 @@ def run_request(log: Path, options: Namespace) -> BenchmarkRequest:
 def can_be_found(base: str) -> bool:
     """Whether what a run started from is still there; if not, it is only missing as a baseline."""
     try:
-        resolve_source(model_paths(base, warn)[0].path)
+        initial_folder(base)
     except UserError as error:
         warn(f"not among the baselines: {error}")
         return False

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from kl3m_embeddings.benchmark.model_paths import model_paths
 from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config import TrainingConfig
 from kl3m_embeddings.data.counter_random import derive_key
-from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
 from kl3m_embeddings.encoder.architecture import (
     check_packing,
     check_sequence_length,
@@ -30,9 +31,8 @@ from kl3m_embeddings.encoder.sentence_modules import (
 )
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.tasks.base import NUM_SPECIAL
 from kl3m_embeddings.tasks.objective import Objective
-from kl3m_embeddings.train.checkpoint import Checkpoint, newest_verified
+from kl3m_embeddings.train.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +129,8 @@ def check_prefixes(model: RunModel, length_key: str) -> None:
 
 def initial_folder(init_from: str) -> Path:
     """The folder of a model's weights: of a model folder of ours, its newest whole checkpoint."""
-    folder = Path(init_from)
-    if folder.is_dir() and (folder / "training.json").exists():
-        checkpoint = newest_verified(folder, warn)
-        if checkpoint is None:
-            raise ConfigError(f"{folder}: has no checkpoint: train it first")
-        return checkpoint.path
-    return resolve_source(init_from)
+    (where,) = model_paths(init_from, warn)
+    return resolve_source(where.path)
 
 
 def build_objective(

@@ -181,8 +181,7 @@ def task_probes(training: TrainingConfig, model: RunModel) -> list[TaskProbe]:
     Raises:
         ConfigError: a folder has no task.json, a task cannot be scored here, or two share a name.
     """
-    prompts = model.modules or SentenceModules()
-    plain_prefix = prompts.prompts.get(prompts.default_prompt_name or "", "")
+    plain_prefix = (model.modules or SentenceModules()).default_prompt
     probes: dict[str, TaskProbe] = {}
     for folder in training.eval.tasks:
         probe = TaskProbe.build(

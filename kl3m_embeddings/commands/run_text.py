@@ -11,10 +11,10 @@ from kl3m_embeddings.data.build import BuildOptions, build_shards
 from kl3m_embeddings.data.corpus import open_corpora
 from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.shards import DATASET_FILE, TokenShards
-from kl3m_embeddings.data.tokenizer import Tokenizer
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL, Tokenizer
 from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.tasks import MASKED_TASKS
-from kl3m_embeddings.tasks.base import NUM_SPECIAL, TextSource
+from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.train.evaluate_text import TextEvaluation, draw_samples
 
 # not `num_eval_samples`: what is trained on must not depend on how often one looks

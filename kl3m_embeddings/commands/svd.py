@@ -44,6 +44,7 @@ def svd(
     from rich.console import Console
     from tqdm import tqdm
 
+    from kl3m_embeddings.benchmark.json_lines import replace_lines
     from kl3m_embeddings.benchmark.model_paths import is_run, model_paths
     from kl3m_embeddings.commands.shell import say, warn
     from kl3m_embeddings.encoder.text_encoder import TextEncoder
@@ -59,12 +60,13 @@ def svd(
     sample = read_sample(texts, pairs, num_texts)
     if not sample.texts:
         say("no texts: the weights alone are looked at; give --texts or --pairs")
+    where = pick_device(device)
     rows: list[dict[str, Any]] = []
     for place in tqdm(places, unit="model"):
-        model = TextEncoder.load(place.path, device=pick_device(device))
+        model = TextEncoder.load(place.path, device=where)
         rows += model_rows(place, model, sample)
     path = (out or (first if is_run(first) else Path())) / FILE
-    write_rows(path, rows)
+    replace_lines(path, rows, ("model", "step"))
     Console().print(spectra_table(rows))
     say(str(path))
     return 0
@@ -119,15 +121,6 @@ def model_rows(place: "ModelPath", model: "TextEncoder", sample: Sample) -> list
         pairs = (sides[0], sides[1]) if sample.pairs else None
         rows.append({**about, **embedding_shape(vectors, pairs)})
     return rows
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Add the rows to the file; those of the same models and steps are replaced."""
-    from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines
-
-    replaced = {(row["model"], row["step"]) for row in rows}
-    kept = (row for row in read_lines(path) if (row.get("model"), row.get("step")) not in replaced)
-    write_lines(path, [*kept, *rows])
 
 
 def spectra_table(rows: Sequence[dict[str, Any]]) -> "Table":

@@ -235,6 +235,11 @@ def _read_labelled(files: _Folder, split: str, train: LabelledTexts | None = Non
     return read
 
 
+def joined(title: str, text: str) -> str:
+    """A document as mteb gives it to a model."""
+    return f"{title} {text}".strip()
+
+
 def _title(place: str, values: Mapping[str, object]) -> str:
     return _text(place, values, "title", may_be_empty=True) if values.get("title") else ""
 

@@ -34,6 +34,7 @@ WELL_KNOWN = {
     "mask": ("[MASK]", "<|mask|>", "<mask>"),
     "unk": ("[UNK]", "<|unk|>", "<unk>"),
 }
+NUM_SPECIAL = 2  # [CLS] ... [SEP]
 REQUIRED = ("cls", "sep", "pad", "mask")
 SPACE = "▁"  # sentencepiece's mark for a space
 

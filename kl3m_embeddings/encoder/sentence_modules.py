@@ -77,6 +77,11 @@ class SentenceModules:
         """What is put before a document."""
         return self._prompt(DOCUMENT_PROMPTS)
 
+    @property
+    def default_prompt(self) -> str:
+        """What is put before a text that is neither."""
+        return self.prompts.get(self.default_prompt_name or "", "")
+
     def _prompt(self, names: tuple[str, ...]) -> str:
         return next((self.prompts[name] for name in names if self.prompts.get(name)), "")
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
 from kl3m_embeddings.encoder.architecture import check_vocabulary, max_sequence_length
 from kl3m_embeddings.encoder.build import load_encoder, transformer_folder
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
@@ -38,7 +38,6 @@ from kl3m_embeddings.encoder.source import resolve_source
 
 Precision = Literal["bfloat16", "float32"]
 
-NUM_SPECIAL = 2
 # Texts whose ids are held at once; sorting by length needs many, memory sets the limit.
 TEXTS_PER_BLOCK = 50_000
 # Small batches stay in a processor's cache; what an accelerator likes best is a guess.

@@ -15,9 +15,7 @@ from torch import Tensor
 from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch, BatchInfo
 from kl3m_embeddings.data.corpus import Corpus, Windows
 from kl3m_embeddings.data.packing import PackedCorpus
-from kl3m_embeddings.data.tokenizer import Tokenizer
-
-NUM_SPECIAL = 2  # [CLS] ... [SEP]
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL, Tokenizer
 
 
 class Outputs(NamedTuple):

@@ -11,8 +11,9 @@ Contriever: Izacard et al. 2022, https://arxiv.org/abs/2112.09118
 from kl3m_embeddings.config_losses import loss_arguments
 from kl3m_embeddings.config_tasks import CropOptions
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL
 from kl3m_embeddings.losses import LOSSES
-from kl3m_embeddings.tasks.base import NUM_SPECIAL, TextSource
+from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.embedding import EmbeddingTask, TextColumns
 from kl3m_embeddings.tasks.spans import passages, spans_within, text_columns
 

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from kl3m_embeddings.config_tasks import EmbeddingOptions
 from kl3m_embeddings.data.batch import Batch, BatchInfo, PairTargets
-from kl3m_embeddings.data.tokenizer import Tokenizer
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL, Tokenizer
 from kl3m_embeddings.encoder.encode import batches_by_length
 from kl3m_embeddings.losses.gradcache import cached_gradients, surrogate
 from kl3m_embeddings.losses.matryoshka import Matryoshka
-from kl3m_embeddings.tasks.base import NUM_SPECIAL, Forward, LossPart, Outputs, framed
+from kl3m_embeddings.tasks.base import Forward, LossPart, Outputs, framed
 from kl3m_embeddings.tasks.measures import in_batch_measures
 
 PADDED_PART_TOKENS = 4096

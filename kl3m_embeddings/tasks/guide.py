@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kl3m_embeddings.data.pair_set import PairSet
 from kl3m_embeddings.data.shards import sha256_of_file
-from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
 from kl3m_embeddings.encoder.architecture import max_sequence_length
 from kl3m_embeddings.encoder.build import load_encoder, transformer_folder
 from kl3m_embeddings.encoder.encode import encode_ids
@@ -25,7 +25,6 @@ from kl3m_embeddings.encoder.sentence_modules import (
     build_embedding_head,
     read_sentence_modules,
 )
-from kl3m_embeddings.tasks.base import NUM_SPECIAL
 
 VERSION = 1  # of what is done with the guide's files
 FILE_TYPES = {".safetensors", ".json", ".txt", ".model"}  # weights, settings, vocabularies

@@ -19,8 +19,9 @@ from kl3m_embeddings.config_losses import loss_arguments
 from kl3m_embeddings.config_tasks import IctOptions
 from kl3m_embeddings.data.corpus import Spans, Windows
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL
 from kl3m_embeddings.losses import LOSSES
-from kl3m_embeddings.tasks.base import NUM_SPECIAL, TextSource
+from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.embedding import EmbeddingTask, TextColumns
 from kl3m_embeddings.tasks.nsp import shifted
 from kl3m_embeddings.tasks.sentences import sentence_lengths, token_marks

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from kl3m_embeddings.config_tasks import MlmOptions
 from kl3m_embeddings.data.batch import Batch
-from kl3m_embeddings.tasks.base import NUM_SPECIAL, TextSource, assemble, framed
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL
+from kl3m_embeddings.tasks.base import TextSource, assemble, framed
 from kl3m_embeddings.tasks.masking import mask_tokens, max_budget
 
 

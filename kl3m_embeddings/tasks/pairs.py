@@ -10,10 +10,9 @@ from kl3m_embeddings.config_losses import loss_arguments
 from kl3m_embeddings.config_tasks import PairsOptions
 from kl3m_embeddings.data.pair_order import PairBatch, PairOrder
 from kl3m_embeddings.data.pair_set import PairSet
-from kl3m_embeddings.data.tokenizer import Tokenizer
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL, Tokenizer
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses import LOSSES
-from kl3m_embeddings.tasks.base import NUM_SPECIAL
 from kl3m_embeddings.tasks.embedding import EmbeddingTask, TextColumns
 
 LABELS_UP_TO_1 = ("cosine", "contrastive", "online_contrastive")

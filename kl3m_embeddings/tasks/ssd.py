@@ -21,10 +21,11 @@ from kl3m_embeddings.config_tasks import SsdOptions
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.data.corpus import Corpus, Spans
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses import LOSSES
 from kl3m_embeddings.losses.ssd import mean_similarities
-from kl3m_embeddings.tasks.base import NUM_SPECIAL, TextSource
+from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.embedding import EmbeddingTask, TextColumns
 from kl3m_embeddings.tasks.spans import Ints, Uniforms, below, passages, text_columns, where
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from kl3m_embeddings.data.batch import Batch, BatchInfo
 from kl3m_embeddings.data.pair_set import PairSet
-from kl3m_embeddings.data.tokenizer import Tokenizer
+from kl3m_embeddings.data.tokenizer import NUM_SPECIAL, Tokenizer
 from kl3m_embeddings.encoder.encode import batches_by_length
 from kl3m_embeddings.engine.base import Engine
-from kl3m_embeddings.tasks.base import NUM_SPECIAL, framed
+from kl3m_embeddings.tasks.base import framed
 from kl3m_embeddings.train.evaluate_pairs import PairEvaluation
 from kl3m_embeddings.train.evaluate_text import TextEvaluation
 from kl3m_embeddings.train.task_probe import TaskProbe

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
-from kl3m_embeddings.data.local_task import LocalTask, PairTexts, RankingTexts
+from kl3m_embeddings.data.local_task import LocalTask, PairTexts, RankingTexts, joined
 from kl3m_embeddings.data.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.metrics import (
@@ -125,11 +125,6 @@ class TaskProbe:
             return None
         score = self.score(cut[: self.num_queries], cut[self.num_queries :])
         return score if math.isfinite(score) else None
-
-
-def joined(title: str, text: str) -> str:
-    """A document as mteb gives it to a model."""
-    return f"{title} {text}".strip()
 
 
 def ranking_score(content: RankingTexts, metric: str) -> Callable[[Vectors, Vectors], float]:

@@ -108,14 +108,18 @@ def test_a_result_for_other_languages_is_not_enough(bench, make_model, tmp_path,
     assert len(calls) == (2 if first else 1)
 
 
-def test_an_aggregate_is_scored_and_kept(bench, make_model, tmp_path, calls):
+def test_an_aggregate_is_scored_and_kept(bench, make_model, tmp_path, calls, monkeypatch):
     from mteb.mocks.mock_tasks.reranking import MockAggregatedTask
 
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     task = MockAggregatedTask()
     first, second = (evaluated(bench, make_model(), task, tmp_path) for _ in range(2))
     assert len(calls) == 1
     same(first, second)
     assert first["test", "default"].items is None
+    assert not list(here.iterdir())  # its parts leave no predictions where the command was given
 
 
 def test_a_score_that_is_none_is_no_number(bench, make_model, tmp_path):
