@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kl3m_embeddings.encoder.attention_cpu import DisentangledAttentionCPU
-from kl3m_embeddings.encoder.attention_native import DisentangledAttentionNative, is_native
+from kl3m_embeddings.encoder.attention_native import AttentionNative, is_native
 from kl3m_embeddings.encoder.sequences import Sequences
 
 
@@ -52,10 +52,10 @@ def disentangled_attention(
         return context.view(query.shape)
     pos_query = None if pos_query is None else pos_query.flip(-2)
     matrices = query, key, value, pos_key, pos_query
+    if is_native(query):
+        context = AttentionNative.apply(*matrices, sequences, scale, dropout)
+        return context
     if query.is_cpu and pos_key is not None and pos_query is not None:
-        if is_native(query):
-            context = DisentangledAttentionNative.apply(*matrices, sequences, scale, dropout)
-            return context
         everything = not sequences.is_packed and bool(sequences.attention_mask.all())
         bias = None if everything else sequences.bias(query.dtype)
         context = DisentangledAttentionCPU.apply(*matrices, bias, scale, dropout)

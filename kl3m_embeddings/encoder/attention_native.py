@@ -1,8 +1,8 @@
-"""Disentangled attention on the CPU in bfloat16, by the kernels of `native/attention.cpp`.
+"""Attention on the CPU in bfloat16, by the kernels of `native/attention.cpp`.
 
-The formulas are those of `attention_cpu.py`; scores and sums are float32. A sequence costs what its
-own length asks for. Kept for the backward pass is one matrix of weights a head and sequence, in
-which a negative sign marks a dropped weight.
+The formulas are those of `attention_cpu.py`, with position terms or without; scores and sums are
+float32. A sequence costs what its own length asks for. Kept for the backward pass is one matrix of
+weights a head and sequence, in which a negative sign marks a dropped weight.
 """
 
 from typing import Any
@@ -24,11 +24,12 @@ def is_native(query: Tensor) -> bool:
     return query.shape[-1] % SIZE_MULTIPLE == 0 and serves(query)
 
 
-class DisentangledAttentionNative(torch.autograd.Function):
-    """Attention with both position terms.
+class AttentionNative(torch.autograd.Function):
+    """Attention of the tokens of each sequence.
 
     Inputs and output are [batch, length, heads, size]; `pos_key` and `pos_query` are [heads,
-    offsets, size], ordered by k-q and by q-k ascending. Outside of the sequences the output is 0.
+    offsets, size], ordered by k-q and by q-k ascending, or None where scores lack that term.
+    Outside of the sequences the output is 0.
     """
 
     @staticmethod
@@ -37,16 +38,19 @@ class DisentangledAttentionNative(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        pos_key: Tensor,
-        pos_query: Tensor,
+        pos_key: Tensor | None,
+        pos_query: Tensor | None,
         sequences: Sequences,
         scale: float,
         dropout: float,
     ) -> Tensor:
         """Attend."""
-        inputs = [one.contiguous() for one in (query, key, value, pos_key, pos_query)]
+        inputs = [
+            None if one is None else one.contiguous()
+            for one in (query, key, value, pos_key, pos_query)
+        ]
         bounds = sequences.bounds.long().contiguous()
-        output = empty_or_zero(inputs[0], sequences)
+        output = empty_or_zero(query, sequences)
         weights = None
         if any(ctx.needs_input_grad):
             padded = -(-(bounds[:, 1] - bounds[:, 0]) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
@@ -65,23 +69,27 @@ class DisentangledAttentionNative(torch.autograd.Function):
         """Gradients of the five matrices."""
         *inputs, bounds, output, weights = ctx.saved_tensors
         grads = [empty_or_zero(one, ctx.sequences) for one in inputs[:3]]
-        tables = [torch.empty_like(one, dtype=torch.float32) for one in inputs[3:]]
+        tables: list[Tensor | None] = [
+            None if one is None else torch.empty_like(one, dtype=torch.float32)
+            for one in inputs[3:]
+        ]
         shape = shape_of(output, ctx.sequences)
         tensors = (*inputs, bounds, output, weights, grad_output.contiguous(), *grads, *tables)
         run("attention_backward", *tensors, *shape, ctx.scale, ctx.dropout)
-        return (*grads, *(one.to(output.dtype) for one in tables), None, None, None)
+        rounded = [None if one is None else one.to(output.dtype) for one in tables]
+        return (*grads, *rounded, None, None, None)
 
 
 def shape_of(states: Tensor, sequences: Sequences) -> tuple[int, ...]:
     """Tokens, sequences, greatest length, heads, size of a head."""
     batch, length, num_heads, size = states.shape
-    return batch * length, len(sequences.bounds), length, num_heads, size
+    return batch * length, len(sequences.bounds), sequences.max_length, num_heads, size
 
 
 def empty_or_zero(states: Tensor, sequences: Sequences) -> Tensor:
     """A tensor for what is computed of each sequence; zeros where tokens are in none."""
-    make = torch.empty_like if sequences.are_everything else torch.zeros_like
-    return make(states)
+    make = torch.empty if sequences.are_everything else torch.zeros
+    return make(states.shape, dtype=states.dtype)
 
 
 def key_bias(sequences: Sequences) -> Tensor | None:

@@ -1,17 +1,21 @@
 """Attention over rows that lie one after another, without padding between them, on the CPU.
 
+In bfloat16, a kernel takes the rows as they lie (`attention_native.py`). Where it cannot be had,
+and where a window limits how far a query sees:
+
 1. Rows come sorted by length, so that neighbours are alike. Groups of neighbours are spread out to
    one length, a multiple of 32: softmax is slow at other lengths, and oneDNN compiles a matrix
    product for each new shape, so that shapes should be few (`row_groups`).
 2. A group's attention is computed as in `attention_cpu.py`, without position terms.
 3. Its results are collected: before and after the attention there is no padding.
 
-A network of transformers finds it under the name `IMPLEMENTATION` and hands on the groups that the
-network was called with, as `row_groups`. Without them it is transformers' own (torch's SDPA).
+A network of transformers finds it under the name `IMPLEMENTATION` and hands on the rows that the
+network was called with, as `packed_rows`. Without them it is transformers' own (torch's SDPA).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,11 +32,31 @@ from kl3m_embeddings.encoder.attention_cpu import (
     by_sequence,
     softmax_gradients,
 )
+from kl3m_embeddings.encoder.attention_native import AttentionNative, is_native
+from kl3m_embeddings.encoder.sequences import Sequences
 
 IMPLEMENTATION = "packed"
 LENGTH_MULTIPLE = 32
 # Scores of this many pairs of positions exist at a time, for each head.
 NUM_SCORES_AT_ONCE = 2**17
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Rows one after another: what is known of them in every layer."""
+
+    lengths: Sequence[int]
+    """Longest first; not all are 0."""
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """For the kernel."""
+        return Sequences.one_after_another(length for length in self.lengths if length)
+
+    @cached_property
+    def groups(self) -> "tuple[RowGroup, ...]":
+        """For torch's operations."""
+        return row_groups(self.lengths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,18 +189,25 @@ def packed_attention(
     *,
     scaling: float,
     dropout: float = 0.0,
-    row_groups: tuple[RowGroup, ...] | None = None,
+    packed_rows: PackedRows | None = None,
     sliding_window: int | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> tuple[Float[Tensor, "batch length heads size"], None]:
     """Transformers' interface: a batch of one sequence, all rows one after another."""
-    if row_groups is None:
+    if packed_rows is None:
         context, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **settings
         )
         return context, None
-    states = (matrix[0].transpose(0, 1) for matrix in (query, key, value))
-    context = PackedAttentionCPU.apply(*states, row_groups, sliding_window, scaling, dropout)
+    states = [matrix.transpose(1, 2) for matrix in (query, key, value)]
+    sees_all = sliding_window is None or sliding_window >= packed_rows.lengths[0]
+    if sees_all and is_native(states[0]):
+        context = AttentionNative.apply(
+            *states, None, None, packed_rows.sequences, scaling, dropout
+        )
+        return context, None
+    rows = (matrix[0] for matrix in states)
+    context = PackedAttentionCPU.apply(*rows, packed_rows.groups, sliding_window, scaling, dropout)
     return context[None], None
 
 

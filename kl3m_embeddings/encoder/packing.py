@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kl3m_embeddings.encoder.dropout import Dropout
 from kl3m_embeddings.encoder.heads import Network
-from kl3m_embeddings.encoder.packed_attention import IMPLEMENTATION, row_groups
+from kl3m_embeddings.encoder.packed_attention import IMPLEMENTATION, PackedRows
 from kl3m_embeddings.encoder.precision import compute_dtype
 
 POST_NORM_TYPES = frozenset(
@@ -91,7 +91,7 @@ def packed_hidden_states(
     packed: Tensor = base_model(
         input_ids=input_ids.flatten()[tokens][None],
         position_ids=position_ids(base_model, input_ids).flatten()[tokens][None],
-        row_groups=row_groups(lengths[order].tolist()),
+        packed_rows=PackedRows(lengths[order].tolist()),
     ).last_hidden_state[0]
     states = packed.new_zeros(input_ids.numel(), packed.shape[-1])
     return states.index_copy(0, tokens, packed).view(*input_ids.shape, -1)

@@ -4,6 +4,7 @@ Usually a row is one sequence, then padding. A packed row is several documents, 
 `bounds` then says where each begins and ends among the batch's flat tokens.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +20,8 @@ class Sequences:
     attention_mask: Bool[Tensor, "batch length"]
     bounds: Int[Tensor, "sequences 2"]
     """Flat positions of each one's first token, and one past its last; none: equal."""
+    max_length: int
+    """No sequence is longer."""
     is_packed: bool
 
     @classmethod
@@ -30,12 +33,24 @@ class Sequences:
         """Those of `bounds`, or each row from its first token to its last."""
         is_packed = bounds is not None
         bounds = row_bounds(attention_mask) if bounds is None else bounds
-        return cls(attention_mask=attention_mask, bounds=bounds, is_packed=is_packed)
+        return cls(
+            attention_mask=attention_mask,
+            bounds=bounds,
+            max_length=attention_mask.shape[1],
+            is_packed=is_packed,
+        )
 
-    @property
-    def max_length(self) -> int:
-        """No sequence is longer."""
-        return self.attention_mask.shape[1]
+    @classmethod
+    def one_after_another(cls, lengths: Iterable[int]) -> "Sequences":
+        """Sequences of these lengths that fill one row."""
+        lengths = list(lengths)
+        ends = torch.tensor(lengths).cumsum(0)
+        return cls(
+            attention_mask=torch.ones(1, sum(lengths), dtype=torch.bool),
+            bounds=torch.stack([ends - torch.tensor(lengths), ends], dim=1),
+            max_length=max(lengths),
+            is_packed=True,
+        )
 
     @cached_property
     def num_tokens(self) -> int:

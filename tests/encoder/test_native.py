@@ -12,7 +12,7 @@ from transformers import AutoModelForMaskedLM
 
 from kl3m_embeddings.encoder import native_library
 from kl3m_embeddings.encoder.attention_cpu import DisentangledAttentionCPU
-from kl3m_embeddings.encoder.attention_native import DisentangledAttentionNative
+from kl3m_embeddings.encoder.attention_native import AttentionNative
 from kl3m_embeddings.encoder.build import build_encoder
 from kl3m_embeddings.encoder.masked_loss import linear_cross_entropy
 from kl3m_embeddings.encoder.native_layers import feed_forward, project_add_norm
@@ -40,8 +40,8 @@ def attention_inputs(batch, length, heads, size):
 
 
 def attend(inputs, mask, dropout=0.0):
-    leaves = [one.clone().requires_grad_() for one in inputs]
-    output = DisentangledAttentionNative.apply(*leaves, Sequences.of(mask), 0.1, dropout)
+    leaves = [None if one is None else one.clone().requires_grad_() for one in inputs]
+    output = AttentionNative.apply(*leaves, Sequences.of(mask), 0.1, dropout)
     return output, leaves
 
 
@@ -93,6 +93,37 @@ def test_attention_with_dropout_follows_its_mask():
     grads = torch.autograd.grad(output, leaves, factors)
     for grad, one in zip(grads, torch.autograd.grad(wanted, exact, factors.float()), strict=True):
         assert relative_error(grad, one) < BFLOAT16_ERROR
+
+
+@needs_kernels
+@pytest.mark.parametrize("absent", [{3}, {4}, {3, 4}], ids=str)
+def test_a_position_term_that_is_absent_is_one_of_zeros(absent):
+    inputs = attention_inputs(5, 70, 2, 32)
+    mask = torch.arange(70) < torch.tensor([70, 69, 33, 32, 1])[:, None]
+    zeros = [torch.zeros_like(one) if n in absent else one for n, one in enumerate(inputs)]
+    nothing = [None if n in absent else one for n, one in enumerate(inputs)]
+    factors = torch.randn(inputs[0].shape).bfloat16()
+    results = []
+    for given in (zeros, nothing):
+        torch.manual_seed(0)
+        output, leaves = attend(given, mask, dropout=0.2)
+        present = [one for n, one in enumerate(leaves) if n not in absent]
+        results.append([output, *torch.autograd.grad(output, present, factors)])
+    for with_zeros, without in zip(*results, strict=True):
+        assert torch.equal(with_zeros, without)
+
+
+@needs_kernels
+def test_sequences_one_after_another_attend_as_rows_do():
+    lengths = [70, 33, 32, 1]
+    inputs = attention_inputs(4, 70, 2, 32)[:3]
+    mask = torch.arange(70) < torch.tensor(lengths)[:, None]
+    by_row, _ = attend([*inputs, None, None], mask)
+    packed = [one[mask][None] for one in inputs]
+    sequences = Sequences.one_after_another(lengths)
+    assert sequences.bounds.tolist() == [[0, 70], [70, 103], [103, 135], [135, 136]]
+    output = AttentionNative.apply(*packed, None, None, sequences, 0.1, 0.0)
+    assert torch.equal(output[0], by_row[mask])
 
 
 def philox(seed, counters):

@@ -1,4 +1,5 @@
-// Disentangled attention in bfloat16, forward and backward; see attention_native.py for the formulas.
+// Attention in bfloat16, forward and backward, with DeBERTa's position terms or without; see
+// attention_native.py for the formulas.
 //
 // A task is one head of a group of neighbouring sequences. Of a sequence, up to QUERIES queries and all keys at a time:
 //
@@ -151,8 +152,8 @@ struct Dropout {
 struct Forward {
     Shape shape;
     const bf16 *query, *key, *value;
-    const Table *pos_key, *pos_query;
-    const float* key_bias;  // [tokens] or null
+    const Table *pos_key, *pos_query;  // null: without this term
+    const float* key_bias;             // [tokens] or null
     float scale;
     Dropout dropout;
     const WeightPlaces& places;
@@ -187,9 +188,9 @@ struct Forward {
         context.sized(size_t(TILE) * size);
         for (int first = 0; first < n; first += QUERIES) {
             const int num_queries = std::min(QUERIES, n - first);
-            position_to_content(first, num_queries, n);
+            if (pos_query) position_to_content(first, num_queries, n);
             product(q.data() + size_t(first) * size, size, keys.data(), n, scores.data(), n, num_queries, n,
-                    size / 2, true);
+                    size / 2, pos_query != nullptr);
             for (int row = 0; row < num_queries; row += TILE) attend(sequence, head, first, row, length, n);
         }
     }
@@ -219,11 +220,12 @@ struct Forward {
 
     void attend(int sequence, int head, int first, int row, int length, int n) {
         const int size = shape.size, width = n + TILE, query_at = first + row;
-        product(q.data() + size_t(query_at) * size, size, pos_key->window(shape.padded() - TILE - query_at),
-                shape.offsets(), window.data(), width, TILE, width, size / 2, false);
+        if (pos_key)
+            product(q.data() + size_t(query_at) * size, size, pos_key->window(shape.padded() - TILE - query_at),
+                    shape.offsets(), window.data(), width, TILE, width, size / 2, false);
         for (int i = 0; i < TILE; ++i)
             softmax(sequence, head, query_at + i, scores.data() + size_t(row + i) * n,
-                    window.data() + i * width + TILE - 1 - i, kept.data() + size_t(i) * n, n);
+                    pos_key ? window.data() + i * width + TILE - 1 - i : nullptr, kept.data() + size_t(i) * n, n);
         product(kept.data(), n, values.data(), size, context.data(), size, TILE, size, n / 2, false);
         const Floats factor = all(dropout.factor());
         for (int i = 0; i < TILE && query_at + i < length; ++i)
@@ -233,10 +235,12 @@ struct Forward {
     }
 
     // A row of weights: to `weights` with the sign set where dropped, to `to` with zeros there.
+    // `position`: what is added to the scores, or null.
     void softmax(int sequence, int head, int query_at, float* row, const float* position, bf16* to, int n) {
         Floats highest = all(FORBIDDEN);
         for (int key_at = 0; key_at < n; key_at += LANES) {
-            const Floats score = _mm512_add_ps(load(row + key_at), load(position + key_at));
+            Floats score = load(row + key_at);
+            if (position) score = _mm512_add_ps(score, load(position + key_at));
             const Floats biased = _mm512_fmadd_ps(score, all(scale * LOG2_E), load(bias.data() + key_at));
             store(row + key_at, biased);
             highest = _mm512_max_ps(highest, biased);
@@ -311,8 +315,8 @@ struct Backward {
             const int num_queries = std::min(QUERIES, n - first);
             softmax_gradients(sequence, head, first, num_queries, n);
             content_gradients(first, num_queries, n);
-            for (int row = 0; row < num_queries; row += TILE) content_to_position(first, row, n);
-            for (int key_at = 0; key_at < n; key_at += TILE) position_to_content(first, num_queries, key_at, n);
+            for (int row = 0; pos_key && row < num_queries; row += TILE) content_to_position(first, row, n);
+            for (int key_at = 0; pos_query && key_at < n; key_at += TILE) position_to_content(first, num_queries, key_at, n);
             write(grad_q.data(), grad_query + at + first * shape.stride(), std::min(num_queries, length - first), 1);
         }
         write(grad_k.data(), grad_key + at, length, 1);
@@ -412,6 +416,7 @@ struct Backward {
 };
 
 // For each head and group of sequences, on some thread: call `run(head, group, pos_key, pos_query)`.
+// A table that is null stays null.
 template <class Run>
 void for_each_task(const Shape& shape, int num_groups, const bf16* pos_key, const bf16* pos_query, Run run) {
     const size_t table_size = size_t(2 * shape.max_length - 1) * shape.size;
@@ -419,9 +424,9 @@ void for_each_task(const Shape& shape, int num_groups, const bf16* pos_key, cons
     for (int task = 0; task < shape.heads * num_groups; ++task) {
         const int head = task / num_groups;
         Table keys, queries;
-        keys.fill(pos_key + head * table_size, shape);
-        queries.fill(pos_query + head * table_size, shape);
-        run(head, task % num_groups, keys, queries);
+        if (pos_key) keys.fill(pos_key + head * table_size, shape);
+        if (pos_query) queries.fill(pos_query + head * table_size, shape);
+        run(head, task % num_groups, pos_key ? &keys : nullptr, pos_query ? &queries : nullptr);
     }
 }
 
@@ -448,8 +453,8 @@ void attention_forward(const bf16* query, const bf16* key, const bf16* value, co
     const Shape shape{bounds, tokens, sequences, max_length, heads, size};
     const WeightPlaces places(shape);
     const std::vector<int> starts = group_starts(shape);
-    for_each_task(shape, int(starts.size()) - 1, pos_key, pos_query, [&](int head, int group, const Table& keys, const Table& queries) {
-        Forward task{shape, query, key, value, &keys, &queries, key_bias, scale, {dropout, seed}, places,
+    for_each_task(shape, int(starts.size()) - 1, pos_key, pos_query, [&](int head, int group, const Table* keys, const Table* queries) {
+        Forward task{shape, query, key, value, keys, queries, key_bias, scale, {dropout, seed}, places,
                      output, weights, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
         task.run_all(head, starts[group], starts[group + 1]);
     });
@@ -465,19 +470,21 @@ void attention_backward(const bf16* query, const bf16* key, const bf16* value, c
     const std::vector<int> starts = group_starts(shape);
     const int num_groups = int(starts.size()) - 1;
     const size_t partial_size = size_t(size) * shape.offsets(), table_size = size_t(2 * max_length - 1) * size;
-    std::vector<float> keys(size_t(heads) * num_groups * partial_size), queries(keys.size());
-    for_each_task(shape, num_groups, pos_key, pos_query, [&](int head, int group, const Table& key_table, const Table& query_table) {
+    const size_t num_partial = size_t(heads) * num_groups * partial_size;
+    std::vector<float> keys(pos_key ? num_partial : 0), queries(pos_query ? num_partial : 0);
+    for_each_task(shape, num_groups, pos_key, pos_query, [&](int head, int group, const Table* key_table, const Table* query_table) {
         const size_t at = (size_t(head) * num_groups + group) * partial_size;
-        Backward task{shape, query, key, value, output, weights, grad_output, &key_table, &query_table, scale,
-                      {dropout, 0}, places, grad_query, grad_key, grad_value, keys.data() + at, queries.data() + at,
+        float *grad_keys = pos_key ? keys.data() + at : nullptr, *grad_queries = pos_query ? queries.data() + at : nullptr;
+        Backward task{shape, query, key, value, output, weights, grad_output, key_table, query_table, scale,
+                      {dropout, 0}, places, grad_query, grad_key, grad_value, grad_keys, grad_queries,
                       {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
         task.run_all(head, starts[group], starts[group + 1]);
     });
 #pragma omp parallel for schedule(static)
     for (int head = 0; head < heads; ++head) {
         const size_t at = size_t(head) * num_groups * partial_size;
-        sum_tables(keys.data() + at, shape, num_groups, grad_pos_key + head * table_size);
-        sum_tables(queries.data() + at, shape, num_groups, grad_pos_query + head * table_size);
+        if (pos_key) sum_tables(keys.data() + at, shape, num_groups, grad_pos_key + head * table_size);
+        if (pos_query) sum_tables(queries.data() + at, shape, num_groups, grad_pos_query + head * table_size);
     }
 }
 
