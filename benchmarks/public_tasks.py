@@ -2,8 +2,8 @@
 
     python benchmarks/public_tasks.py COLLECTIONS OUT
 
-COLLECTIONS holds, as far as they are there, the folders named below, with the files as their authors
-publish them (large ones gzipped).
+COLLECTIONS holds, as far as they are there, the folders named below, with the files as their
+authors publish them (large ones gzipped).
 
 | task | type | collection |
 |---|---|---|
@@ -16,7 +16,7 @@ publish them (large ones gzipped).
 | quora | PairClassification | pairs/quora: is it the same question? |
 | snli | Reranking | pairs/snli: which sentence follows from another, which contradicts it? |
 | banking77 | Classification | eval/banking77: 77 intents |
-| opp115 | Classification | eval/opp115-privacy: segments with one label, by majority of annotators |
+| opp115 | Classification | eval/opp115-privacy: segments with one label, by majority |
 | banking77-clusters | Clustering | the same questions, test |
 """
 

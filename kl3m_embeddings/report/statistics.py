@@ -152,6 +152,11 @@ def eval_statistics(evals: pl.DataFrame) -> Statistics | None:
     with_mean = [row for row in rows if row.get("mean") is not None]
     return {
         "num_evals": len(rows),
+        "times": {
+            part: total(evals[column])
+            for part in ("eval", "text", "pairs", "tasks")
+            if (column := f"{part}_time") in evals.columns
+        },
         "first": rows[0],
         "best": min(with_mean, key=lambda row: row["mean"]) if with_mean else None,
         "last": rows[-1],

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from kl3m_embeddings.report.names import printable
+from kl3m_embeddings.report.names import NO_VALUE, printable
 
 MAX_NAMES = 8
 NAME_WIDTH = 22
@@ -41,6 +41,22 @@ def grid(title: str, *columns: str) -> Table:
             max_width=None if position else NAME_WIDTH,
         )
     return table
+
+
+def pairs_table(title: str, rows: list[tuple[str, str | None]]) -> Iterator[Table]:
+    """A table of names and values; rows without a value are left out."""
+    known = [(name, value) for name, value in rows if value and value != NO_VALUE]
+    if known:
+        table = Table(
+            title=f"\n{title}",
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            show_header=False,
+        )
+        for name, value in known:
+            table.add_row(name, Text(value))
+        yield table
 
 
 def with_rest(table: Table, names: Sequence[object], limit: int = MAX_NAMES) -> Table:

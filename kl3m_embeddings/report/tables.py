@@ -6,14 +6,16 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kl3m_embeddings.report.names import NO_VALUE, count, duration, number, percent, printable
+from kl3m_embeddings.report.names import count, duration, number, percent, printable
 from kl3m_embeddings.report.score_tables import score_tables
 from kl3m_embeddings.report.spectra_tables import spectra_tables
+from kl3m_embeddings.report.speed_tables import speed_tables
 from kl3m_embeddings.report.step_statistics import Statistics
 from kl3m_embeddings.report.table_parts import (
     MAX_NAMES,
     grid,
     note_lines,
+    pairs_table,
     warning_lines,
     with_rest,
 )
@@ -69,13 +71,6 @@ def evaluation_tables(statistics: Statistics) -> Iterator[RenderableType]:
         yield Text(f"\n{related['sentence']}")
 
 
-def speed_tables(statistics: Statistics) -> Iterator[RenderableType]:
-    """How fast it runs, and how well."""
-    yield from pairs_table("Speed", speed_rows(statistics["speed"]))
-    yield from phases_table(statistics["phases"])
-    yield from pairs_table("Health", health_rows(statistics))
-
-
 SECTIONS: dict[str, Callable[[Statistics], Iterator[RenderableType]]] = {
     "overview": overview_tables,
     "loss": loss_tables,
@@ -85,22 +80,6 @@ SECTIONS: dict[str, Callable[[Statistics], Iterator[RenderableType]]] = {
     "speed": speed_tables,
     "data": lambda statistics: datasets_table(statistics["datasets"]),
 }
-
-
-def pairs_table(title: str, rows: list[tuple[str, str | None]]) -> Iterator[Table]:
-    """A table of names and values; rows without a value are left out."""
-    known = [(name, value) for name, value in rows if value and value != NO_VALUE]
-    if known:
-        table = Table(
-            title=f"\n{title}",
-            title_justify="left",
-            title_style="bold",
-            box=None,
-            show_header=False,
-        )
-        for name, value in known:
-            table.add_row(name, Text(value))
-        yield table
 
 
 def run_rows(run: Statistics) -> list[tuple[str, str | None]]:
@@ -225,54 +204,6 @@ def eval_table(evals: Statistics | None) -> Iterator[Table]:
     for key in keys:
         table.add_row(printable(key), *(number(row.get(key)) for row in shown.values()))
     yield table
-
-
-def speed_rows(speed: Statistics) -> list[tuple[str, str | None]]:
-    """Tokens a second, step times, memory and use of the device."""
-    rate, mfu, memory_mb = speed["token_rate"], speed["mfu"], speed["device_mb_max"]
-    return [
-        ("tokens/s by step time", count(speed["tokens_per_s"])),
-        (
-            "tokens/s as logged",
-            rate and f"last {count(rate['last'])}, median {count(rate['median'])}",
-        ),
-        ("step time", spread(speed["step_time_s"], duration)),
-        ("device memory", None if memory_mb is None else f"{number(memory_mb)} MB at most"),
-        ("use of the device (MFU)", mfu and percent(mfu["median"])),
-    ]
-
-
-def spread(summary: Statistics | None, shown: Callable[[float | int | None], str]) -> str | None:
-    """Median, 95th percentile and maximum in one line."""
-    if summary is None:
-        return None
-    median, p95, highest = (shown(summary[key]) for key in ("median", "p95", "max"))
-    return f"median {median}, p95 {p95}, largest {highest}"
-
-
-def phases_table(phases: list[Statistics]) -> Iterator[Table]:
-    """The phases of a usual step; they add up to it."""
-    if phases:
-        table = grid("Phases of a usual step", "phase", "time", "share")
-        for row in phases:
-            table.add_row(row["name"], duration(row["seconds"]), percent(row["share"]))
-        yield table
-
-
-def health_rows(statistics: Statistics) -> list[tuple[str, str | None]]:
-    """Skipped steps, clipping, gradient norms, padding and samples that a task could not use."""
-    skipped, clipping, padding = (statistics[key] for key in ("skipped", "clipping", "padding"))
-    fallbacks, share = statistics["fallbacks"], clipping["share"]
-    at = ", ".join(f"{step:,}" for step in skipped["last_steps"])
-    clipped = f"{clipping['num_clipped']:,} ({percent(share)})"
-    return [
-        ("skipped steps", f"{skipped['num_skipped']:,}" + (f" (the last: {at})" if at else "")),
-        ("clipped steps", None if share is None else clipped),
-        ("gradient norm", spread(clipping["grad_norm"], number)),
-        ("clipping threshold", number(clipping["last_threshold"])),
-        ("padding", padding and f"{percent(padding['mean'])} of the positions"),
-        ("fallbacks", fallbacks and f"{percent(fallbacks['share'])} of the samples"),
-    ]
 
 
 def datasets_table(rows: list[Statistics]) -> Iterator[Table]:

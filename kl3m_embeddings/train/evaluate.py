@@ -3,6 +3,7 @@
 Nothing here touches torch's random numbers, and training does not depend on any of it.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,19 +45,30 @@ class Evaluator:
     """The field that `score` looks at, the highest wins; None: see there."""
 
     def evaluate(self, engine: Engine, stopped: Callable[[], bool]) -> dict[str, Any] | None:
-        """One row of eval.jsonl, less its step; None if `stopped` turned true meanwhile."""
+        """One row of eval.jsonl, less its step; None if `stopped` turned true meanwhile.
+
+        `eval_time` is the seconds of all of it; `text_time`, `pairs_time` and `tasks_time` are
+        parts of that.
+        """
         row: dict[str, Any] = {}
-        for part in self._parts(engine, stopped):
+        times: dict[str, float] = {}
+        started = part_started = time.perf_counter()
+        for name, part in self._parts(engine, stopped):
             if part is None:
                 return None
             row |= part
-        return row | spectra(engine.weights())
+            # vectors and losses are on the host by now: its clock is right for any device
+            now = time.perf_counter()
+            times[f"{name}_time"] = times.get(f"{name}_time", 0.0) + now - part_started
+            part_started = now
+        row |= spectra(engine.weights())
+        return row | times | {"eval_time": time.perf_counter() - started}
 
     def _parts(
         self, engine: Engine, stopped: Callable[[], bool]
-    ) -> Iterator[Mapping[str, Any] | None]:
+    ) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
         if self.text is not None:
-            yield self.text.evaluate(engine, stopped)
+            yield "text", self.text.evaluate(engine, stopped)
         for one in self.pairs:
 
             def embed(ids: Int64[np.ndarray, " texts"], pairs: PairSet = one.pairs) -> Any:  # noqa: ANN401
@@ -68,7 +80,7 @@ class Evaluator:
                     stopped,
                 )
 
-            yield one.evaluate(embed, embed, self.dims)
+            yield "pairs", one.evaluate(embed, embed, self.dims)
         for probe in self.probes:
 
             def embed_ids(texts: Sequence[Sequence[int]]) -> Any:  # noqa: ANN401
@@ -80,7 +92,7 @@ class Evaluator:
                     stopped,
                 )
 
-            yield probe.evaluate(embed_ids, self.dims)
+            yield "tasks", probe.evaluate(embed_ids, self.dims)
 
     def _embed(
         self,

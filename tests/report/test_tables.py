@@ -40,6 +40,13 @@ def test_every_section_is_there(tmp_path):
     assert "svd_mean_ratio_1" in text
 
 
+def test_evaluations_cost_a_share_of_the_steps_time(tmp_path):
+    log = write_run(tmp_path, rows=[log_row(step, total_time=0.5 * step) for step in range(1, 41)])
+    times = {"eval_time": 1.0, "text_time": 0.6, "tasks_time": 0.1}
+    write_lines(tmp_path / "eval.jsonl", [{"step": step, **times} for step in (20, 40)])
+    assert " 2 s, 10% of the time of the steps (text 6.0%, tasks 1.0%)" in shown(log)
+
+
 def test_an_empty_log_shows_what_is_missing(tmp_path):
     text = shown(write_run(tmp_path, rows=[], evals=False, starts=False))
     assert "note: log.jsonl: no step logged yet" in text

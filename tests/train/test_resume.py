@@ -12,7 +12,7 @@ from tests.train.runs import run_forked
 
 TIMINGS = {
     "sample_time", "forward_time", "backward_time", "optimizer_time", "step_time", "total_time",
-    "token_rate", "device_mb", "mfu", "time",
+    "token_rate", "device_mb", "mfu", "time", "eval_time", "text_time", "pairs_time", "tasks_time",
 }  # fmt: skip
 EVERYTHING = {
     "tasks": {

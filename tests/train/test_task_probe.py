@@ -190,6 +190,8 @@ def test_a_run_with_probes_is_the_run_without(tmp_path, make_model_folder):
     assert [row["step"] for row in evaluations] == [0, 2, 4]
     for row in evaluations:
         assert 0 < row["tasks/mine/ndcg_at_10"] <= 1 and "tasks/mine/ndcg_at_10/8" in row
+        assert 0 < row["tasks_time"] < row["tasks_time"] + row["text_time"] < row["eval_time"]
+    assert "tasks_time" not in rows(plain / "eval.jsonl")[0]
 
 
 def rows(path):
