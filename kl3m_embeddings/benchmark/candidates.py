@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mteb
@@ -13,7 +14,7 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
 from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.benchmark.model_paths import ModelPath, model_paths
-from kl3m_embeddings.encoder.text_encoder import Precision, TextEncoder
+from kl3m_embeddings.encoder.text_encoder import Precision, TextEncoder, read_text_files
 
 BASELINES = {"bm25": "mteb/baseline-bm25s", "random": "mteb/baseline-random-encoder"}
 
@@ -24,6 +25,8 @@ class Candidate:
 
     name: str
     load: Callable[[], Any]
+    check: Callable[[], object] = lambda: None
+    """Raises ConfigError where it is plain without its weights that it cannot be loaded."""
     step: int | None = None
     baseline: bool = False
     searches_only: bool = False
@@ -54,7 +57,13 @@ def candidate_at(where: ModelPath, options: LoadOptions, *, baseline: bool = Fal
         prompts = {**own, **(options.prompts or {})}
         return EmbeddingModel(name=where.name, texts=texts, prompts=prompts, quiet=options.quiet)
 
-    return Candidate(name=where.name, load=load, step=where.step, baseline=baseline)
+    return Candidate(
+        name=where.name,
+        load=load,
+        check=partial(read_text_files, where.path),
+        step=where.step,
+        baseline=baseline,
+    )
 
 
 def baseline_candidate(name: str, options: LoadOptions, warn: Callable[[str], None]) -> Candidate:

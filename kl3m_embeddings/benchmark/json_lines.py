@@ -1,7 +1,8 @@
 """Small files that are read and written as a whole, most of them JSON objects, one a line."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,28 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         temporary.write_text(text, encoding="utf-8", newline="")
         temporary.replace(path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system says against it becomes one line."""
+    try:
+        yield
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written: {error.strerror}: make room, or choose another folder "

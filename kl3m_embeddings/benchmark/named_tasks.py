@@ -1,6 +1,7 @@
 """Tasks of mteb by name: single ones, benchmarks, lists in files, and the lists that ship here."""
 
 from collections.abc import Sequence
+from copy import copy
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,6 +18,8 @@ LISTS = files("kl3m_embeddings.benchmark") / "task_lists"
 def named_tasks(names: Sequence[str]) -> list[AbsTask]:
     """The tasks of these names, each once; a benchmark's name stands for all its tasks.
 
+    What is named twice is asked in all the languages, and of all the splits, of both.
+
     Raises:
         ConfigError: naming all unknown names, each with the nearest known one.
     """
@@ -25,18 +28,29 @@ def named_tasks(names: Sequence[str]) -> list[AbsTask]:
     benchmarks = {benchmark.name: benchmark for benchmark in mteb.get_benchmarks()}
     for name in names:
         if name in _TASKS_REGISTRY:
-            tasks.setdefault(name, mteb.get_task(name))
+            found = [mteb.get_task(name)]
         elif name in benchmarks:
-            tasks |= {task.metadata.name: task for task in benchmarks[name].tasks if is_text(task)}
+            found = [task for task in benchmarks[name].tasks if is_text(task)]
         else:
+            found = []
             hint = did_you_mean(name, [*_TASKS_REGISTRY, *benchmarks])
             problems.append(
                 f"{name}: mteb {mteb.__version__} has no such task or benchmark"
                 + (f" ({hint})" if hint else ": see mteb available-tasks")
             )
+        for task in found:
+            known = tasks.get(task.metadata.name)
+            tasks[task.metadata.name] = task if known is None else joined(known, task)
     if problems:
         raise ConfigError("\n".join(problems))
     return list(tasks.values())
+
+
+def joined(first: AbsTask, second: AbsTask) -> AbsTask:
+    """One task for what two ask of the same data."""
+    both = copy(first)  # a benchmark's own tasks stay as they are
+    both.hf_subsets = list(dict.fromkeys([*first.hf_subsets, *second.hf_subsets]))
+    return both.filter_eval_splits(list(dict.fromkeys([*first.eval_splits, *second.eval_splits])))
 
 
 def is_text(task: AbsTask) -> bool:

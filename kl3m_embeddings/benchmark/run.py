@@ -23,10 +23,12 @@ from kl3m_embeddings.benchmark.bootstrap import comparable, interval, resampled
 from kl3m_embeddings.benchmark.candidates import Candidate
 from kl3m_embeddings.benchmark.evaluate_task import evaluate_task
 from kl3m_embeddings.benchmark.items import Items
+from kl3m_embeddings.benchmark.json_lines import make_folder
 from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.benchmark.neighbours import write_neighbours
 from kl3m_embeddings.benchmark.scores import Score, merged, read_scores, write_scores
 from kl3m_embeddings.benchmark.variants import Dtype, Variant, variants
+from kl3m_embeddings.train.lock import folder_lock
 
 NOT_A_NUMBER = "the score is not a number: are all vectors, or all answers, the same?"
 NO_DATA = "its data is not on this machine, and the hub does not give it"
@@ -52,7 +54,19 @@ class Benchmark:
     _drawn: dict[Key, tuple[Items, Samples]] = field(default_factory=dict)
 
     def score(self, candidates: Sequence[Candidate]) -> list[Score]:
-        """Score all, and return their rows; those of earlier calls stay in the folder."""
+        """Score all, and return their rows; those of earlier calls stay in the folder.
+
+        Raises:
+            ConfigError: a model cannot be loaded.
+            DataError: a line of the folder's scores is no row of scores.
+            OutputError: the folder cannot be written to.
+            RetryError: another process scores models there.
+        """
+        make_folder(self.folder)
+        with folder_lock(self.folder, "scores models"):
+            return self._score(candidates)
+
+    def _score(self, candidates: Sequence[Candidate]) -> list[Score]:
         known = read_scores(self.folder)
         rows: list[Score] = []
         for candidate in candidates:

@@ -126,6 +126,8 @@ def chosen_candidates(request: BenchmarkRequest) -> list[Candidate]:
         for where in model_paths(source, warn, all_checkpoints=request.all_checkpoints)
     ]
     check_unique(candidates)
+    for candidate in candidates:
+        candidate.check()
     return candidates
 
 

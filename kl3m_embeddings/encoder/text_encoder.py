@@ -76,9 +76,7 @@ class TextEncoder:
         Raises:
             ConfigError: It is no model, lacks a tokenizer, or cannot be embedded with.
         """
-        folder = resolve_source(source)
-        modules = read_sentence_modules(folder)
-        tokenizer = load_tokenizer(transformer_folder(folder))
+        folder, modules, tokenizer = read_text_files(source)
         encoder = load_encoder(folder, masked_head=False)
         check_vocabulary(encoder.config, tokenizer.vocab_size, transformer_folder(folder))
         longest = max_sequence_length(encoder.config)
@@ -162,6 +160,16 @@ class TextEncoder:
         }
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         return digest.hexdigest()
+
+
+def read_text_files(source: str | Path) -> tuple[Path, SentenceModules, Tokenizer]:
+    """A model's folder and all that it has beside the encoder itself; for `source` see `load`.
+
+    Raises:
+        ConfigError: It is no model, or lacks a tokenizer.
+    """
+    folder = resolve_source(source)
+    return folder, read_sentence_modules(folder), load_tokenizer(transformer_folder(folder))
 
 
 def default_precision(device: torch.device) -> Precision:

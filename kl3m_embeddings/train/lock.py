@@ -1,4 +1,4 @@
-"""One trainer a model folder: the kernel holds the lock, and frees it however the process ends."""
+"""One process a folder: the kernel holds the lock, and frees it however the process ends."""
 
 import fcntl
 import os
@@ -12,8 +12,12 @@ LOCK_FILE = ".lock"
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path, what: str) -> Iterator[None]:
     """Hold the folder's lock while inside.
+
+    Args:
+        folder: is there.
+        what: its holder does, for the other's message: "trains", "scores models".
 
     Raises:
         RetryError: another process holds it.
@@ -25,7 +29,7 @@ def run_lock(folder: Path) -> Iterator[None]:
             file.seek(0)
             owner = file.read().strip() or "unknown"
             raise RetryError(
-                f"{folder}: process {owner} trains here; wait for it, or stop it"
+                f"{folder}: process {owner} {what} here; wait for it, or stop it"
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

@@ -19,6 +19,23 @@ def test_a_benchmark_stands_for_its_tasks_of_text(bench):
     assert {tuple(task.metadata.modalities) for task in tasks} == {("text",)}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_two_benchmarks_ask_of_a_task_is_all_asked(bench, order):
+    names = ["MTEB(eng, v2)", "MTEB(Multilingual, v2)"]
+    task = "AmazonCounterfactualClassification"
+
+    def found(*some):
+        return {one.metadata.name: one for one in bench.named_tasks.named_tasks(some)}
+
+    english, all_languages = (found(name)[task] for name in names)
+    assert (english.hf_subsets, english.eval_splits) == (["en"], ["test"])
+    assert {"en", "de", "ja"} <= set(all_languages.hf_subsets)
+    both = found(*names[::order])[task]
+    assert set(both.hf_subsets) == set(all_languages.hf_subsets)
+    assert set(both.eval_splits) == {"validation", "test"}
+    assert english.hf_subsets == found(names[0])[task].hf_subsets == ["en"]
+
+
 def test_all_unknown_names_are_told_each_with_the_nearest(bench):
     with pytest.raises(ConfigError) as caught:
         bench.named_tasks.named_tasks(["SciFakt", "STS12", "MTEB(eng, v22)", "qqqqqqq"])

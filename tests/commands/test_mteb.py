@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
@@ -13,6 +14,7 @@ from kl3m_embeddings.commands.describe import main as describe
 from kl3m_embeddings.commands.mteb import numbers
 from kl3m_embeddings.commands.train import main as train
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.train.lock import folder_lock
 from tests.benchmark.conftest import bench  # noqa: F401 - imports mteb quietly
 from tests.benchmark.folders import WRITERS, write_model, write_rows, write_run
 
@@ -151,10 +153,22 @@ def test_a_model_without_a_tokenizer_is_told(kl3m, model, sts, tmp_path, out):
     shutil.copytree(model, folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         (folder / name).unlink()
-    code, _, errors = kl3m("mteb", folder, "--task", sts, "--out", out)
+    code, _, errors = kl3m("mteb", model, folder, "--task", sts, "--out", out)
     assert code == 2
     (line,) = errors
     assert "bare" in line and "tokenizer" in line
+    assert not out.exists()  # nor is the other scored first
+
+
+def test_one_process_at_a_time_scores_into_a_folder(kl3m, model, sts, out):
+    out.mkdir()
+    with folder_lock(out, "scores models"):
+        code, _, (line,) = kl3m("mteb", model, "--task", sts, "--out", out)
+    assert code == 75
+    assert line.endswith(
+        f"results: process {os.getpid()} scores models here; wait for it, or stop it"
+    )
+    assert not (out / "scores.jsonl").exists()
 
 
 def test_a_faulty_task_is_told_before_anything_is_scored(kl3m, model, sts, tmp_path, out):
