@@ -23,7 +23,7 @@ from kl3m_embeddings.benchmark.run import NO_DATA, Benchmark
 from kl3m_embeddings.benchmark.scores import SCORES, TABLE, Score
 from kl3m_embeddings.benchmark.variants import DTYPES, Dtype
 from kl3m_embeddings.commands.run_model import initial_folder
-from kl3m_embeddings.commands.score_table import score_table
+from kl3m_embeddings.commands.score_table import score_tables
 from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config_file import did_you_mean, load_training
 from kl3m_embeddings.data.local_task import read_task
@@ -96,7 +96,8 @@ def run_benchmark(request: BenchmarkRequest) -> int:
         )
         rows = benchmark.score(candidates)
         bar.update()
-    Console().print(score_table(rows))
+    for table in score_tables(rows):
+        Console().print(table)
     for name in (SCORES, TABLE):
         say(f"{request.folder / name}")
     return check_failures(rows)

@@ -1,38 +1,52 @@
 """Scores as a table for the terminal: tasks as rows, models as columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from kl3m_embeddings.benchmark.scores import Score
 
-FAILED = "failed"
+INTERVAL_CHARS = len(".497-.561")
+
+MODELS_PER_TABLE = 5
+"""As many as fit into 80 characters."""
 
 
-def score_table(rows: Sequence[Score]) -> Table:
+def score_tables(rows: Sequence[Score]) -> Iterator[Table]:
     """Main scores of the vectors as they are, each with its interval, the best of a row bold."""
     plain = [row for row in rows if row.is_plain or row.error is not None]
     names = list(dict.fromkeys((row.model, row.step) for row in plain))
-    table = Table(title="Main score, 95% interval below", title_justify="left")
+    for start in range(0, len(names), MODELS_PER_TABLE):
+        yield score_table(plain, names[start : start + MODELS_PER_TABLE])
+
+
+def score_table(rows: Sequence[Score], names: Sequence[tuple[str, int | None]]) -> Table:
+    """The scores of models, by name and step; the best may be another one's."""
+    table = Table(
+        title="Main score, 95% interval below",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )
     table.add_column("task", overflow="fold")
-    table.add_column("metric", overflow="fold")
     for model, step in names:
-        table.add_column(
-            Text(model if step is None else f"{model} {step:,}"), justify="right", overflow="fold"
-        )
+        heading = Text(model) if step is None else Text(f"{model}\nstep {step:,}")
+        table.add_column(heading, justify="right", overflow="fold", min_width=INTERVAL_CHARS)
     for task, split, subset, metric in dict.fromkeys(
-        (row.task, row.split, row.subset, row.metric) for row in plain if row.score is not None
+        (row.task, row.split, row.subset, row.metric) for row in rows if row.score is not None
     ):
         cells = {
             (row.model, row.step): row
-            for row in plain
+            for row in rows
             if (row.task, row.split, row.subset) == (task, split, subset)
         }
         best = max((row.score for row in cells.values() if row.score is not None), default=None)
-        name = task if subset == "default" else f"{task} {subset}"
-        shown = [cell(cells.get(one), best) for one in names]
-        table.add_row(Text(name), Text(metric), *shown)
+        label = Text(task if subset == "default" else f"{task} {subset}")
+        label.append(f"\n{metric}", style="dim")
+        table.add_row(label, *(cell(cells.get(one), best) for one in names))
     return table
 
 
@@ -41,6 +55,12 @@ def cell(row: Score | None, best: float | None) -> Text:
     if row is None or row.score is None:
         return Text("")
     text = Text(f"{row.score:.4f}", style="bold" if row.score == best else "")
-    if row.low is not None:
-        text.append(f"\n{row.low:.3f}-{row.high:.3f}", style="dim")
+    if row.low is not None and row.high is not None:
+        text.append(f"\n{bound(row.low)}-{bound(row.high)}", style="not bold dim")
     return text
+
+
+def bound(value: float) -> str:
+    """Three digits without the 0 before the point."""
+    digits = f"{abs(value):.3f}".removeprefix("0")
+    return f"-{digits}" if value < 0 else digits
