@@ -77,7 +77,7 @@ def test_results_of_a_run_are_in_its_folder(kl3m, tmp_path, sts):
     folder = write_run(tmp_path / "law", steps=(0, 1))
     code, printed, _ = kl3m("mteb", folder, "--task", sts, "--all-checkpoints")
     assert code == 0
-    assert "law 0" in printed and "law 1" in printed
+    assert "step 0" in printed and "step 1" in printed
     rows = [json.loads(line) for line in (folder / "benchmark/scores.jsonl").open()]
     assert [(row["model"], row["step"]) for row in rows] == [("law", 0), ("law", 1)]
     assert rows[0]["revision"] != rows[1]["revision"]
