@@ -4,6 +4,10 @@ INTERNAL_ERROR = 70
 """The exit code of a defect."""
 
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
+
 class UserError(ValueError):
     """Something outside the program is wrong. `exit_code` follows the table in docs/training.md."""
 

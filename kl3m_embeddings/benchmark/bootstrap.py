@@ -17,6 +17,7 @@ from kl3m_embeddings.benchmark.items import STATISTICS, Items
 
 NUM_SAMPLES = 1000
 LEVEL = 0.95
+NUMBERS_AT_ONCE = 2**23
 
 
 class Interval(NamedTuple):
@@ -32,9 +33,12 @@ def resampled(items: Items, seed: int = 0) -> Float[np.ndarray, "samples"]:
     generator = np.random.Generator(np.random.Philox(key=[seed, size]))
     if items.statistic == "mean":
         # How often each item is drawn is all that a mean asks for.
-        draws = generator.multinomial(size, np.full(size, 1 / size), size=NUM_SAMPLES)
-        means: np.ndarray = draws @ items.values / size
-        return means
+        shares, block = np.full(size, 1 / size), max(1, NUMBERS_AT_ONCE // size)
+        blocks = [
+            generator.multinomial(size, shares, size=min(block, NUM_SAMPLES - start)) @ items.values
+            for start in range(0, NUM_SAMPLES, block)
+        ]
+        return np.concatenate(blocks) / size
     statistic = STATISTICS[items.statistic]
     scores = np.empty(NUM_SAMPLES)
     for sample in range(NUM_SAMPLES):

@@ -11,6 +11,7 @@ from typing import Any
 import mteb
 import torch
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
+from mteb.abstasks.aggregated_task import AbsTaskAggregate
 
 from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.benchmark.model_paths import ModelPath, model_paths
@@ -34,7 +35,8 @@ class Candidate:
 
     def can(self, task: AbsTask) -> bool:
         """Whether the task can be asked of it."""
-        return isinstance(task, AbsTaskRetrieval) or not self.searches_only
+        parts = task.tasks if isinstance(task, AbsTaskAggregate) else [task]
+        return not self.searches_only or all(isinstance(one, AbsTaskRetrieval) for one in parts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,14 @@
 """Where the models are that a person names: a run stands for its newest checkpoint, or for all."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.train.checkpoint import (
     CHECKPOINT_NAME,
+    Checkpoint,
     checkpoint_steps,
     newest_verified,
     verify,
@@ -35,8 +37,7 @@ def model_paths(
         name, step = name_and_step(source)
         return [ModelPath(name, source, step)]
     if all_checkpoints:
-        steps = sorted(checkpoint_steps(folder))
-        checkpoints = [verify(folder / f"checkpoint-{step}") for step in steps]
+        checkpoints = whole_checkpoints(folder, warn)
     else:
         newest = newest_verified(folder, warn)
         checkpoints = [newest] if newest else []
@@ -44,6 +45,34 @@ def model_paths(
         raise ConfigError(f"{folder}: has no checkpoint: train it first")
     name = folder.resolve().name
     return [ModelPath(name, str(one.path), one.step) for one in checkpoints]
+
+
+def whole_checkpoints(folder: Path, warn: Callable[[str], None]) -> list[Checkpoint]:
+    """All of a run, by their steps; damaged ones are named to `warn`.
+
+    Raises:
+        DataError: all are damaged.
+    """
+    checkpoints = []
+    for step in sorted(checkpoint_steps(folder)):
+        try:
+            checkpoints.append(verify(folder / f"checkpoint-{step}"))
+        except DataError as error:
+            warn(f"{error}; it is left out")
+    if not checkpoints and checkpoint_steps(folder):
+        raise DataError(f"{folder}: every checkpoint is damaged")
+    return checkpoints
+
+
+def check_unique(places: Iterable[tuple[str, int | None]]) -> None:
+    """Raise if two models, of these names and steps, would be one in the tables.
+
+    Raises:
+        ConfigError: two would be.
+    """
+    twice = [name for (name, _), times in Counter(places).items() if times > 1]
+    if twice:
+        raise ConfigError(f"{twice[0]}: given twice: leave one out, or rename its folder")
 
 
 def is_run(folder: Path) -> bool:

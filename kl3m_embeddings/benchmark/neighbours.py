@@ -1,5 +1,6 @@
 """What a model finds for a few queries of a retrieval task: to read, beside the score."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def neighbours_of(
             "neighbours": [
                 {
                     "text": texts[document],
-                    "score": score,
+                    "score": score if math.isfinite(score) else None,
                     "relevant": judged[query].get(document, 0) > 0,
                 }
                 for document, score in best[query]

@@ -2,13 +2,14 @@
 
 A row's key is model, step, revision, task, split, subset and variant; a new row replaces the old
 one of its key. Rows of the same model at the same step but of other weights are stale, and dropped;
-so are rows of the same task over other texts.
+so are rows of the same task over other texts. A difference goes when the other model's score does.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,12 @@ class Score:
         """Whether the vectors were as the model gives them."""
         return self.dim == self.full_dim and self.dtype == "float32" and not self.control
 
+    def alone(self) -> "Score":
+        """The row, compared with no other."""
+        return replace(
+            self, compared_with=None, difference=None, difference_low=None, difference_high=None
+        )
+
 
 def read_scores(folder: Path) -> list[Score]:
     """The rows of a folder; none if there is no file.
@@ -104,7 +111,21 @@ def merged(old: Iterable[Score], new: Sequence[Score]) -> list[Score]:
         for key, row in kept.items()
         if row.error is None or (row.model, row.revision, row.task) not in redone
     }
-    return list((kept | {row.key: row for row in new}).values())
+    rows = kept | {row.key: row for row in new}
+    now = {(row.model, row.asked): row.score for row in rows.values() if row.is_plain}
+    made = {row.key for row in new}
+    return [
+        row if key in made or is_difference_right(row, now) else row.alone()
+        for key, row in rows.items()
+    ]
+
+
+def is_difference_right(row: Score, now: Mapping[tuple[Any, ...], float | None]) -> bool:
+    """Whether the model that it was compared with still has the score that it had then."""
+    if row.score is None or row.difference is None:
+        return True
+    other = now.get((row.compared_with, row.asked))
+    return other is not None and math.isclose(other, row.score - row.difference, abs_tol=1e-9)
 
 
 def write_scores(folder: Path, rows: Sequence[Score]) -> None:

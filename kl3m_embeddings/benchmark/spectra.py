@@ -23,7 +23,7 @@ from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.train.evaluate_pairs import unit_vectors
 
 NUM_SHOWN = 64
-LAYER = re.compile(r"\.layers?\.(\d+)\.")
+LAYER = re.compile(r"[._]layers?\.(\d+)\.")
 
 
 def weight_spectra(encoder: MaskedEncoder) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from kl3m_embeddings.commands import shell
+from kl3m_embeddings.errors import INTERRUPTED
 
 DEFAULT_WATCH_S = 10.0
 # A long log takes seconds to draw: the processor is left to the training for most of the time.
@@ -118,8 +119,12 @@ def score(options: argparse.Namespace) -> int:
         return 0
     from kl3m_embeddings.commands.run_benchmark import run_benchmark, run_request
 
-    runs = [partial(run_benchmark, run_request(log, options)) for log in options.logs]
-    return max(shell.run(run, debug=options.debug) for run in runs)
+    code = 0
+    for request in [run_request(log, options) for log in options.logs]:
+        code = max(code, shell.run(partial(run_benchmark, request), debug=options.debug))
+        if code == INTERRUPTED:
+            break
+    return code
 
 
 def draw_one(options: argparse.Namespace) -> None:

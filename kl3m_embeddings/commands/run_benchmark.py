@@ -17,7 +17,7 @@ from kl3m_embeddings.benchmark.candidates import (
     candidate_at,
 )
 from kl3m_embeddings.benchmark.local_tasks import local_task
-from kl3m_embeddings.benchmark.model_paths import is_run, model_paths
+from kl3m_embeddings.benchmark.model_paths import check_unique, is_run, model_paths
 from kl3m_embeddings.benchmark.named_tasks import named_tasks, read_task_list
 from kl3m_embeddings.benchmark.run import NO_DATA, Benchmark
 from kl3m_embeddings.benchmark.scores import SCORES, TABLE, Score
@@ -126,7 +126,7 @@ def chosen_candidates(request: BenchmarkRequest) -> list[Candidate]:
         for source in request.models
         for where in model_paths(source, warn, all_checkpoints=request.all_checkpoints)
     ]
-    check_unique(candidates)
+    check_unique((candidate.name, candidate.step) for candidate in candidates)
     for candidate in candidates:
         candidate.check()
     return candidates
@@ -189,13 +189,6 @@ def check_names(names: Sequence[str]) -> None:
     """Raise if two tasks have one name: their results would be one file."""
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
         raise ConfigError(f"--task: two tasks are called {twice[0]!r}: rename one in its task.json")
-
-
-def check_unique(candidates: Sequence[Candidate]) -> None:
-    """Raise if two models would be one in the tables."""
-    names = [(candidate.name, candidate.step) for candidate in candidates]
-    if twice := sorted({name for name, step in names if names.count((name, step)) > 1}):
-        raise ConfigError(f"{twice[0]}: given twice: leave one out, or rename its folder")
 
 
 def check_failures(rows: Sequence[Score]) -> int:

@@ -54,11 +54,14 @@ class RunModel:
 
     @property
     def prompts(self) -> dict[str, str]:
-        """Of the exported model: those that it came with, and the prefixes."""
+        """Of the exported model: those that it came with, and the prefixes, which come first.
+
+        sentence-transformers puts "document" before documents, whatever else there is, so that
+        where there is any prompt both sides are written, empty ones too.
+        """
         prompts = dict(self.modules.prompts) if self.modules else {}
-        for name, prefix in zip(("query", "document"), self.prefixes, strict=True):
-            if prefix or name in prompts:
-                prompts[name] = prefix
+        if any(self.prefixes) or any(prompts.values()):
+            prompts |= zip(("query", "document"), self.prefixes, strict=True)
         return prompts
 
 

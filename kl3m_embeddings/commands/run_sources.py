@@ -181,11 +181,16 @@ def task_probes(training: TrainingConfig, model: RunModel) -> list[TaskProbe]:
     Raises:
         ConfigError: a folder has no task.json, a task cannot be scored here, or two share a name.
     """
-    plain_prefix = (model.modules or SentenceModules()).default_prompt
+    modules = model.modules or SentenceModules()
     probes: dict[str, TaskProbe] = {}
     for folder in training.eval.tasks:
         probe = TaskProbe.build(
-            read_task(Path(folder)), model.tokenizer, model.prefixes, plain_prefix
+            read_task(Path(folder)),
+            model.tokenizer,
+            model.prefixes,
+            modules.default_prompt,
+            similarity=modules.similarity_fn_name or "cosine",
+            truncate_dim=modules.truncate_dim,
         )
         if probe.name in probes:
             raise ConfigError(f"eval.tasks: {folder}: another task is called {probe.name}")

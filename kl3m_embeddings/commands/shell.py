@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from kl3m_embeddings.errors import INTERNAL_ERROR, OtherRankError
+from kl3m_embeddings.errors import INTERNAL_ERROR, INTERRUPTED, OtherRankError
 
 
 def say(message: str) -> None:
@@ -39,7 +39,7 @@ def run(command: Callable[[], int], *, debug: bool = False) -> int:
         return INTERNAL_ERROR if code is None else int(code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         return 0
     except Exception:  # noqa: BLE001 - the last line of defence: trace, and a code that says "defect"

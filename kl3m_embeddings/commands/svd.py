@@ -45,7 +45,7 @@ def svd(
     from tqdm import tqdm
 
     from kl3m_embeddings.benchmark.json_lines import replace_lines
-    from kl3m_embeddings.benchmark.model_paths import is_run, model_paths
+    from kl3m_embeddings.benchmark.model_paths import check_unique, is_run, model_paths
     from kl3m_embeddings.commands.shell import say, warn
     from kl3m_embeddings.encoder.text_encoder import TextEncoder
     from kl3m_embeddings.train.hardware import pick_device
@@ -55,6 +55,7 @@ def svd(
         for source in models
         for place in model_paths(source, warn, all_checkpoints=all_checkpoints)
     ]
+    check_unique((place.name, place.step) for place in places)
     first = Path(models[0])
     pairs = pairs or (default_pairs(first) if texts is None and is_run(first) else None)
     sample = read_sample(texts, pairs, num_texts)

@@ -29,6 +29,7 @@ from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.strict_json import read_json_object
 
 OPTIONS = ReadOptions()
+BINARY_SCORES = ("ap", "ap_weighted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +149,13 @@ def _read_content(
     if settings.type == "PairClassification":
         return _read_pairs(files, split, "label", binary=True)
     train = _read_labelled(files, "train") if settings.type == "Classification" else None
-    return _read_labelled(files, split, train)
+    read = _read_labelled(files, split, train)
+    if train and settings.score in BINARY_SCORES and (num := len(set(train.labels))) > 2:
+        raise DataError(
+            f"{files.path}: main_score: {settings.score!r} is of two labels, and there are {num}: "
+            "choose another"
+        )
+    return read
 
 
 def _read_ranking(files: _Folder, settings: TaskSettings) -> RankingTexts:

@@ -26,7 +26,7 @@ def read_qrels(
             or nothing is relevant.
     """
     grades: dict[str, dict[str, int]] = {}
-    for line, (query, document, grade) in _judgements(path):
+    for line, (query, document, grade) in _judgements(path, queries):
         for name, known, where in ((query, queries, "queries"), (document, documents, "corpus")):
             if name not in known:
                 raise DataError(
@@ -42,16 +42,20 @@ def read_qrels(
     return judged
 
 
-def _judgements(path: Path) -> Iterator[tuple[int, tuple[str, str, int]]]:
-    """Line and content of each row but the header."""
+def _judgements(path: Path, queries: Container[str]) -> Iterator[tuple[int, tuple[str, str, int]]]:
+    """Line and content of each row but the header, a first row about no query."""
     options = ReadOptions()
     csv.field_size_limit(options.max_bytes)
     with opened_bytes(str(path), options) as stream:
         lines = csv_lines(stream, options.max_bytes)
+        may_be_header = True
         try:
             for line, text in enumerate(lines, start=1):
                 cells = _cells(text)
-                if not cells or (line == 1 and not _is_grade(cells[-1])):
+                if not cells:
+                    continue
+                is_first, may_be_header = may_be_header, False
+                if is_first and not _is_number(cells[-1]) and cells[0] not in queries:
                     continue
                 if len(cells) not in (BEIR_CELLS, TREC_CELLS) or not _is_grade(cells[-1]):
                     raise DataError(
@@ -72,7 +76,12 @@ def _cells(text: str) -> list[str]:
 
 
 def _is_grade(cell: str) -> bool:
+    return _is_number(cell) and float(cell).is_integer()
+
+
+def _is_number(cell: str) -> bool:
     try:
-        return float(cell).is_integer()
+        float(cell)
     except ValueError:
         return False
+    return True

@@ -35,6 +35,7 @@ OPTIONAL: dict[TaskType, tuple[str, ...]] = {"Retrieval": ("title",)}
 # Columns whose cells may be lists, in JSONL.
 SEVERAL = ("document", "positive", "negative")
 REPEATED = "repeated"
+NOT_LEARNT = "of a label without examples to learn from"
 
 Row = dict[str, str | list[str]]
 
@@ -87,14 +88,17 @@ def make_task(
         rows = [rows[row] for row in chosen]
     train = read_rows(train_table, settings.type, columns, left_out) if train_table else None
     if settings.type == "Classification" and train is None:
-        rows, train = split_rows(rows, test_share, seed)
+        rows, train = split_rows(rows, test_share, seed, left_out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         unfinished = Path(scratch) / out.name
         unfinished.mkdir()
         write_task(unfinished, settings, rows, train)
         write_settings(unfinished, fields)
-        task = read_task(unfinished)
+        try:
+            task = read_task(unfinished)
+        except DataError as error:  # it names a file that is not there when it is read
+            raise DataError(f"{table}: {str(error).replace(str(unfinished), str(out))}") from error
         if out.exists():
             out.rmdir()
         unfinished.rename(out)
@@ -262,14 +266,19 @@ def write_ranking(
     path.write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
 
 
-def split_rows(rows: Sequence[Row], test_share: float, seed: int) -> tuple[list[Row], list[Row]]:
+def split_rows(
+    rows: Sequence[Row], test_share: float, seed: int, left_out: Counter[str]
+) -> tuple[list[Row], list[Row]]:
     """Rows to score, and rows to learn from; what nothing can be learnt of is not scored."""
     order = permute(np.arange(len(rows)), len(rows), derive_key(seed, "train"))
     num_test = round(len(rows) * test_share)
     shuffled = [rows[row] for row in order]
     train = shuffled[num_test:]
     known = {row["label"] for row in train}
-    return [row for row in shuffled[:num_test] if row["label"] in known], train
+    test = [row for row in shuffled[:num_test] if row["label"] in known]
+    if unknown := num_test - len(test):
+        left_out[NOT_LEARNT] += unknown
+    return test, train
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

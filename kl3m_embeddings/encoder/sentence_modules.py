@@ -83,7 +83,7 @@ class SentenceModules:
         return self.prompts.get(self.default_prompt_name or "", "")
 
     def _prompt(self, names: tuple[str, ...]) -> str:
-        return next((self.prompts[name] for name in names if self.prompts.get(name)), "")
+        return next((self.prompts[name] for name in names if name in self.prompts), "")
 
 
 def read_sentence_modules(source: str | Path) -> SentenceModules:

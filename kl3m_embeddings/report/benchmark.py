@@ -4,6 +4,7 @@
    run's folder. Each may be missing.
 2. What was measured again counts as it was measured last.
 3. A model with steps is a checkpoint of a run. Unless it is about the steps, its newest one counts.
+4. Other models may be measured beside the run's own, which has the run's name.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,10 +36,28 @@ Measured = TypeVar("Measured", Score, Query, Spectrum)
 class Benchmark:
     """The rows of the three files, and what to say about them."""
 
+    name: str = ""
+    """The run's folder."""
     scores: list[Score] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     spectra: list[Spectrum] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def own(self, rows: "Sequence[Measured]") -> "list[Measured]":
+        """Those of `rows` about the run's own model: that of its name, or else the only one."""
+        models = {row.model for row in rows}
+        own = {self.name} if self.name in models or len(models) > 1 else models
+        return [row for row in rows if row.model in own]
+
+    @property
+    def own_scores(self) -> list[Score]:
+        """Those of the run's own model."""
+        return self.own([score for score in self.scores if not score.baseline])
+
+    @property
+    def own_spectra(self) -> list[Spectrum]:
+        """Those of the run's own model."""
+        return self.own(self.spectra)
 
 
 def read_benchmark(folder: Path) -> Benchmark:
@@ -47,6 +66,7 @@ def read_benchmark(folder: Path) -> Benchmark:
     queries, query_notes = read_file(folder / NEIGHBOURS, read_query)
     spectra, spectra_notes = read_file(folder / SPECTRA, read_spectrum)
     return Benchmark(
+        name=folder.resolve().name,
         scores=measured_last(
             scores, lambda row: (row.model, row.step, row.of, row.dim, row.dtype, row.control)
         ),

@@ -37,10 +37,10 @@ PALEST = 0.75
 
 def spectra(run: Run, window: int) -> Figure | str | None:
     """A panel for each kind of weights, its lines the layers, and one for embeddings."""
-    rows = newest(run.benchmark.spectra)
-    if not rows:
+    measured = newest(run.benchmark.spectra)
+    if not measured:
         return None
-    rows = [row for row in rows if values_of(row)]
+    rows = own_first(run, [row for row in measured if values_of(row)])
     if not rows:
         return "spectra.jsonl has no singular values"
     panels = panels_of(rows)
@@ -63,6 +63,13 @@ def spectra(run: Run, window: int) -> Figure | str | None:
     )
     footnote(figure, f"{more}Singular values over the largest one; labels give effective ranks.")
     return figure
+
+
+def own_first(run: Run, measured: Sequence[Spectrum]) -> list[Spectrum]:
+    """All of the run's own model, or else of the first one; of the others the embeddings."""
+    first = (run.benchmark.own(measured) or measured)[:1]
+    own = [row for row in measured if row.model == first[0].model]
+    return own + [row for row in measured if row not in own and row.layer is None]
 
 
 def values_of(row: Spectrum) -> list[float]:

@@ -67,11 +67,8 @@ def score_series(run: Run) -> Series:
     """The benchmark's scores of the run's checkpoints, of tasks with scores at several steps."""
     scores = [
         score
-        for score in run.benchmark.scores
-        if score.is_main
-        and score.score is not None
-        and score.step is not None
-        and not score.baseline
+        for score in run.benchmark.own_scores
+        if score.is_main and score.score is not None and score.step is not None
     ]
     names = unique_task_names(scores)
     points: dict[str, dict[int, float]] = {}

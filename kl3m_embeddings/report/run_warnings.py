@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from kl3m_embeddings.report.benchmark import newest
 from kl3m_embeddings.report.names import counted, number, percent, printable
 from kl3m_embeddings.report.pair_metrics import find_sets
 from kl3m_embeddings.report.quality import RATIO, probe_series
@@ -92,8 +93,8 @@ def collapsing_weights(run: Run) -> Iterator[str]:
 
 
 def collapsed_embeddings(run: Run) -> Iterator[str]:
-    """Embeddings that all point the same way."""
-    for spectrum in run.benchmark.spectra:
+    """The model's embeddings, as they are now, all point the same way."""
+    for spectrum in newest(run.benchmark.own_spectra):
         cosine = spectrum.numbers.get("anisotropy")
         if spectrum.layer is None and cosine is not None and cosine > SAME_DIRECTION:
             at = "" if spectrum.step is None else f" at step {spectrum.step:,}"

@@ -77,16 +77,27 @@ def means(tasks: Sequence[Statistics], num_models: int) -> Statistics | None:
 def scores_of_runs(benchmarks: Sequence[Benchmark], names: Sequence[str]) -> list[Score]:
     """The newest scores of several runs: their own models by the runs' names, each baseline once.
 
+    A baseline that goes by the name of one of the runs is left out: that run has scores of its own.
+
     Args:
         benchmarks: what was measured, of each run.
         names: the runs' names, which are unique.
     """
     found: dict[tuple[object, ...], Score] = {}
     for benchmark, name in zip(benchmarks, names, strict=True):
-        scores = newest(benchmark.scores)
-        own = {score.model for score in scores if not score.baseline}
-        for score in scores:
-            label = name if len(own) == 1 else f"{name}: {score.model}"
-            named = score if score.baseline else replace(score, model=label)
-            found[named.model, named.of, named.dim, named.dtype, named.control] = named
+        candidates = [score for score in benchmark.scores if not score.baseline]
+        several = len({score.model for score in candidates}) > 1
+        for score in newest(candidates):
+            label = f"{name}: {score.model}" if several else name
+            found[cell_of(score, label)] = replace(score, model=label)
+    labels = {score.model for score in found.values()}
+    for benchmark in benchmarks:
+        for score in newest([score for score in benchmark.scores if score.baseline]):
+            if score.model not in labels:
+                found[cell_of(score, score.model)] = score
     return list(found.values())
+
+
+def cell_of(score: Score, model: str) -> tuple[object, ...]:
+    """What stands for a score but its value."""
+    return model, score.of, score.dim, score.dtype, score.control

@@ -9,7 +9,7 @@ from kl3m_embeddings.report.benchmark import newest
 from kl3m_embeddings.report.benchmark_rows import Spectrum
 from kl3m_embeddings.report.names import NO_VALUE, number, printable
 from kl3m_embeddings.report.step_statistics import Statistics
-from kl3m_embeddings.report.table_parts import MAX_NAMES, grid, with_rest
+from kl3m_embeddings.report.table_parts import MAX_NAMES, escaped, grid, with_rest
 
 
 def spectra_statistics(spectra: Sequence[Spectrum]) -> list[Statistics]:
@@ -53,14 +53,17 @@ def spectra_tables(rows: Sequence[Statistics], max_rows: int = MAX_NAMES) -> Ite
                 ),
             )
         yield with_rest(table, embeddings, max_rows)
-    if layers:
-        yield layers_table(layers, max_rows)
+    models = dict.fromkeys(row["model"] for row in layers)
+    for model in models:
+        title = f"Weights of {escaped(printable(model))} by layer"
+        of_model = [row for row in layers if row["model"] == model]
+        yield layers_table(title if len(models) > 1 else "Weights by layer", of_model, max_rows)
 
 
-def layers_table(layers: Sequence[Statistics], max_rows: int) -> Table:
+def layers_table(title: str, layers: Sequence[Statistics], max_rows: int) -> Table:
     """A row a matrix."""
     table = grid(
-        "Weights by layer", "weights", "layer", "shape", "effective\nrank", "stable\nrank",
+        title, "weights", "layer", "shape", "effective\nrank", "stable\nrank",
         "largest /\nmean", "largest /\nmedian",
     )  # fmt: skip
     for row in layers[:max_rows]:

@@ -25,7 +25,12 @@ from kl3m_embeddings.train.task_probe import TaskProbe
 
 BATCH_TOKENS = 8192
 # the matrices whose spectra are followed: the wide projection of each feed-forward layer
-SPECTRUM_NAMES = ("intermediate.dense.weight", "mlp.Wi.weight")
+SPECTRUM_NAMES = (
+    "intermediate.dense.weight",
+    "mlp.Wi.weight",  # ModernBERT
+    "ffn.lin1.weight",  # DistilBERT
+    ".ffn.weight",  # ALBERT
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ The result is a flat part of a row of eval.jsonl: `tasks/statutes/ndcg_at_10`, a
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ PROBED = ("Retrieval", "Reranking", "STS", "PairClassification")
 DEPTH = 1000
 
 Vectors = Float32[np.ndarray, "_ size"]
+Similarities = Float32[np.ndarray, "queries documents"]
 # token ids of texts, without special ones, to embeddings; None where a stop was asked for meanwhile
 EmbedIds = Callable[[Sequence[Sequence[int]]], Vectors | None]
 
@@ -48,10 +50,19 @@ class TaskProbe:
     num_queries: int
     score: Callable[[Vectors, Vectors], float]
     """Of the vectors of both halves."""
+    truncate_dim: int | None = None
+    """The full size, if the model keeps so many dimensions only."""
 
     @classmethod
     def build(
-        cls, task: LocalTask, tokenizer: Tokenizer, prefixes: tuple[str, str], plain_prefix: str
+        cls,
+        task: LocalTask,
+        tokenizer: Tokenizer,
+        prefixes: tuple[str, str],
+        plain_prefix: str,
+        *,
+        similarity: str = "cosine",
+        truncate_dim: int | None = None,
     ) -> "TaskProbe":
         """Tokenise a task.
 
@@ -60,6 +71,8 @@ class TaskProbe:
             tokenizer: of the run.
             prefixes: put before queries and documents, if the task has no prompts of its own.
             plain_prefix: put before texts that are neither.
+            similarity: by which the model ranks documents, a name of SIMILARITIES.
+            truncate_dim: how many dimensions the model keeps; None: all.
 
         Raises:
             ConfigError: the type, or the main score, is none that can be probed.
@@ -75,7 +88,7 @@ class TaskProbe:
         if isinstance(content, RankingTexts):
             queries = [content.queries[name] for name in content.judgements]
             documents = [joined(*document) for document in content.documents.values()]
-            score = ranking_score(content, settings.score)
+            score = ranking_score(content, settings.score, SIMILARITIES[similarity])
         elif isinstance(content, PairTexts):
             queries, documents, prefixes = content.first, content.second, (plain_prefix,) * 2
             score = pair_score(np.array(content.values, dtype=float), settings.score)
@@ -92,6 +105,7 @@ class TaskProbe:
             ids=[tokenizer.encode(text) for text in texts],
             num_queries=len(queries),
             score=score,
+            truncate_dim=truncate_dim,
         )
 
     @property
@@ -113,7 +127,7 @@ class TaskProbe:
         vectors = embed(self.ids)
         if vectors is None:
             return None
-        size = vectors.shape[1]
+        size = min(self.truncate_dim or vectors.shape[1], vectors.shape[1])
         return {
             self.field if dim == size else f"{self.field}/{dim}": self._score_at(vectors, dim)
             for dim in (size, *(dim for dim in dims if dim < size))
@@ -127,7 +141,9 @@ class TaskProbe:
         return score if math.isfinite(score) else None
 
 
-def ranking_score(content: RankingTexts, metric: str) -> Callable[[Vectors, Vectors], float]:
+def ranking_score(
+    content: RankingTexts, metric: str, similarity: Callable[[Vectors, Vectors], Similarities]
+) -> Callable[[Vectors, Vectors], float]:
     """A function of queries' and documents' vectors, in the content's order."""
     # Equal scores: the higher id first, as trec_eval has it.
     names = sorted(content.documents, reverse=True)
@@ -147,8 +163,7 @@ def ranking_score(content: RankingTexts, metric: str) -> Callable[[Vectors, Vect
             allowed[query, [rank_of[one] for one in content.candidates[name]]] = True
 
     def score(query_vectors: Vectors, document_vectors: Vectors) -> float:
-        similarities = unit_vectors(query_vectors) @ unit_vectors(document_vectors)[order].T
-        ranking = best_first(similarities, allowed)
+        ranking = best_first(similarity(query_vectors, document_vectors[order]), allowed)
         values = ranking_metric(metric, grade_ranking(ranking, queries, documents, grades))
         assert values is not None, metric
         return float(values.mean())
@@ -156,8 +171,22 @@ def ranking_score(content: RankingTexts, metric: str) -> Callable[[Vectors, Vect
     return score
 
 
+def all_distances(first: Vectors, second: Vectors, order: int) -> Similarities:
+    """Minus the distance of each of the first to each of the second; the sum of powers `order`."""
+    return np.stack([-np.linalg.norm(second - one, ord=order, axis=1) for one in first])
+
+
+# By which documents are ranked: the names in sentence-transformers' `similarity_fn_name`.
+SIMILARITIES: dict[str, Callable[[Vectors, Vectors], Similarities]] = {
+    "cosine": lambda first, second: unit_vectors(first) @ unit_vectors(second).T,
+    "dot": lambda first, second: first @ second.T,
+    "manhattan": partial(all_distances, order=1),
+    "euclidean": partial(all_distances, order=2),
+}
+
+
 def best_first(
-    similarities: Float32[np.ndarray, "queries documents"],
+    similarities: Similarities,
     allowed: Bool[np.ndarray, "queries documents"] | None,
 ) -> Int64[np.ndarray, "queries depth"]:
     """Each query's documents, the best DEPTH of those allowed; -1 where there are no more."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from kl3m_embeddings.benchmark import bootstrap
 from kl3m_embeddings.benchmark.bootstrap import NUM_SAMPLES, comparable, interval, resampled
 from kl3m_embeddings.benchmark.items import Items
 
@@ -91,3 +92,10 @@ def test_other_items_are_not_compared():
     assert not comparable(one, one._replace(statistic="pearson"))
     assert not comparable(mean_of([1, 2]), mean_of([1, 2, 3]))
     assert not comparable(one, one._replace(answers=one.answers[::-1].copy()))
+
+
+def test_drawing_in_blocks_draws_the_same(monkeypatch):
+    items = mean_of(np.random.default_rng(0).random(50))
+    whole = resampled(items)
+    monkeypatch.setattr(bootstrap, "NUMBERS_AT_ONCE", 50 * 333)
+    assert np.array_equal(resampled(items), whole)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kl3m_embeddings.benchmark.model_paths import ModelPath, model_name, model_paths
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, DataError
 from tests.benchmark.folders import write_run
 
 
@@ -77,3 +77,25 @@ def test_baselines(bench, options, model_folder):
     retrieval, sts = bench.mteb.get_task("SciFact"), bench.mteb.get_task("STS12")
     assert [one.can(sts) for one in found] == [False, True, True]
     assert all(one.can(retrieval) for one in found)
+
+
+def test_damaged_checkpoints_are_told_and_left_out(run):
+    (run / "checkpoint-1" / "manifest.json").unlink()
+    told = []
+    found = model_paths(str(run), told.append, all_checkpoints=True)
+    assert [one.step for one in found] == [2]
+    (line,) = told
+    assert "checkpoint-1" in line and line.endswith("; it is left out")
+    (run / "checkpoint-2" / "manifest.json").unlink()
+    with pytest.raises(DataError, match="law: every checkpoint is damaged"):
+        model_paths(str(run), told.append, all_checkpoints=True)
+
+
+def test_words_in_common_rank_the_parts_of_an_aggregate_too(bench, options):
+    from mteb.mocks.mock_tasks.reranking import MockAggregatedTask
+
+    bm25 = bench.candidates.baseline_candidate("bm25", options, print)
+    task = MockAggregatedTask()
+    assert bm25.can(task)
+    task.tasks = [*task.tasks, bench.mteb.get_task("STS12")]
+    assert not bm25.can(task)

@@ -124,7 +124,8 @@ def test_an_aggregate_is_scored_and_kept(bench, make_model, tmp_path, calls, mon
 
 def test_a_score_that_is_none_is_no_number(bench, make_model, tmp_path):
     """mteb has average precision of two classes only."""
-    task = local(bench, tmp_path / "own", "Classification", main_score="ap")
+    task = local(bench, tmp_path / "own", "Classification")
+    task.metadata = task.metadata.model_copy(update={"main_score": "ap"})
     assert evaluated(bench, make_model(), task, tmp_path / "out")["test", "default"].score is None
 
 

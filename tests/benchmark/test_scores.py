@@ -111,3 +111,19 @@ def test_a_row_is_plain_if_its_vectors_were():
     assert score().is_plain
     for changed in ({"dim": 8}, {"dtype": "int8"}, {"dim": 8, "control": True}):
         assert not score(**changed).is_plain
+
+
+def test_a_difference_goes_when_the_other_models_score_does():
+    compared = {"compared_with": "base", "difference": 0.1}
+    compared |= {"difference_low": 0.05, "difference_high": 0.15}
+    old = [score(**compared), score(model="base", score=0.4), score(task="u", **compared)]
+    old += [score(model="base", task="u", score=0.4)]
+    rows = {
+        (row.model, row.task): row
+        for row in merged(old, [score(model="base", revision="r2", score=0.7)])
+    }
+    assert rows["m", "t"] == score()  # the score itself stays
+    # that model's rows of other tasks are of weights that are no more
+    assert rows["m", "u"] == score(task="u")
+    same = merged(old, [score(model="base", score=0.4, time_s=9.0)])
+    assert score(**compared) in same and score(task="u", **compared) in same

@@ -7,7 +7,9 @@ from transformers import AutoConfig
 
 from kl3m_embeddings.benchmark.spectra import embedding_shape, matrix_spectrum, weight_spectra
 from kl3m_embeddings.encoder.build import build_encoder
+from kl3m_embeddings.train.evaluate import spectra
 from tests.conftest import TINY_CONFIG
+from tests.encoder.tiny import tiny_config
 
 
 def test_ranks_of_matrices_whose_spectrum_is_known():
@@ -51,6 +53,15 @@ def test_every_matrix_of_every_layer_has_a_row():
     values = np.linalg.svd(weight.numpy(), compute_uv=False)
     assert row["singular_values"] == pytest.approx(values[: len(row["singular_values"])], rel=1e-4)
     assert row["largest_over_mean"] == pytest.approx(values[0] / values.mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("model_type", "matrices"), [("albert", 6), ("distilbert", 12)])
+def test_layers_are_found_whatever_they_are_called(model_type, matrices):
+    """ALBERT's two layers are one matrix each."""
+    encoder = build_encoder(tiny_config(model_type), seed=0, masked_head=False)
+    assert len(list(weight_spectra(encoder))) == matrices
+    ratios = spectra(encoder.network.state_dict())
+    assert ratios["svd_mean_ratio_1"] > 1
 
 
 def test_the_shape_of_vectors_by_its_definition():

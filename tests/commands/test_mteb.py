@@ -17,6 +17,7 @@ from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.train.lock import folder_lock
 from tests.benchmark.conftest import bench  # noqa: F401 - imports mteb quietly
 from tests.benchmark.folders import WRITERS, write_model, write_rows, write_run
+from tests.report.logs import write_run as write_log
 
 pytestmark = [
     pytest.mark.usefixtures("bench"),
@@ -256,6 +257,25 @@ def test_describe_scores_a_run_beside_what_it_started_from(
     (query, *_) = [json.loads(line) for line in (folder / "benchmark/neighbours.jsonl").open()]
     assert query["query"] in page and "quality_by_dim.png" in page
     capsys.readouterr()
+
+
+def test_ctrl_c_ends_the_scoring_of_all_runs_and_draws_what_is_there(
+    make_model_folder, tmp_path, sts, monkeypatch
+):
+    folders = [make_model_folder(name) for name in "ab"]
+    for folder in folders:
+        write_log(folder)
+    asked = []
+
+    def interrupted(request):
+        asked.append(request.models)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kl3m_embeddings.commands.run_benchmark.run_benchmark", interrupted)
+    arguments = [*map(str, folders), "--task", str(sts), "--out", str(tmp_path / "out")]
+    assert describe(arguments) == 130
+    assert asked == [[str(folders[0])]]
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_describe_draws_though_a_score_is_missing(make_model_folder, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """`kl3m svd` on a run."""
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -57,3 +58,12 @@ def test_a_file_of_something_else_is_not_overwritten(run):
     assert result.exit_code != 0
     assert "spectra.jsonl:1: not a row of this file: move the file away" in str(result.exception)
     assert (run / "spectra.jsonl").read_text() == "not rows\n"
+
+
+def test_two_models_of_one_name_are_refused(run, tmp_path):
+    copy = tmp_path / "other" / "law" / "checkpoint-4"
+    shutil.copytree(run / "checkpoint-4", copy)
+    (copy.parent / "training.json").write_bytes((run / "training.json").read_bytes())
+    result = svd(run, copy, "--out", tmp_path)
+    assert str(result.exception) == "law: given twice: leave one out, or rename its folder"
+    assert not (tmp_path / "spectra.jsonl").exists()

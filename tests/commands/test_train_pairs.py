@@ -9,6 +9,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from kl3m_embeddings.commands.train import main
+from kl3m_embeddings.encoder.sentence_modules import read_sentence_modules
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 from kl3m_embeddings.train.checkpoint import checkpoint_steps
 from tests.train.test_resume import assert_same_run, log_rows
@@ -81,6 +82,24 @@ def test_prefixes_are_the_models_own_unless_given(make_model_folder, base, given
     expected = PROMPTS["query"] if given is None else given
     config = read(folder / "latest" / "config_sentence_transformers.json")
     assert config["prompts"] == PROMPTS | {"query": expected}
+
+
+def test_a_prefix_comes_before_other_names_of_the_same_side(make_model_folder, base):
+    """sentence-transformers looks for "document" first; E5's prompt is called "passage"."""
+    path = base / "config_sentence_transformers.json"
+    e5 = {"query": "query: ", "passage": "passage: "}
+    path.write_text(json.dumps(read(path) | {"prompts": e5}))
+    for given, expected in ((None, "passage: "), ("", ""), ("text: ", "text: ")):
+        folder = tuned_folder(make_model_folder, base, f"run {expected}", document_prefix=given)
+        assert train(folder, "--stop-after", 1) == 0
+        exported = SentenceTransformer(str(folder / "latest"), device="cpu")
+        assert exported.prompts == e5 | {"document": expected}
+        assert read_sentence_modules(folder / "latest").document_prompt == expected
+        np.testing.assert_allclose(
+            exported.encode_document("the statute"),
+            exported.encode("the statute", prompt=expected),
+            rtol=1e-5,
+        )
 
 
 def test_prefixes_are_trained_on(make_model_folder, base):

@@ -170,6 +170,13 @@ def qrels(folder, text):
     (folder / "qrels" / "test.tsv").write_text(text)
 
 
+def four_labels_by_ap(folder):
+    settings = json.loads((folder / "task.json").read_text())
+    (folder / "task.json").write_text(json.dumps(settings | {"main_score": "ap"}))
+    rows = rows_of(folder / "train.jsonl")
+    write_rows(folder / "train.jsonl", [*rows, *(row | {"label": "third"} for row in rows)])
+
+
 FAULTS = [
     ("STS", lambda f: (f / "test.jsonl").unlink(), "no test file .* for test: one is needed"),
     ("STS", lambda f: (f / "test.csv").write_text("a\n"), "several files for test: test.csv, test"),
@@ -189,6 +196,7 @@ FAULTS = [
     ("Classification", lambda f: every(f / "train.jsonl", label="a"), "every label of train is"),
     ("Classification", lambda f: replaced(f / "test.jsonl", label="new"), "label 'new' of test is"),
     ("Classification", lambda f: (f / "train.jsonl").unlink(), "no train file"),
+    ("Classification", four_labels_by_ap, "main_score: 'ap' is of two labels, and there are 4"),
     ("Clustering", lambda f: every(f / "test.jsonl", label="a"), "every label of test is 'a'"),
     ("Retrieval", lambda f: (f / "corpus.jsonl").write_text(""), r"corpus\.jsonl: is empty"),
     ("Retrieval", lambda f: (f / "queries.jsonl").unlink(), "no queries file"),

@@ -36,6 +36,7 @@ TREC = [(query, 0, document, grade) for query, document, grade in ROWS]
         lines(ROWS, "\t").replace("\n", "\r\n"),
         lines(ROWS, "\t").rstrip(),
         "\n" + lines(ROWS, "\t") + "\n",
+        "\n" + lines(ROWS, "\t", "query-id\tcorpus-id\tscore\n"),
         lines(ROWS, "\t").replace("\t2", "\t2.0"),
         lines(ROWS, ",").replace("q1", '"q1"'),
         lines([*ROWS, ROWS[0]], "\t"),  # said twice, the same
@@ -95,6 +96,10 @@ def test_queries_without_a_relevant_document_are_left_out(tmp_path):
         ("q1\td1\t1\nq1\td2\tnan\n", 2, "not a judgement"),
         ("q1\td1\t1\nq1\td2\tinf\n", 2, "not a judgement"),
         ("q1\td1\t1\nq1 x y d2 1\n", 2, "not a judgement"),
+        ("q1\td1\t0.5\nq2\td2\t1\n", 1, "not a judgement"),
+        ("q1 d1\nq2 d2 1\n", 1, "not a judgement"),
+        ("q1\td1\tgood\nq2\td2\t1\n", 1, "not a judgement"),
+        ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore\n", 2, "not a judgement"),
     ],
 )
 def test_a_faulty_row_is_named(tmp_path, text, line, message):

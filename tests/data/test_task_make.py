@@ -126,8 +126,11 @@ def test_a_classification_is_split_once(tmp_path):
 def test_a_label_that_cannot_be_learnt_is_not_scored(tmp_path):
     rows = [*LABELLED, {"text": "odd", "label": "once"}]
     for seed in range(4):
-        content = made(tmp_path, "Classification", rows, out=f"out{seed}", seed=seed).task.content
+        result = made(tmp_path, "Classification", rows, out=f"out{seed}", seed=seed)
+        content = result.task.content
         assert set(content.labels) <= set(content.train.labels)
+        assert len(content.texts) + len(content.train.texts) + result.left_out.total() == 61
+        assert set(result.left_out) <= {"of a label without examples to learn from"}
 
 
 def test_a_table_to_learn_from(tmp_path):
@@ -192,6 +195,10 @@ def test_other_faults_are_told(tmp_path):
         make_task(tmp_path / "x.parquet", tmp_path / "o", {"name": "a", "type": "STS"}, columns={})
     with pytest.raises(ConfigError, match="type"):
         made(tmp_path, "Sts", LABELLED)
+    same = [{"sentence1": f"a{n}", "sentence2": "b", "score": 1} for n in range(3)]
+    with pytest.raises(DataError, match="every score of test is 1") as caught:
+        made(tmp_path, "STS", same, out="alike")
+    assert str(caught.value).startswith(f"{tmp_path / 'table.jsonl'}: {tmp_path / 'alike'}: every")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(OutputError, match="full: is not empty: give a new folder"):

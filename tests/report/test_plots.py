@@ -6,9 +6,12 @@ from matplotlib.image import imread  # noqa: TID251
 
 from kl3m_embeddings.report.names import number
 from kl3m_embeddings.report.plot_mix import OTHER, largest_names
+from kl3m_embeddings.report.plot_spectra import own_first
 from kl3m_embeddings.report.plot_speed import highest, stack_of_phases
 from kl3m_embeddings.report.plots import PLOTS, draw_all
 from kl3m_embeddings.report.run import read_run
+from kl3m_embeddings.report.spectra_tables import spectra_tables
+from kl3m_embeddings.report.statistics import describe_run
 from kl3m_embeddings.report.style import styled
 from tests.report.logs import (
     PUBLISHED_EVAL,
@@ -208,6 +211,23 @@ def test_tasks_of_a_log_without_steps_and_of_mixed_losses(tmp_path):
         write_measured(tmp_path / name)
         log = write_run(tmp_path / name, rows=of_log, evals=evals)
         assert "tasks_by_step" in draw(log, tmp_path / name)[0]
+
+
+def test_the_layers_drawn_are_the_runs_own_and_the_tables_name_the_models(tmp_path):
+    folder = tmp_path / "law"
+    write_measured(folder, spectra=[*spectrum_rows("a-model"), *spectrum_rows("law")])
+    run = read_run(write_run(folder))
+    rows = own_first(run, run.benchmark.spectra)
+    assert [(row.model, row.layer) for row in rows] == [
+        ("law", 0), ("law", 1), ("law", None), ("a-model", None),
+    ]  # fmt: skip
+    titles = [table.title.strip() for table in spectra_tables(describe_run(run)["spectra"])]
+    assert titles == ["Embeddings", "Weights of a-model by layer", "Weights of law by layer"]
+    write_measured(folder, spectra=spectrum_rows("law"))
+    titles = [
+        table.title.strip() for table in spectra_tables(describe_run(read_run(folder))["spectra"])
+    ]
+    assert titles == ["Embeddings", "Weights by layer"]
 
 
 def test_odd_spectra_and_sizes(tmp_path):

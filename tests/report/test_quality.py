@@ -69,3 +69,15 @@ def test_scores_of_checkpoints_stand_in_for_probes(tmp_path):
     assert score_series(run)["STS"]["step"].to_list() == [15, 30, 45]
     assert svd_and_quality(run)["num_evals"] == 3
     assert svd_and_quality(read_run(write_run(tmp_path / "x"))) is None
+
+
+def test_other_models_scored_beside_a_run_are_not_its_curve(tmp_path):
+    folder = tmp_path / "law"
+    own = [score_row(model="law", step=step, score=step / 100) for step in (10, 20, 30)]
+    others = [score_row(model="tax", step=step, score=0.9) for step in (10, 25)]
+    write_measured(folder, [*own, *others])
+    series = score_series(read_run(write_run(folder)))
+    assert series["STS"]["value"].to_list() == [0.1, 0.2, 0.3]
+    assert series["STS"]["step"].to_list() == [10, 20, 30]
+    moved = folder.rename(tmp_path / "moved")  # two models, none of the run's name
+    assert score_series(read_run(moved)) == {}

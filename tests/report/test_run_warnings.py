@@ -66,6 +66,16 @@ def test_collapsed_embeddings_and_failed_tasks(tmp_path):
     ]
 
 
+def test_embeddings_that_were_alike_once_or_are_anothers_are_no_warning(tmp_path):
+    folder = tmp_path / "law"
+    rows = [
+        {**spectrum_rows(model)[-1], "step": step, "anisotropy": anisotropy}
+        for model, step, anisotropy in (("law", 0, 0.97), ("law", 60, 0.1), ("tax", 60, 0.97))
+    ]
+    write_measured(folder, [], spectra=rows)
+    assert not any("point the same way" in text for text in warnings(write_run(folder)))
+
+
 def test_stalled_evaluations(tmp_path):
     def evals(step):
         row = pair_eval_row(step) | probe_eval_row(step) | {"mean": 3 + abs(step - 10) / 10}

@@ -77,5 +77,20 @@ def test_several_runs_have_their_models_by_the_names_of_the_runs():
     second = benchmark(score_row(model="a"), score_row(model="b"), baseline_row(score=0.7))
     scores = scores_of_runs([first, second], ["x", "y"])
     assert [(score.model, score.step, score.score) for score in scores] == [
-        ("x", 2, 0.5), ("other", None, 0.7), ("y: a", 60, 0.5), ("y: b", 60, 0.5),
+        ("x", 2, 0.5), ("y: a", 60, 0.5), ("y: b", 60, 0.5), ("other", None, 0.7),
     ]  # fmt: skip
+
+
+def test_a_run_that_another_started_from_keeps_its_own_scores():
+    def benchmark(*rows):
+        return Benchmark(scores=[read_score(row) for row in rows])
+
+    first = benchmark(score_row(model="x", step=4), score_row("NQ", model="x", step=4))
+    second = benchmark(score_row(model="y"), baseline_row(model="x", step=2, score=0.1))
+    for runs in ([first, second], [second, first]):
+        names = ["x", "y"] if runs[0] is first else ["y", "x"]
+        found = score_statistics(scores_of_runs(runs, names))
+        (place,) = [n for n, model in enumerate(found["models"]) if model["name"] == "x"]
+        assert found["models"][place]["step"] == 4 and not found["models"][place]["baseline"]
+        scores = {task["name"]: task["scores"][place] for task in found["tasks"]}
+        assert {name: cell["score"] for name, cell in scores.items()} == {"STS": 0.5, "NQ": 0.5}

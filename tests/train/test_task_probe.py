@@ -117,6 +117,32 @@ def test_the_score_is_mtebs(kind, main_score, tmp_path, tiny_tokenizer):
     assert 0 < abs(score.score) < 1
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
+@pytest.mark.parametrize("truncate_dim", [None, 8])
+def test_documents_are_ranked_by_the_models_own_similarity(
+    similarity, truncate_dim, tmp_path, tiny_tokenizer
+):
+    from kl3m_embeddings.benchmark.evaluate_task import evaluate_task
+    from kl3m_embeddings.benchmark.local_tasks import local_task
+
+    class Ranks(Embeds):
+        def similarity(self, first, second):
+            distances = {"euclidean": 2.0, "manhattan": 1.0}
+            first, second = torch.as_tensor(first), torch.as_tensor(second)
+            if similarity in distances:
+                return -torch.cdist(first, second, p=distances[similarity])
+            return first @ second.T if similarity == "dot" else super().similarity(first, second)
+
+    task = read_task(make_task(tmp_path / "task", "Retrieval"))
+    probe = TaskProbe.build(
+        task, tiny_tokenizer, ("", ""), "", similarity=similarity, truncate_dim=truncate_dim
+    )
+    model = Ranks(lambda texts: vectors_of(map(tiny_tokenizer.encode, texts))[:, :truncate_dim], {})
+    (score,), _ = evaluate_task(model, local_task(task), tmp_path / "results")
+    row = probe.evaluate(vectors_of)
+    assert row == {"tasks/mine/ndcg_at_10": pytest.approx(score.score, abs=1e-4)}
+
+
 def test_equal_documents_rank_by_their_ids_backwards_and_candidates_alone_rank():
     similarities = np.array([[0.5, 0.9, 0.5, 0.9]], np.float32)
     assert best_first(similarities, None).tolist() == [[1, 3, 0, 2]]
