@@ -58,7 +58,8 @@ def evaluate_task(
         load: called before a score is made.
     """
     cache, meta = ResultCache(folder), model.mteb_model_meta
-    result = read_result(cache.get_task_result_path(task.metadata.name, meta))
+    path = cache.get_task_result_path(task.metadata.name, meta)
+    result = read_result(path)
     if result is not None and result.dataset_revision != task.metadata.revision:
         result = None
     if result is None or result.get_missing_evaluations(task):
@@ -68,15 +69,17 @@ def evaluate_task(
             keep_details(task, made, predictions, meta, folder)
         result = made if result is None else result.merge(made)
         cache.save_to_cache(result, meta)  # last: a result that is there is whole
+        result = read_result(path)  # mteb rounds what it writes: a score is the same ever after
+        assert result is not None
     scores = []
     for split, of_split in result.scores.items():
         for one in of_split:
             if split not in task.eval_splits or one["hf_subset"] not in task.hf_subsets:
                 continue  # a language that another benchmark asked for
-            path = items_path(folder, meta, task, split, one["hf_subset"])
+            place = items_path(folder, meta, task, split, one["hf_subset"])
             score = one["main_score"] if math.isfinite(one["main_score"]) else None
-            found = read_lines(path.with_suffix(FOUND))
-            scores.append(SubsetScore(split, one["hf_subset"], score, Items.load(path), found))
+            found = read_lines(place.with_suffix(FOUND))
+            scores.append(SubsetScore(split, one["hf_subset"], score, Items.load(place), found))
     return scores, result.evaluation_time or 0.0
 
 
