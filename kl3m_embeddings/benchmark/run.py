@@ -31,6 +31,7 @@ from kl3m_embeddings.benchmark.variants import Dtype, Variant, variants
 from kl3m_embeddings.train.lock import folder_lock
 
 NOT_A_NUMBER = "the score is not a number: are all vectors, or all answers, the same?"
+LOCK_FILE = ".scoring.lock"
 NO_DATA = "its data is not on this machine, and the hub does not give it"
 
 Key = tuple[Any, ...]
@@ -63,7 +64,7 @@ class Benchmark:
             RetryError: another process scores models there.
         """
         make_folder(self.folder)
-        with folder_lock(self.folder, "scores models"):
+        with folder_lock(self.folder / LOCK_FILE, "scores models"):
             return self._score(candidates)
 
     def _score(self, candidates: Sequence[Candidate]) -> list[Score]:

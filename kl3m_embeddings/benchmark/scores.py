@@ -7,7 +7,6 @@ so are rows of the same task over other texts. A difference goes when the other 
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from kl3m_embeddings.errors import DataError
 
 SCORES = "scores.jsonl"
 TABLE = "scores.csv"
+ROUNDED = 1e-6  # mteb's results have six digits
 # What a spreadsheet would take for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -112,7 +112,10 @@ def merged(old: Iterable[Score], new: Sequence[Score]) -> list[Score]:
         if row.error is None or (row.model, row.revision, row.task) not in redone
     }
     rows = kept | {row.key: row for row in new}
-    now = {(row.model, row.asked): row.score for row in rows.values() if row.is_plain}
+    now: dict[Any, list[float]] = {}
+    for row in rows.values():
+        if row.is_plain and row.score is not None:
+            now.setdefault((row.model, row.asked), []).append(row.score)
     made = {row.key for row in new}
     return [
         row if key in made or is_difference_right(row, now) else row.alone()
@@ -120,12 +123,14 @@ def merged(old: Iterable[Score], new: Sequence[Score]) -> list[Score]:
     ]
 
 
-def is_difference_right(row: Score, now: Mapping[tuple[Any, ...], float | None]) -> bool:
-    """Whether the model that it was compared with still has the score that it had then."""
+def is_difference_right(row: Score, now: Mapping[Any, Sequence[float]]) -> bool:
+    """Whether the model that it was compared with still has the score, at some step."""
     if row.score is None or row.difference is None:
         return True
-    other = now.get((row.compared_with, row.asked))
-    return other is not None and math.isclose(other, row.score - row.difference, abs_tol=1e-9)
+    other = row.score - row.difference
+    return any(
+        abs(score - other) < ROUNDED for score in now.get((row.compared_with, row.asked), ())
+    )
 
 
 def write_scores(folder: Path, rows: Sequence[Score]) -> None:

@@ -27,7 +27,7 @@ from kl3m_embeddings.commands.score_table import score_tables
 from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config_file import did_you_mean, load_training
 from kl3m_embeddings.data.local_task import read_task
-from kl3m_embeddings.encoder.text_encoder import Precision
+from kl3m_embeddings.encoder.text_encoder import Precision, read_text_files
 from kl3m_embeddings.errors import ConfigError, DataError, RetryError, UserError
 from kl3m_embeddings.train.hardware import pick_device
 
@@ -162,9 +162,9 @@ def run_request(log: Path, options: Namespace) -> BenchmarkRequest:
 
 
 def can_be_found(base: str) -> bool:
-    """Whether what a run started from is still there; if not, it is only missing as a baseline."""
+    """Whether what a run started from is still whole; if not, it is only missing as a baseline."""
     try:
-        initial_folder(base)
+        read_text_files(initial_folder(base))
     except UserError as error:
         warn(f"not among the baselines: {error}")
         return False

@@ -41,9 +41,9 @@ def score_table(rows: Sequence[Score], names: Sequence[tuple[str, int | None]]) 
         cells = {
             (row.model, row.step): row
             for row in rows
-            if (row.task, row.split, row.subset) == (task, split, subset)
+            if row.score is not None and (row.task, row.split, row.subset) == (task, split, subset)
         }
-        best = max((row.score for row in cells.values() if row.score is not None), default=None)
+        best = max(row.score or 0.0 for row in cells.values())
         label = Text(task if subset == "default" else f"{task} {subset}")
         label.append(f"\n{metric}", style="dim")
         table.add_row(label, *(cell(cells.get(one), best) for one in names))

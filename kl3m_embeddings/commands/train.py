@@ -124,13 +124,13 @@ def run(request: "RunRequest") -> int:
     import torch
 
     from kl3m_embeddings.commands.run_setup import open_run
-    from kl3m_embeddings.train.lock import folder_lock
+    from kl3m_embeddings.train.lock import LOCK_FILE, folder_lock
     from kl3m_embeddings.train.stop import stop_request
 
     training = request.training
     try:
         is_main = request.ranks.is_main
-        lock = folder_lock(request.folder, "trains") if is_main else nullcontext()
+        lock = folder_lock(request.folder / LOCK_FILE, "trains") if is_main else nullcontext()
         with lock, open_run(request) as trainer, stop_request() as stop:
             trainer.train(stop)
             return stop.exit_code

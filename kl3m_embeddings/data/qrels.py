@@ -55,7 +55,7 @@ def _judgements(path: Path, queries: Container[str]) -> Iterator[tuple[int, tupl
                 if not cells:
                     continue
                 is_first, may_be_header = may_be_header, False
-                if is_first and not _is_number(cells[-1]) and cells[0] not in queries:
+                if is_first and _is_header(text, cells, queries):
                     continue
                 if len(cells) not in (BEIR_CELLS, TREC_CELLS) or not _is_grade(cells[-1]):
                     raise DataError(
@@ -73,6 +73,12 @@ def _cells(text: str) -> list[str]:
         return next(csv.reader([line], delimiter="\t"))
     cells = next(csv.reader([line]), [])
     return cells if len(cells) == BEIR_CELLS and _is_grade(cells[-1]) else line.split()
+
+
+def _is_header(text: str, cells: list[str], queries: Container[str]) -> bool:
+    """Whether a first row ends with no number and is about no query, however it is parted."""
+    by_commas = next(csv.reader([text.rstrip("\r\n")]))
+    return not (_is_number(cells[-1]) or cells[0] in queries or by_commas[0] in queries)
 
 
 def _is_grade(cell: str) -> bool:

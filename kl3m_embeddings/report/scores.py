@@ -77,7 +77,7 @@ def means(tasks: Sequence[Statistics], num_models: int) -> Statistics | None:
 def scores_of_runs(benchmarks: Sequence[Benchmark], names: Sequence[str]) -> list[Score]:
     """The newest scores of several runs: their own models by the runs' names, each baseline once.
 
-    A baseline that goes by the name of one of the runs is left out: that run has scores of its own.
+    A baseline that goes by a run's name is told from it: it may be another checkpoint.
 
     Args:
         benchmarks: what was measured, of each run.
@@ -93,8 +93,8 @@ def scores_of_runs(benchmarks: Sequence[Benchmark], names: Sequence[str]) -> lis
     labels = {score.model for score in found.values()}
     for benchmark in benchmarks:
         for score in newest([score for score in benchmark.scores if score.baseline]):
-            if score.model not in labels:
-                found[cell_of(score, score.model)] = score
+            label = f"{score.model} (baseline)" if score.model in labels else score.model
+            found[cell_of(score, label)] = replace(score, model=label)
     return list(found.values())
 
 

@@ -115,7 +115,8 @@ class TaskProbe:
 
     def fields(self, dims: Sequence[int] = ()) -> list[str]:
         """The keys of the scores, at full size and at these."""
-        return [self.field, *(f"{self.field}/{dim}" for dim in dims)]
+        smaller = [dim for dim in dims if self.truncate_dim is None or dim < self.truncate_dim]
+        return [self.field, *(f"{self.field}/{dim}" for dim in smaller)]
 
     def evaluate(self, embed: EmbedIds, dims: Sequence[int] = ()) -> dict[str, Any] | None:
         """Embed and score, at full size and at smaller ones.

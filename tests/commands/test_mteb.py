@@ -162,8 +162,10 @@ def test_a_model_without_a_tokenizer_is_told(kl3m, model, sts, tmp_path, out):
 
 
 def test_one_process_at_a_time_scores_into_a_folder(kl3m, model, sts, out):
+    from kl3m_embeddings.benchmark.run import LOCK_FILE
+
     out.mkdir()
-    with folder_lock(out, "scores models"):
+    with folder_lock(out / LOCK_FILE, "scores models"):
         code, _, (line,) = kl3m("mteb", model, "--task", sts, "--out", out)
     assert code == 75
     assert line.endswith(

@@ -39,6 +39,7 @@ def test_numbers_and_intervals_stay_whole():
 def test_what_has_no_score_has_an_empty_cell():
     failed = replace(row(2, 0.0), score=None, low=None, high=None, error="no data")
     sized = row(1, 0.7, dim=4)
-    text = shown([row(1, 0.5, low=None, high=None), failed, sized])
+    lost = replace(row(1, 0.0), dim=1, score=None, low=None, high=None, error="not a number")
+    text = shown([row(1, 0.5, low=None, high=None), failed, sized, lost])
     assert "0.5000" in text and "0.7000" not in text and "None" not in text
     assert "step 2" in text and "0.0000" not in text

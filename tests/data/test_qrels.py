@@ -98,6 +98,8 @@ def test_queries_without_a_relevant_document_are_left_out(tmp_path):
         ("q1\td1\t1\nq1 x y d2 1\n", 2, "not a judgement"),
         ("q1\td1\t0.5\nq2\td2\t1\n", 1, "not a judgement"),
         ("q1 d1\nq2 d2 1\n", 1, "not a judgement"),
+        ("q1,d1,0.5\nq1,d2,1\n", 1, "not a judgement"),
+        ("q1,d1,high\nq1,d2,1\n", 1, "not a judgement"),
         ("q1\td1\tgood\nq2\td2\t1\n", 1, "not a judgement"),
         ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore\n", 2, "not a judgement"),
     ],

@@ -94,3 +94,8 @@ def test_a_run_that_another_started_from_keeps_its_own_scores():
         assert found["models"][place]["step"] == 4 and not found["models"][place]["baseline"]
         scores = {task["name"]: task["scores"][place] for task in found["tasks"]}
         assert {name: cell["score"] for name, cell in scores.items()} == {"STS": 0.5, "NQ": 0.5}
+        (place,) = [n for n, one in enumerate(found["models"]) if one["name"] == "x (baseline)"]
+        assert found["models"][place]["step"] == 2
+        assert {
+            task["scores"][place]["score"] for task in found["tasks"] if task["scores"][place]
+        } == {0.1}
