@@ -126,14 +126,25 @@ def model_rows(place: "ModelPath", model: "TextEncoder", sample: Sample) -> list
 
 def spectra_table(rows: Sequence[dict[str, Any]]) -> "Table":
     """A line for each model: ranks averaged over its matrices, and the shape of its vectors."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     names = ("effective_rank", "stable_rank", "largest_over_mean")
-    shapes = ("anisotropy", "uniformity", "alignment", "effective_rank")
-    table = Table(title="Weights: means over the layers' matrices.  Vectors: of the sample")
-    for name in ("model", "step", *names, *shapes[:3], "effective_rank of vectors"):
-        table.add_column(name.replace("_", " "), justify="left" if name == "model" else "right")
+    shapes = ("effective_rank", "anisotropy", "uniformity", "alignment")
+    table = Table(
+        title="Weights: means over the layers' matrices. Vectors: of the sample",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("model", overflow="fold")
+    for name in (
+        "step", "weights'\neff. rank", "stable\nrank", "largest\n/ mean", "vectors'\neff. rank",
+        "aniso-\ntropy", "uni-\nformity", "align-\nment",
+    ):  # fmt: skip
+        table.add_column(name, justify="right", no_wrap=True)
     for model, step in dict.fromkeys((row["model"], row["step"]) for row in rows):
         of_model = [row for row in rows if (row["model"], row["step"]) == (model, step)]
         weights = [row for row in of_model if row["kind"] == "layer"]
