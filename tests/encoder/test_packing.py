@@ -149,8 +149,9 @@ def gradients(network, seed):
     return [one.grad for one in network.parameters() if one.grad is not None]
 
 
-def test_gradient_checkpointing_repeats_the_dropout():
-    _, plain = networks("bert")
+@pytest.mark.parametrize("heads", [4, 1], ids=["by torch", "by the kernel"])
+def test_gradient_checkpointing_repeats_the_dropout(heads):
+    _, plain = networks("bert", num_attention_heads=heads)
     checkpointed = copy.deepcopy(plain)
     checkpointed.activation_checkpointing_enable({"use_reentrant": False})
     for mine, wanted in zip(gradients(checkpointed, 1), gradients(plain, 1), strict=True):
