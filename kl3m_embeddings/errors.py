@@ -1,5 +1,9 @@
 """Errors a user can cause: one line with file, line or key and the remedy, and an exit code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 INTERNAL_ERROR = 70
 """The exit code of a defect."""
 
@@ -44,3 +48,16 @@ class OtherRankError(UserError):
     def __init__(self, exit_code: int) -> None:
         super().__init__()
         self.exit_code = exit_code
+
+
+@contextmanager
+def writing(place: Path, remedy: str) -> Iterator[None]:
+    """Turns a full disk or a read-only folder into one line.
+
+    Raises:
+        OutputError: what is done inside has raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{place}: cannot be written: {error.strerror}; {remedy}") from error

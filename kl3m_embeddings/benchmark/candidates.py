@@ -11,8 +11,8 @@ from typing import Any
 import mteb
 import torch
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
-from mteb.abstasks.aggregated_task import AbsTaskAggregate
 
+from kl3m_embeddings.benchmark.aggregates import tasks_with_data
 from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.benchmark.model_paths import ModelPath, model_paths
 from kl3m_embeddings.encoder.text_encoder import Precision, TextEncoder, read_text_files
@@ -35,8 +35,9 @@ class Candidate:
 
     def can(self, task: AbsTask) -> bool:
         """Whether the task can be asked of it."""
-        parts = task.tasks if isinstance(task, AbsTaskAggregate) else [task]
-        return not self.searches_only or all(isinstance(one, AbsTaskRetrieval) for one in parts)
+        return not self.searches_only or all(
+            isinstance(one, AbsTaskRetrieval) for one in tasks_with_data(task)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,11 @@ import datasets
 import mteb
 import numpy as np
 from mteb.abstasks import AbsTask
-from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.cache import ResultCache
 from mteb.models import ModelMeta
 from mteb.results import TaskResult
 
+from kl3m_embeddings.benchmark.aggregates import parts_of
 from kl3m_embeddings.benchmark.items import Items, items_of
 from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines
 from kl3m_embeddings.benchmark.neighbours import neighbours_of
@@ -113,12 +113,6 @@ def run_mteb(model: Any, task: AbsTask) -> tuple[TaskResult, Predictions]:  # no
         for part in parts:
             del part._save_task_predictions
     return result, predictions
-
-
-def parts_of(task: AbsTask) -> list[AbsTask]:
-    """The task, and the parts that an aggregate has, theirs included."""
-    inner = task.tasks if isinstance(task, AbsTaskAggregate) else ()
-    return [task, *(one for part in inner for one in parts_of(part))]
 
 
 def seed_again(task: AbsTask) -> None:

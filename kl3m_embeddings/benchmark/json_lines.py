@@ -1,12 +1,13 @@
 """Small files that are read and written as a whole, most of them JSON objects, one a line."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kl3m_embeddings.errors import DataError, OutputError
+from kl3m_embeddings.errors import DataError, writing
+
+REMEDY = "make room, or choose another folder with --out"
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -52,7 +53,7 @@ def write_whole(path: Path, text: str) -> None:
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path):
+    with writing(path, REMEDY):
         temporary.write_text(text, encoding="utf-8", newline="")
         temporary.replace(path)
 
@@ -63,17 +64,5 @@ def make_folder(folder: Path) -> None:
     Raises:
         OutputError: it cannot be made.
     """
-    with writing(folder):
+    with writing(folder, REMEDY):
         folder.mkdir(parents=True, exist_ok=True)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What the system says against it becomes one line."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written: {error.strerror}: make room, or choose another folder "
-            "with --out"
-        ) from error

@@ -5,14 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from kl3m_embeddings.errors import ConfigError, DataError
-from kl3m_embeddings.train.checkpoint import (
-    CHECKPOINT_NAME,
-    Checkpoint,
-    checkpoint_steps,
-    newest_verified,
-    verify,
-)
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.train.checkpoint import CHECKPOINT_NAME, newest_verified, whole_checkpoints
 
 
 class ModelPath(NamedTuple):
@@ -37,7 +31,7 @@ def model_paths(
         name, step = name_and_step(source)
         return [ModelPath(name, source, step)]
     if all_checkpoints:
-        checkpoints = whole_checkpoints(folder, warn)
+        checkpoints = [*whole_checkpoints(folder, warn, "it is left out")][::-1]
     else:
         newest = newest_verified(folder, warn)
         checkpoints = [newest] if newest else []
@@ -45,23 +39,6 @@ def model_paths(
         raise ConfigError(f"{folder}: has no checkpoint: train it first")
     name = folder.resolve().name
     return [ModelPath(name, str(one.path), one.step) for one in checkpoints]
-
-
-def whole_checkpoints(folder: Path, warn: Callable[[str], None]) -> list[Checkpoint]:
-    """All of a run, by their steps; damaged ones are named to `warn`.
-
-    Raises:
-        DataError: all are damaged.
-    """
-    checkpoints = []
-    for step in sorted(checkpoint_steps(folder)):
-        try:
-            checkpoints.append(verify(folder / f"checkpoint-{step}"))
-        except DataError as error:
-            warn(f"{error}; it is left out")
-    if not checkpoints and checkpoint_steps(folder):
-        raise DataError(f"{folder}: every checkpoint is damaged")
-    return checkpoints
 
 
 def check_unique(places: Iterable[tuple[str, int | None]]) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from huggingface_hub.errors import HfHubHTTPError
 from jaxtyping import Float
 from mteb.abstasks import AbsTask
-from mteb.abstasks.aggregated_task import AbsTaskAggregate
 
+from kl3m_embeddings.benchmark.aggregates import tasks_with_data
 from kl3m_embeddings.benchmark.bootstrap import comparable, interval, resampled
 from kl3m_embeddings.benchmark.candidates import Candidate
 from kl3m_embeddings.benchmark.evaluate_task import evaluate_task
@@ -95,20 +95,15 @@ class Benchmark:
 
     def _load(self, task: AbsTask) -> None:
         """Load a task's data; it is not asked for again where it was not to be had."""
-        if isinstance(task, AbsTaskAggregate):
-            for part in task.tasks:
-                self._load(part)
-            return
-        name = task.metadata.name
-        if name not in self._without_data:
-            if task.data_loaded:
-                return
-            try:
-                task.load_data()
-                return
-            except (OSError, HfHubHTTPError):
-                self._without_data.add(name)
-        raise RuntimeError(NO_DATA)
+        for part in tasks_with_data(task):
+            name = part.metadata.name
+            if name not in self._without_data and not part.data_loaded:
+                try:
+                    part.load_data()
+                except (OSError, HfHubHTTPError):
+                    self._without_data.add(name)
+            if name in self._without_data:
+                raise RuntimeError(NO_DATA)
 
     def _rows(self, candidate: Candidate, model: Any, task: AbsTask) -> Iterator[Score]:  # noqa: ANN401
         """A row for each variant, split and subset."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from kl3m_embeddings.benchmark.scores import Score
+from kl3m_embeddings.commands.plain_table import plain_table
 
 INTERVAL_CHARS = len(".497-.561")
 
@@ -24,14 +24,7 @@ def score_tables(rows: Sequence[Score]) -> Iterator[Table]:
 
 def score_table(rows: Sequence[Score], names: Sequence[tuple[str, int | None]]) -> Table:
     """The scores of models, by name and step; the best may be another one's."""
-    table = Table(
-        title="Main score, 95% interval below",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 2, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column("task", overflow="fold")
+    table = plain_table("Main score, 95% interval below", "task", gap=2)
     for model, step in names:
         heading = Text(model) if step is None else Text(f"{model}\nstep {step:,}")
         table.add_column(heading, justify="right", overflow="fold", min_width=INTERVAL_CHARS)
@@ -43,14 +36,14 @@ def score_table(rows: Sequence[Score], names: Sequence[tuple[str, int | None]]) 
             for row in rows
             if row.score is not None and (row.task, row.split, row.subset) == (task, split, subset)
         }
-        best = max(row.score or 0.0 for row in cells.values())
+        best = max(row.score for row in cells.values() if row.score is not None)
         label = Text(task if subset == "default" else f"{task} {subset}")
         label.append(f"\n{metric}", style="dim")
         table.add_row(label, *(cell(cells.get(one), best) for one in names))
     return table
 
 
-def cell(row: Score | None, best: float | None) -> Text:
+def cell(row: Score | None, best: float) -> Text:
     """A score and its interval."""
     if row is None or row.score is None:
         return Text("")

@@ -126,20 +126,14 @@ def model_rows(place: "ModelPath", model: "TextEncoder", sample: Sample) -> list
 
 def spectra_table(rows: Sequence[dict[str, Any]]) -> "Table":
     """A line for each model: ranks averaged over its matrices, and the shape of its vectors."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
+
+    from kl3m_embeddings.commands.plain_table import plain_table
 
     names = ("effective_rank", "stable_rank", "largest_over_mean")
     shapes = ("effective_rank", "anisotropy", "uniformity", "alignment")
-    table = Table(
-        title="Weights: means over the layers' matrices. Vectors: of the sample",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column("model", overflow="fold")
+    title = "Weights: means over the layers' matrices. Vectors: of the sample"
+    table = plain_table(title, "model", gap=1)
     for name in (
         "step", "weights'\neff. rank", "stable\nrank", "largest\n/ mean", "vectors'\neff. rank",
         "aniso-\ntropy", "uni-\nformity", "align-\nment",

@@ -42,11 +42,12 @@ from kl3m_embeddings.data.shard_writer import (
 )
 from kl3m_embeddings.data.shards import DATASET_FILE, TokenShards, read_info, token_dtype
 from kl3m_embeddings.data.tokenizer import Tokenizer
-from kl3m_embeddings.errors import ConfigError, DataError, OutputError, RetryError
+from kl3m_embeddings.errors import ConfigError, DataError, RetryError, writing
 
 BATCH_CHARS = 1 << 20
 BATCH_ROWS = 1 << 12
 BATCHES_AHEAD = 1
+REMEDY = "free space or name another folder, and run again: finished shards are kept"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,7 @@ def build_shards(
     folder = Path(out_dir) / name
     sources = list_sources(paths)
     identity = _identity(name, sources, tokenizer, options)
-    with _writing(folder), build_lock(folder), _tidied(folder):
+    with writing(folder, REMEDY), build_lock(folder), _tidied(folder):
         if _is_there(folder, identity, overwrite=overwrite):
             remove_build_files(folder, keep_dataset=True)
             return BuildResult(TokenShards.open(folder), 0.0, 0, was_built=False)
@@ -279,15 +280,3 @@ def _tidied(folder: Path) -> Iterator[None]:
             remove_build_files(folder, keep_dataset=False)
             with suppress(OSError):  # it may hold files that are not ours
                 folder.rmdir()
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turns a full disk or a read-only folder into one line; readers' errors are DataErrors."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be written: {error.strerror}; "
-            "free space or name another folder, and run again: finished shards are kept"
-        ) from error

@@ -16,7 +16,7 @@ from kl3m_embeddings.data.installed_docs import (
     extract_installed_docs,
     installed_roots,
 )
-from kl3m_embeddings.errors import OutputError
+from kl3m_embeddings.errors import writing
 
 HELD_OUT = "documents of held-out packages"
 
@@ -50,11 +50,9 @@ def write_default_corpus(out: Path) -> tuple[list[WrittenFile], Mapping[str, int
         rows_of[name] = [
             {"id": pair.id, "query": pair.query, "positive": [pair.positive]} for pair in pairs
         ]
-    try:
+    with writing(out, "name another"):
         out.mkdir(parents=True, exist_ok=True)
         files = [_write_jsonl(out / f"{name}.jsonl", rows) for name, rows in rows_of.items()]
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror}; name another") from error
     return files, skipped
 
 

@@ -14,7 +14,6 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from kl3m_embeddings.data.records import ReadOptions, Skipped
 from kl3m_embeddings.data.shard_writer import Progress, open_writer, remove_build_files
 from kl3m_embeddings.data.shards import QUARANTINE_FILE, token_dtype
 from kl3m_embeddings.data.tokenizer import Tokenizer
-from kl3m_embeddings.errors import ConfigError, DataError, OutputError
+from kl3m_embeddings.errors import ConfigError, DataError, writing
 
 SHARD_TOKENS = 64_000_000
 
@@ -83,7 +82,7 @@ def build_pair_set(
     identity = _identity(name, files, tokenizer, max_line_mb) | prefixes
     if _is_there(folder, identity, overwrite=overwrite):
         return PairBuildResult(PairSet.open(folder), 0.0, was_built=False)
-    with _writing(folder), build_lock(partial):
+    with writing(folder, "free space or name another folder"), build_lock(partial):
         try:
             _build(partial, files, tokenizer, identity)
             shutil.rmtree(folder, ignore_errors=True)
@@ -267,14 +266,3 @@ def _is_there(folder: Path, identity: Mapping[str, Any], *, overwrite: bool) -> 
             "overwrite it, or name another"
         )
     return not differing
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turns a full disk or a read-only folder into one line; readers' errors are DataErrors."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be written: {error.strerror}; free space or name another folder"
-        ) from error

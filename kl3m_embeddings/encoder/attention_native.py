@@ -5,6 +5,8 @@ float32. A sequence costs what its own length asks for. Kept for the backward pa
 weights a head and sequence, in which a negative sign marks a dropped weight.
 """
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,10 +47,7 @@ class AttentionNative(torch.autograd.Function):
         dropout: float,
     ) -> Tensor:
         """Attend."""
-        inputs = [
-            None if one is None else one.contiguous()
-            for one in (query, key, value, pos_key, pos_query)
-        ]
+        inputs = mapped(Tensor.contiguous, (query, key, value, pos_key, pos_query))
         bounds = sequences.bounds.long().contiguous()
         output = empty_or_zero(query, sequences)
         weights = None
@@ -69,15 +68,18 @@ class AttentionNative(torch.autograd.Function):
         """Gradients of the five matrices."""
         *inputs, bounds, output, weights = ctx.saved_tensors
         grads = [empty_or_zero(one, ctx.sequences) for one in inputs[:3]]
-        tables: list[Tensor | None] = [
-            None if one is None else torch.empty_like(one, dtype=torch.float32)
-            for one in inputs[3:]
-        ]
+        tables = mapped(partial(torch.empty_like, dtype=torch.float32), inputs[3:])
         shape = shape_of(output, ctx.sequences)
         tensors = (*inputs, bounds, output, weights, grad_output.contiguous(), *grads, *tables)
         run("attention_backward", *tensors, *shape, ctx.scale, ctx.dropout)
-        rounded = [None if one is None else one.to(output.dtype) for one in tables]
-        return (*grads, *rounded, None, None, None)
+        return (*grads, *mapped(lambda table: table.to(output.dtype), tables), None, None, None)
+
+
+def mapped(
+    change: Callable[[Tensor], Tensor], tensors: Iterable[Tensor | None]
+) -> list[Tensor | None]:
+    """Each tensor changed; what is absent stays so."""
+    return [None if one is None else change(one) for one in tensors]
 
 
 def shape_of(states: Tensor, sequences: Sequences) -> tuple[int, ...]:

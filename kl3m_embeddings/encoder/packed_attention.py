@@ -51,7 +51,7 @@ class PackedRows:
     @cached_property
     def sequences(self) -> Sequences:
         """For the kernel."""
-        return Sequences.one_after_another(length for length in self.lengths if length)
+        return Sequences.one_after_another([length for length in self.lengths if length])
 
     @cached_property
     def groups(self) -> "tuple[RowGroup, ...]":

@@ -4,7 +4,7 @@ Usually a row is one sequence, then padding. A packed row is several documents, 
 `bounds` then says where each begins and ends among the batch's flat tokens.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,13 +41,13 @@ class Sequences:
         )
 
     @classmethod
-    def one_after_another(cls, lengths: Iterable[int]) -> "Sequences":
+    def one_after_another(cls, lengths: Sequence[int]) -> "Sequences":
         """Sequences of these lengths that fill one row."""
-        lengths = list(lengths)
-        ends = torch.tensor(lengths).cumsum(0)
+        sizes = torch.tensor(lengths)
+        ends = sizes.cumsum(0)
         return cls(
             attention_mask=torch.ones(1, sum(lengths), dtype=torch.bool),
-            bounds=torch.stack([ends - torch.tensor(lengths), ends], dim=1),
+            bounds=torch.stack([ends - sizes, ends], dim=1),
             max_length=max(lengths),
             is_packed=True,
         )

@@ -132,15 +132,29 @@ def newest_verified(folder: Path, warn: Callable[[str], None]) -> Checkpoint | N
     Raises:
         DataError: there are checkpoints, and all are damaged.
     """
-    steps = checkpoint_steps(folder)
+    found = whole_checkpoints(folder, warn, "falling back to the checkpoint before")
+    return next(found, None)
+
+
+def whole_checkpoints(
+    folder: Path, warn: Callable[[str], None], consequence: str
+) -> Iterator[Checkpoint]:
+    """The whole checkpoints, newest first; a damaged one is named to `warn`, and what follows.
+
+    Raises:
+        DataError: there are checkpoints, and all are damaged.
+    """
+    steps, any_whole = checkpoint_steps(folder), False
     for step in steps:
         try:
-            return verify(folder / f"checkpoint-{step}")
+            checkpoint = verify(folder / f"checkpoint-{step}")
         except DataError as error:
-            warn(f"{error}; falling back to the checkpoint before")
-    if steps:
+            warn(f"{error}; {consequence}")
+            continue
+        any_whole = True
+        yield checkpoint
+    if steps and not any_whole:
         raise DataError(f"{folder}: every checkpoint is damaged; start anew with --restart")
-    return None
 
 
 def prune(folder: Path, keep: Callable[[list[int]], set[int]], known: set[int]) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kl3m_embeddings.errors import OutputError, RetryError
+from kl3m_embeddings.errors import RetryError, writing
 
 LOCK_FILE = ".lock"
 """Of training."""
 MAX_OWNER_BYTES = 32
+REMEDY = "make room, or mend its rights"
 
 
 @contextmanager
@@ -25,10 +26,8 @@ def folder_lock(path: Path, what: str) -> Iterator[None]:
         OutputError: the file cannot be written.
         RetryError: another process holds it.
     """
-    try:
+    with writing(path, REMEDY):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise not_writable(path, error) from error
     try:
         take(file, path, what)
         yield
@@ -38,21 +37,13 @@ def folder_lock(path: Path, what: str) -> Iterator[None]:
 
 def take(file: int, path: Path, what: str) -> None:
     """Lock the open file, and write into it who has done so."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with writing(path, REMEDY):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(file, MAX_OWNER_BYTES).decode(errors="replace").strip() or "unknown"
+            raise RetryError(
+                f"{path.parent}: process {owner} {what} here; wait for it, or stop it"
+            ) from None
         os.ftruncate(file, 0)
         os.write(file, str(os.getpid()).encode())
-    except BlockingIOError:
-        owner = os.read(file, MAX_OWNER_BYTES).decode(errors="replace").strip() or "unknown"
-        raise RetryError(
-            f"{path.parent}: process {owner} {what} here; wait for it, or stop it"
-        ) from None
-    except OSError as error:
-        raise not_writable(path, error) from error
-
-
-def not_writable(path: Path, error: OSError) -> OutputError:
-    """What is told of a file that cannot be written."""
-    return OutputError(
-        f"{path}: cannot be written: {error.strerror}: make room, or mend its rights"
-    )

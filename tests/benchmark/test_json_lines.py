@@ -17,7 +17,7 @@ def test_rows_of_the_same_are_replaced_and_others_stay(tmp_path):
 def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        OutputError, match=r"file: cannot be written: File exists: make room"
+        OutputError, match=r"file: cannot be written: File exists; make room"
     ) as caught:
         write_whole(tmp_path / "file" / "rows.jsonl", "")
     assert "\n" not in str(caught.value) and caught.value.exit_code == 73

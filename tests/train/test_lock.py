@@ -33,5 +33,5 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path):
     path = tmp_path / "file" / ".lock"
     with pytest.raises(OutputError) as caught, folder_lock(path, "trains"):
         pass
-    assert str(caught.value).startswith(f"{path}: cannot be written: Not a directory: ")
+    assert str(caught.value).startswith(f"{path}: cannot be written: Not a directory; ")
     assert caught.value.exit_code == 73
