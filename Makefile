@@ -3,7 +3,7 @@
 # make test        lint, types, import contract, fast tests
 # make test-slow   every kill and fault point, long equivalences, exports
 # make test-gpu    the checks that need a CUDA device
-# make docs        docs/config.md from the fields of config.py
+# make docs        docs/config.md from the fields of config/
 
 PYTHON ?= python3
 POETRY := .tools/bin/poetry
@@ -52,4 +52,4 @@ quickstart: setup
 	.venv/bin/kl3m quickstart
 
 docs: setup
-	.venv/bin/python -m kl3m_embeddings.config_table > docs/config.md
+	.venv/bin/python -m kl3m_embeddings.config.table > docs/config.md

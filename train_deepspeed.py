@@ -3,7 +3,7 @@
 import os
 import sys
 
-from kl3m_embeddings.commands.train_many import main
+from kl3m_embeddings.commands.train_deepspeed import main
 
 if __name__ == "__main__":
     code = main()

@@ -6,11 +6,11 @@ python benchmarks/batches.py TOKENIZER TEXT --batch-size 64 --length 128
 import argparse
 import time
 
-from kl3m_embeddings.commands.run_text import open_text
-from kl3m_embeddings.config import OptimizerConfig, TrainingConfig
-from kl3m_embeddings.config_tasks import MlmOptions
-from kl3m_embeddings.data.tokenizer import load_tokenizer
-from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
+from kl3m_embeddings.config.tasks import MlmOptions
+from kl3m_embeddings.config.training import OptimizerConfig, TrainingConfig
+from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
+from kl3m_embeddings.run.text import open_text
+from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
 
 
 def main() -> None:

@@ -40,8 +40,8 @@ def predict() -> None:
     """On paper: what one step of two models moves, and what that leaves of 8 and 64 GPUs."""
     from transformers import AutoConfig
 
-    from kl3m_embeddings.encoder.build import build_encoder
     from kl3m_embeddings.encoder.flops import training_flops
+    from kl3m_embeddings.encoder.folder.load import build_encoder
 
     small = json.loads((ROOT / "models/kl3m-embedding-005/config.json").read_text())
     sizes = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
@@ -75,7 +75,7 @@ def loopback_bytes() -> int:
 
 def measure_on_this_rank(folder: str, out: str) -> None:
     """Train, and on rank 0 write down the counter after two steps."""
-    from kl3m_embeddings.commands import train_many
+    from kl3m_embeddings.commands import train_deepspeed
     from kl3m_embeddings.engine.deepspeed import DeepSpeedEngine
 
     seen: dict[int, int] = {}
@@ -91,7 +91,7 @@ def measure_on_this_rank(folder: str, out: str) -> None:
         return result
 
     DeepSpeedEngine.step = step  # type: ignore[method-assign]
-    code = train_many.main([folder, "--quiet"])
+    code = train_deepspeed.main([folder, "--quiet"])
     if os.environ["RANK"] == "0" and not code:
         moved = (seen[LAST_STEP] - seen[FIRST_STEP]) / (LAST_STEP - FIRST_STEP)
         Path(out).write_text(json.dumps(moved), encoding="utf-8")
@@ -102,7 +102,7 @@ def measure(stage: int, precision: str, tokenizer: str, text: Path) -> dict[str,
     """Two ranks, a small model, this stage."""
     from transformers import AutoConfig
 
-    from kl3m_embeddings.encoder.build import build_encoder
+    from kl3m_embeddings.encoder.folder.load import build_encoder
 
     with tempfile.TemporaryDirectory() as work:
         folder, out = Path(work) / "model", Path(work) / "bytes.json"

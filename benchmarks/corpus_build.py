@@ -16,9 +16,9 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from kl3m_embeddings.data.build import build_shards
-from kl3m_embeddings.data.documents import iter_documents
-from kl3m_embeddings.data.tokenizer import Tokenizer, load_tokenizer
+from kl3m_embeddings.data.readers.documents import iter_documents
+from kl3m_embeddings.data.shards.build import build_shards
+from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer, load_tokenizer
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ SIDES = ("st_fp32", "st_bf16", "ours_fp32", "ours_bf16", "mteb")
 
 def read_texts(task: Path) -> list[str]:
     """The documents of a task, or its texts."""
-    from kl3m_embeddings.data.local_task import LabelledTexts, RankingTexts, joined, read_task
+    from kl3m_embeddings.local_tasks.folder import LabelledTexts, RankingTexts, joined, read_task
 
     content = read_task(task).content
     if isinstance(content, RankingTexts):
@@ -40,7 +40,7 @@ def measure(side: str, model: str, task: Path, vectors: Path) -> dict[str, Any]:
     """Seconds and tokens of one side; its vectors are written."""
     import torch
 
-    from kl3m_embeddings.encoder.source import resolve_source
+    from kl3m_embeddings.encoder.folder.source import resolve_source
     from kl3m_embeddings.encoder.text_encoder import TextEncoder
 
     texts = read_texts(task)
@@ -74,7 +74,7 @@ def measure_mteb(encoder: Any, task: Path) -> dict[str, Any]:  # noqa: ANN401
     from kl3m_embeddings.benchmark.evaluate_task import evaluate_task
     from kl3m_embeddings.benchmark.local_tasks import local_task
     from kl3m_embeddings.benchmark.model import EmbeddingModel
-    from kl3m_embeddings.data.local_task import read_task
+    from kl3m_embeddings.local_tasks.folder import read_task
 
     encoder.encode(read_texts(task)[:64])
     model = EmbeddingModel(name="model", texts=encoder, prompts={}, quiet=True)

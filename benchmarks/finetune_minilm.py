@@ -37,7 +37,7 @@ def score(folder: str, heldout: Path) -> dict[str, float]:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-    from kl3m_embeddings.metrics import grade_ranking, ndcg_at_k
+    from kl3m_embeddings.metrics.ranking import grade_ranking, ndcg_at_k
 
     model = SentenceTransformer(folder, device="cpu")
     model.max_seq_length = MAX_LENGTH
@@ -130,7 +130,7 @@ def main() -> None:
     """Compare the sides, train one, or score a model."""
     arguments = parse_arguments()
     if arguments.score:
-        from kl3m_embeddings.encoder.source import resolve_source
+        from kl3m_embeddings.encoder.folder.source import resolve_source
 
         print(json.dumps(score(str(resolve_source(arguments.score)), arguments.heldout)))
     elif arguments.side:

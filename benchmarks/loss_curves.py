@@ -21,15 +21,15 @@ from pathlib import Path
 import torch
 from transformers import DebertaV2Config, DebertaV2ForMaskedLM
 
-from kl3m_embeddings.commands.run_text import open_text
-from kl3m_embeddings.config import OptimizerConfig, TrainingConfig
-from kl3m_embeddings.config_tasks import MlmOptions
+from kl3m_embeddings.config.tasks import MlmOptions
+from kl3m_embeddings.config.training import OptimizerConfig, TrainingConfig
 from kl3m_embeddings.data.batch import Batch
-from kl3m_embeddings.data.tokenizer import load_tokenizer
-from kl3m_embeddings.encoder.build import build_encoder
+from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
+from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.engine.single import SingleEngine, seed_generator
 from kl3m_embeddings.optim.build import build_optimizers, set_lr
-from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
+from kl3m_embeddings.run.text import open_text
+from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
 from kl3m_embeddings.tasks.objective import Objective
 
 BATCH_SIZE, LENGTH, MAX_NORM = 16, 64, 1.0

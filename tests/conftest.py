@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from kl3m_embeddings.data.build import build_shards
-from kl3m_embeddings.data.corpus import open_corpora
-from kl3m_embeddings.data.tokenizer import load_tokenizer
+from kl3m_embeddings.data.samples.corpus import open_corpora
+from kl3m_embeddings.data.shards.build import build_shards
+from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
 from kl3m_embeddings.tasks.base import TextSource
 
 torch.set_num_threads(1)

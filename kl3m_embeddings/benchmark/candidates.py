@@ -14,7 +14,7 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
 from kl3m_embeddings.benchmark.aggregates import tasks_with_data
 from kl3m_embeddings.benchmark.model import EmbeddingModel
-from kl3m_embeddings.benchmark.model_paths import ModelPath, model_paths
+from kl3m_embeddings.encoder.folder.model_paths import ModelPath, model_paths
 from kl3m_embeddings.encoder.text_encoder import Precision, TextEncoder, read_text_files
 
 BASELINES = {"bm25": "mteb/baseline-bm25s", "random": "mteb/baseline-random-encoder"}

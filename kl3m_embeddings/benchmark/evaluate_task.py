@@ -23,8 +23,8 @@ from mteb.results import TaskResult
 
 from kl3m_embeddings.benchmark.aggregates import parts_of
 from kl3m_embeddings.benchmark.items import Items, items_of
-from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines
 from kl3m_embeddings.benchmark.neighbours import neighbours_of
+from kl3m_embeddings.files.json_lines import read_lines, write_lines
 
 LOADER_BATCH = 4096
 FOUND = ".found.jsonl"

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from kl3m_embeddings.benchmark.json_lines import write_whole
-from kl3m_embeddings.metrics import (
+from kl3m_embeddings.files.json_lines import write_whole
+from kl3m_embeddings.metrics.ranking import (
     binary_average_precision,
     grade_ranking,
     pearson,

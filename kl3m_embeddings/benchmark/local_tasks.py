@@ -16,7 +16,7 @@ from mteb.abstasks import (
     AbsTaskSTS,
 )
 
-from kl3m_embeddings.data.local_task import LabelledTexts, LocalTask, PairTexts, RankingTexts
+from kl3m_embeddings.local_tasks.folder import LabelledTexts, LocalTask, PairTexts, RankingTexts
 
 DEFAULT_SUBSET = "default"
 

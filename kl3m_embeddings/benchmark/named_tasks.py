@@ -9,7 +9,7 @@ import mteb
 from mteb.abstasks import AbsTask
 from mteb.get_tasks import _TASKS_REGISTRY
 
-from kl3m_embeddings.config_file import did_you_mean
+from kl3m_embeddings.config.read import did_you_mean
 from kl3m_embeddings.errors import ConfigError
 
 LISTS = files("kl3m_embeddings.benchmark") / "task_lists"

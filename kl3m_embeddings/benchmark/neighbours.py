@@ -8,8 +8,8 @@ from typing import Any
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 
 from kl3m_embeddings.benchmark.items import task_data
-from kl3m_embeddings.benchmark.json_lines import replace_lines
-from kl3m_embeddings.data.local_task import joined
+from kl3m_embeddings.files.json_lines import replace_lines
+from kl3m_embeddings.local_tasks.folder import joined
 
 NEIGHBOURS = "neighbours.jsonl"
 NUM_QUERIES = 5

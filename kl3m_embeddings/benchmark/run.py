@@ -23,12 +23,12 @@ from kl3m_embeddings.benchmark.bootstrap import comparable, interval, resampled
 from kl3m_embeddings.benchmark.candidates import Candidate
 from kl3m_embeddings.benchmark.evaluate_task import evaluate_task
 from kl3m_embeddings.benchmark.items import Items
-from kl3m_embeddings.benchmark.json_lines import make_folder
 from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.benchmark.neighbours import write_neighbours
 from kl3m_embeddings.benchmark.scores import Score, merged, read_scores, write_scores
 from kl3m_embeddings.benchmark.variants import Dtype, Variant, variants
-from kl3m_embeddings.train.lock import folder_lock
+from kl3m_embeddings.files.json_lines import make_folder
+from kl3m_embeddings.files.lock import folder_lock
 
 NOT_A_NUMBER = "the score is not a number: are all vectors, or all answers, the same?"
 LOCK_FILE = ".scoring.lock"

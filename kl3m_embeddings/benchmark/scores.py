@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kl3m_embeddings.benchmark.json_lines import read_lines, write_lines, write_whole
 from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.files.json_lines import read_lines, write_lines, write_whole
 
 SCORES = "scores.jsonl"
 TABLE = "scores.csv"

@@ -41,7 +41,7 @@ def bench(
     ] = None,
 ) -> None:
     """Time whole training steps side by side, each in a process of its own, in turns."""
-    from kl3m_embeddings.encoder.architecture import load_architecture
+    from kl3m_embeddings.encoder.folder.architecture import load_architecture
     from kl3m_embeddings.engine.single import DTYPES
     from kl3m_embeddings.speed.measure import describe_machine
     from kl3m_embeddings.speed.sides import SIDES, Work
@@ -70,8 +70,8 @@ def bench(
         report["growth"] = grow(config, architecture, work, settings)
         write(out, report)
         if out is not None:
-            from kl3m_embeddings.report.plot_growth import growth_figure
-            from kl3m_embeddings.report.style import save, styled
+            from kl3m_embeddings.report.plots.growth import growth_figure
+            from kl3m_embeddings.report.plots.style import save, styled
 
             with styled():
                 figure = growth_figure(report["growth"], report["machine"])

@@ -37,8 +37,8 @@ def build(
     ] = False,
 ) -> None:
     """Build datasets; an interrupted build goes on where it was. A NAME given twice joins PATHs."""
-    from kl3m_embeddings.data.build import BuildOptions, build_shards
-    from kl3m_embeddings.data.tokenizer import load_tokenizer
+    from kl3m_embeddings.data.shards.build import BuildOptions, build_shards
+    from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
 
     options = BuildOptions(
         text_column=text_column,
@@ -69,8 +69,8 @@ def show(
     tokenizer: Annotated[str | None, typer.Option(help="To show a sample as text.")] = None,
 ) -> None:
     """Print what a dataset holds."""
-    from kl3m_embeddings.data.shards import TokenShards
-    from kl3m_embeddings.data.tokenizer import load_tokenizer
+    from kl3m_embeddings.data.shards.token_shards import TokenShards
+    from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
 
     shards = TokenShards.open(dataset)
     _print_counts(dataset, shards.info)
@@ -94,7 +94,7 @@ def verify(
     datasets: Annotated[list[Path], typer.Argument(help="Built datasets' folders.")],
 ) -> None:
     """Compare every file of datasets with its SHA-256."""
-    from kl3m_embeddings.data.shards import TokenShards
+    from kl3m_embeddings.data.shards.token_shards import TokenShards
 
     for dataset in datasets:
         shards = TokenShards.open(dataset)
@@ -107,7 +107,7 @@ def installed_docs(
     out: Annotated[Path, typer.Option(help="Folder for the JSONL files.")],
 ) -> None:
     """Extract the docstrings, licences and READMEs that this Python installation holds."""
-    from kl3m_embeddings.data.default_corpus import write_default_corpus
+    from kl3m_embeddings.data.installed.default_corpus import write_default_corpus
 
     files, skipped = write_default_corpus(out)
     for file in files:

@@ -117,7 +117,7 @@ def score(options: argparse.Namespace) -> int:
     """Score what was asked for, each run into its own folder."""
     if not scores_wanted(options):
         return 0
-    from kl3m_embeddings.commands.run_benchmark import run_benchmark, run_request
+    from kl3m_embeddings.commands.scoring import run_benchmark, run_request
 
     code = 0
     for request in [run_request(log, options) for log in options.logs]:
@@ -129,12 +129,12 @@ def score(options: argparse.Namespace) -> int:
 
 def draw_one(options: argparse.Namespace) -> None:
     """Tables, `stats.txt`, `stats.json`, plots and `report.html` of one run."""
-    from kl3m_embeddings.report.html_report import write_run_report
-    from kl3m_embeddings.report.output import show, write_statistics
-    from kl3m_embeddings.report.plots import draw_all
-    from kl3m_embeddings.report.run import read_run
-    from kl3m_embeddings.report.statistics import describe_run
-    from kl3m_embeddings.report.tables import render
+    from kl3m_embeddings.report.html.report import write_run_report
+    from kl3m_embeddings.report.plots.all_plots import draw_all
+    from kl3m_embeddings.report.read.run import read_run
+    from kl3m_embeddings.report.statistics.run_statistics import describe_run
+    from kl3m_embeddings.report.tables.output import show, write_statistics
+    from kl3m_embeddings.report.tables.run_tables import render
 
     run = read_run(options.logs[0])
     folder = options.out or run.log.path.parent
@@ -149,12 +149,12 @@ def draw_one(options: argparse.Namespace) -> None:
 
 def draw_several(options: argparse.Namespace) -> None:
     """Tables, plots and `report.html` that compare several runs, and the statistics of each."""
-    from kl3m_embeddings.report.compare import render_comparison, unique_names
-    from kl3m_embeddings.report.compare_plots import compare_plots
-    from kl3m_embeddings.report.html_report import write_comparison_report
-    from kl3m_embeddings.report.output import show, write_statistics
-    from kl3m_embeddings.report.run import read_run
-    from kl3m_embeddings.report.statistics import default_window, describe_run
+    from kl3m_embeddings.report.html.report import write_comparison_report
+    from kl3m_embeddings.report.plots.comparison import compare_plots
+    from kl3m_embeddings.report.read.run import read_run
+    from kl3m_embeddings.report.statistics.run_statistics import default_window, describe_run
+    from kl3m_embeddings.report.tables.comparison import render_comparison, unique_names
+    from kl3m_embeddings.report.tables.output import show, write_statistics
 
     runs = [read_run(path) for path in options.logs]
     names = unique_names([run.log.path for run in runs])
@@ -190,7 +190,7 @@ def watch(draw: Callable[[], None], logs: Sequence[Path], every_s: float) -> int
 
 def fingerprint(log: Path) -> list[tuple[int, int]]:
     """Size and time of a log and of what was measured; empty without a log (a run begins anew)."""
-    from kl3m_embeddings.report.benchmark import FILES
+    from kl3m_embeddings.report.read.benchmark import FILES
 
     path = log / "log.jsonl" if log.is_dir() else log
     measured = [path.parent / name for name in ("eval.jsonl", *FILES)]

@@ -50,7 +50,7 @@ def mteb(
     ] = None,
 ) -> int:
     """Score models; what is there is not scored again. Prints a table, writes scores.csv."""
-    from kl3m_embeddings.commands.run_benchmark import BenchmarkRequest, run_benchmark, split_names
+    from kl3m_embeddings.commands.scoring import BenchmarkRequest, run_benchmark, split_names
 
     prompts = {"query": query_prompt, "document": document_prompt}
     return run_benchmark(

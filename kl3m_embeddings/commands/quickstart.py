@@ -70,7 +70,7 @@ def _heading(number: int, text: str, place: Path) -> None:
 
 def make_corpus(data: Path) -> None:
     """Extract the installed documentation, unless it is there."""
-    from kl3m_embeddings.data.default_corpus import write_default_corpus
+    from kl3m_embeddings.data.installed.default_corpus import write_default_corpus
 
     if (data / "pairs_heldout.jsonl").exists():
         print("there already")
@@ -82,7 +82,7 @@ def make_corpus(data: Path) -> None:
 
 def make_retrieval_task(data: Path) -> Path:
     """The held-out pairs as a task, unless it is there."""
-    from kl3m_embeddings.data.task_make import make_task
+    from kl3m_embeddings.local_tasks.make import make_task
 
     folder = data / "HeldOutPackages"
     if not folder.exists():
@@ -97,8 +97,8 @@ def make_retrieval_task(data: Path) -> Path:
 
 def make_tokenizer(data: Path) -> None:
     """Train the tokenizer, unless it is there."""
-    from kl3m_embeddings.data.documents import iter_documents
-    from kl3m_embeddings.data.tokenizer_training import train_tokenizer
+    from kl3m_embeddings.data.readers.documents import iter_documents
+    from kl3m_embeddings.data.tokenizer.training import train_tokenizer
 
     if (data / "tokenizer" / "tokenizer_config.json").exists():
         print("there already")

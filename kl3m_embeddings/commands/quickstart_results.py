@@ -6,11 +6,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kl3m_embeddings.commands.run_model import open_model
-from kl3m_embeddings.commands.run_text import open_text, text_evaluation
-from kl3m_embeddings.config_file import load_training
-from kl3m_embeddings.train.baseline import UnigramBaseline, unigram_baseline
-from kl3m_embeddings.train.checkpoint import newest_verified
+from kl3m_embeddings.config.read import load_training
+from kl3m_embeddings.evaluation.unigrams import UnigramBaseline, unigram_baseline
+from kl3m_embeddings.files.checkpoint import newest_verified
+from kl3m_embeddings.run.model import open_model
+from kl3m_embeddings.run.text import open_text, text_evaluation
 
 
 def print_masked_tokens(folder: Path) -> None:

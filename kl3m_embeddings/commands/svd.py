@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from kl3m_embeddings.benchmark.model_paths import ModelPath
+    from kl3m_embeddings.encoder.folder.model_paths import ModelPath
     from kl3m_embeddings.encoder.text_encoder import TextEncoder
 
 FILE = "spectra.jsonl"
@@ -44,11 +44,11 @@ def svd(
     from rich.console import Console
     from tqdm import tqdm
 
-    from kl3m_embeddings.benchmark.json_lines import replace_lines
-    from kl3m_embeddings.benchmark.model_paths import check_unique, is_run, model_paths
     from kl3m_embeddings.commands.shell import say, warn
+    from kl3m_embeddings.encoder.folder.model_paths import check_unique, is_run, model_paths
+    from kl3m_embeddings.encoder.hardware import pick_device
     from kl3m_embeddings.encoder.text_encoder import TextEncoder
-    from kl3m_embeddings.train.hardware import pick_device
+    from kl3m_embeddings.files.json_lines import replace_lines
 
     places = [
         place
@@ -75,7 +75,7 @@ def svd(
 
 def default_pairs(folder: Path) -> Path | None:
     """The first held-out set of a run, if it is a file or folder that is there."""
-    from kl3m_embeddings.config_file import load_training
+    from kl3m_embeddings.config.read import load_training
 
     for one in load_training(folder / "training.json").eval.pairs.values():
         paths = [one.path] if isinstance(one.path, str) else one.path
@@ -88,10 +88,10 @@ def read_sample(texts: Path | None, pairs: Path | None, num_texts: int) -> Sampl
     """The first texts, each once, of files of texts, or of the queries and positives of pairs."""
     from itertools import islice
 
-    from kl3m_embeddings.data.documents import iter_documents
-    from kl3m_embeddings.data.pair_files import PairReader, list_pair_files
-    from kl3m_embeddings.data.pair_formats import PairRow
-    from kl3m_embeddings.data.records import Document, ReadOptions
+    from kl3m_embeddings.data.pair_sets.files import PairReader, list_pair_files
+    from kl3m_embeddings.data.pair_sets.formats import PairRow
+    from kl3m_embeddings.data.readers.documents import iter_documents
+    from kl3m_embeddings.data.readers.records import Document, ReadOptions
 
     if texts is not None:
         read = (one.text for one in iter_documents(texts) if isinstance(one, Document))

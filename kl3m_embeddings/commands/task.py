@@ -36,8 +36,8 @@ def make(
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of rows.")] = 0,
 ) -> None:
     """Make a task folder from a table, and say what is in it."""
-    from kl3m_embeddings.data.task_make import make_task
     from kl3m_embeddings.errors import ConfigError
+    from kl3m_embeddings.local_tasks.make import make_task
 
     pairs = [text.partition("=") for text in columns or ()]
     if wrong := [left for left, equals, right in pairs if not (left and equals and right)]:
@@ -61,7 +61,7 @@ def make(
 @app.command()
 def show(folder: Annotated[Path, typer.Argument(help="A folder with a task.json.")]) -> None:
     """Check a task, and say what is in it."""
-    from kl3m_embeddings.data.local_task import LabelledTexts, RankingTexts, read_task
+    from kl3m_embeddings.local_tasks.folder import LabelledTexts, RankingTexts, read_task
 
     task = read_task(folder)
     content, settings = task.content, task.settings

@@ -20,9 +20,9 @@ def train(
     text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
 ) -> None:
     """Train a byte-level BPE tokenizer."""
-    from kl3m_embeddings.data.documents import iter_documents
-    from kl3m_embeddings.data.records import ReadOptions
-    from kl3m_embeddings.data.tokenizer_training import limit_texts, train_tokenizer
+    from kl3m_embeddings.data.readers.documents import iter_documents
+    from kl3m_embeddings.data.readers.records import ReadOptions
+    from kl3m_embeddings.data.tokenizer.training import limit_texts, train_tokenizer
 
     documents = iter_documents(sources, ReadOptions(text_column=text_column))
     texts = limit_texts((document.text for document in documents), limit_mb)
@@ -36,7 +36,7 @@ def show(
     text: Annotated[str, typer.Option(help="A text to encode.")] = SAMPLE,
 ) -> None:
     """Print the special tokens as they are resolved, the fingerprint and a sample."""
-    from kl3m_embeddings.data.tokenizer import WELL_KNOWN, load_tokenizer
+    from kl3m_embeddings.data.tokenizer.tokenizer import WELL_KNOWN, load_tokenizer
 
     tokenizer = load_tokenizer(source)
     print(f"{source}: {tokenizer.vocab_size:,} ids")

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kl3m_embeddings.commands import shell
-from kl3m_embeddings.config_file import apply_overrides, parse_training
+from kl3m_embeddings.config.read import apply_overrides, parse_training
 from kl3m_embeddings.errors import ConfigError, OutputError, RetryError
-from kl3m_embeddings.strict_json import read_json_object
+from kl3m_embeddings.files.strict_json import read_json_object
 
 if TYPE_CHECKING:
-    from kl3m_embeddings.commands.run_setup import RunRequest
+    from kl3m_embeddings.run.setup import RunRequest
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 
@@ -105,7 +105,7 @@ def read_request(
     # read once, when torch loads: threads that spin while they wait make a step many times slower
     # as soon as anything else runs on the machine (docs/performance.md)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from kl3m_embeddings.commands.run_setup import RunRequest
+    from kl3m_embeddings.run.setup import RunRequest
 
     return RunRequest(
         folder=folder,
@@ -123,8 +123,8 @@ def run(request: "RunRequest") -> int:
     """Train under the folder's lock; 0 when done, 128 + the signal's number when stopped."""
     import torch
 
-    from kl3m_embeddings.commands.run_setup import open_run
-    from kl3m_embeddings.train.lock import LOCK_FILE, folder_lock
+    from kl3m_embeddings.files.lock import LOCK_FILE, folder_lock
+    from kl3m_embeddings.run.setup import open_run
     from kl3m_embeddings.train.stop import stop_request
 
     training = request.training

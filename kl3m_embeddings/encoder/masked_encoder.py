@@ -1,6 +1,6 @@
 """One face for every architecture: hidden states, and the masked-language loss at some of them.
 
-DeBERTa-v2 runs our own fast code (`deberta.py`), every other `model_type` transformers' code; the
+DeBERTa-v2 runs our own fast code (`deberta/`), every other `model_type` transformers' code; the
 names of the parameters are transformers' in both cases.
 """
 
@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from kl3m_embeddings.encoder.deberta import DebertaV2ForMaskedLM
+from kl3m_embeddings.encoder.deberta.model import DebertaV2ForMaskedLM
 from kl3m_embeddings.encoder.heads import MASKED_HEADS, MaskedHead, Network
-from kl3m_embeddings.encoder.masked_loss import linear_cross_entropy
-from kl3m_embeddings.encoder.packing import stock_hidden_states
+from kl3m_embeddings.encoder.kernels.masked_loss import linear_cross_entropy
+from kl3m_embeddings.encoder.stock.without_padding import stock_hidden_states
 from kl3m_embeddings.errors import ConfigError
 
 

@@ -23,18 +23,18 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from kl3m_embeddings.data.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
-from kl3m_embeddings.encoder.architecture import check_vocabulary, max_sequence_length
-from kl3m_embeddings.encoder.build import load_encoder, transformer_folder
+from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.encode import encode_ids
-from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
-from kl3m_embeddings.encoder.sentence_modules import (
+from kl3m_embeddings.encoder.folder.architecture import check_vocabulary, max_sequence_length
+from kl3m_embeddings.encoder.folder.load import load_encoder, transformer_folder
+from kl3m_embeddings.encoder.folder.sentence_modules import (
     SentenceModules,
     build_embedding_head,
     read_sentence_modules,
 )
-from kl3m_embeddings.encoder.source import resolve_source
+from kl3m_embeddings.encoder.folder.source import resolve_source
+from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 
 Precision = Literal["bfloat16", "float32"]
 

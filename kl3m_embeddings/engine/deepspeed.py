@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.engine.base import StepResult
 from kl3m_embeddings.engine.deepspeed_settings import deepspeed_settings, zero_stage

@@ -18,7 +18,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.errors import ConfigError
 
 PRECISIONS = {"bfloat16": "bf16", "float16": "fp16"}

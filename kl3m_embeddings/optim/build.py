@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kl3m_embeddings.config import OptimizerConfig
+from kl3m_embeddings.config.training import OptimizerConfig
 
 NamedParameters = list[tuple[str, nn.Parameter]]
 HIDDEN_LAYER = re.compile(r"\.layers?\.\d+\.")

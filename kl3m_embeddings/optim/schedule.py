@@ -9,7 +9,7 @@
 Exponential rates never fall below end_lr.
 """
 
-from kl3m_embeddings.config import OptimizerConfig
+from kl3m_embeddings.config.training import OptimizerConfig
 
 
 def lr_at(step: int, config: OptimizerConfig) -> float:

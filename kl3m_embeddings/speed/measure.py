@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from kl3m_embeddings.encoder.architecture import load_architecture
-from kl3m_embeddings.errors import RetryError
-from kl3m_embeddings.speed.sides import SIDES, Step, Work, changed
-from kl3m_embeddings.train.hardware import (
+from kl3m_embeddings.encoder.folder.architecture import load_architecture
+from kl3m_embeddings.encoder.hardware import (
     describe_hardware,
     describe_versions,
     measure_peak_flops,
     pick_device,
     wait,
 )
+from kl3m_embeddings.errors import RetryError
+from kl3m_embeddings.speed.sides import SIDES, Step, Work, changed
 
 PHASES = ("forward", "backward", "optimizer")
 NUM_WARM_UP_STEPS = {"cpu": 1, "mps": 3, "cuda": 5}

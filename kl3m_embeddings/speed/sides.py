@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, BertConfig, PretrainedConfig
 
-from kl3m_embeddings.config import OptimizerConfig
+from kl3m_embeddings.config.training import OptimizerConfig
 from kl3m_embeddings.data.batch import Batch, BatchInfo
 from kl3m_embeddings.encoder.allocator import keep_freed_memory
-from kl3m_embeddings.encoder.build import build_encoder
 from kl3m_embeddings.encoder.flops import training_flops
+from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.engine.single import DTYPES, SingleEngine
 from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.tasks.objective import Objective

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 from kl3m_embeddings.tasks.base import Task
-from kl3m_embeddings.tasks.crop import Crop
-from kl3m_embeddings.tasks.embedding import EmbeddingTask
-from kl3m_embeddings.tasks.ict import InverseCloze
-from kl3m_embeddings.tasks.mhm import MaskedHeadingModelling
-from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
-from kl3m_embeddings.tasks.nlp import NextLinePrediction
-from kl3m_embeddings.tasks.nsp import NextSegmentPrediction
-from kl3m_embeddings.tasks.pairs import Pairs
-from kl3m_embeddings.tasks.simcse import SimCSE
-from kl3m_embeddings.tasks.ssd import SameSimilarDifferent
+from kl3m_embeddings.tasks.embedding.base import EmbeddingTask
+from kl3m_embeddings.tasks.embedding.crop import Crop
+from kl3m_embeddings.tasks.embedding.ict import InverseCloze
+from kl3m_embeddings.tasks.embedding.pairs import Pairs
+from kl3m_embeddings.tasks.embedding.simcse import SimCSE
+from kl3m_embeddings.tasks.embedding.ssd import SameSimilarDifferent
+from kl3m_embeddings.tasks.masked.mhm import MaskedHeadingModelling
+from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
+from kl3m_embeddings.tasks.masked.nlp import NextLinePrediction
+from kl3m_embeddings.tasks.masked.nsp import NextSegmentPrediction
 
 MASKED_TASKS: dict[str, Callable[[Any], Task[Any]]] = {
     "mlm": MaskedLanguageModelling,

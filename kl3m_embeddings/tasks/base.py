@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch, BatchInfo
-from kl3m_embeddings.data.corpus import Corpus, Windows
-from kl3m_embeddings.data.packing import PackedCorpus
-from kl3m_embeddings.data.tokenizer import NUM_SPECIAL, Tokenizer
+from kl3m_embeddings.data.samples.corpus import Corpus, Windows
+from kl3m_embeddings.data.samples.packing import PackedCorpus
+from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
 
 
 class Outputs(NamedTuple):

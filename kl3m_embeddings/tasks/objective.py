@@ -13,8 +13,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from kl3m_embeddings.data.batch import Batch
-from kl3m_embeddings.encoder.build import MaskedEncoder
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
+from kl3m_embeddings.encoder.folder.load import MaskedEncoder
 from kl3m_embeddings.tasks.base import Outputs
 
 

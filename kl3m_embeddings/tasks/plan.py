@@ -16,7 +16,7 @@ from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
 from kl3m_embeddings.encoder.flops import training_flops
 from kl3m_embeddings.tasks.base import Task
-from kl3m_embeddings.tasks.embedding import EmbeddingTask
+from kl3m_embeddings.tasks.embedding.base import EmbeddingTask
 
 COUNTED_STEPS = 4096
 

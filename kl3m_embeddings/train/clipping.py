@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kl3m_embeddings.config import OptimizerConfig
+from kl3m_embeddings.config.training import OptimizerConfig
 from kl3m_embeddings.engine.base import StepResult
 
 MIN_KNOWN_NORMS = 100

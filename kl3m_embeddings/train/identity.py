@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.errors import ConfigError
 

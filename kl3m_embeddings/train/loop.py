@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.prefetch import prefetched
 from kl3m_embeddings.engine.base import Engine, TrainState
 from kl3m_embeddings.engine.state_files import write_state
 from kl3m_embeddings.errors import UserError
+from kl3m_embeddings.evaluation.evaluator import Evaluator
+from kl3m_embeddings.files.checkpoint import TRAINER, checkpoint_steps, prune, save_checkpoint
+from kl3m_embeddings.files.faults import fault_point
 from kl3m_embeddings.optim.schedule import lr_at
 from kl3m_embeddings.tasks.base import Outputs
 from kl3m_embeddings.tasks.plan import Planner, StepPlan
-from kl3m_embeddings.train.checkpoint import TRAINER, checkpoint_steps, prune, save_checkpoint
 from kl3m_embeddings.train.clipping import GradNormWindow
-from kl3m_embeddings.train.evaluate import Evaluator
-from kl3m_embeddings.train.faults import fault_point
 from kl3m_embeddings.train.logs import EVAL, LOG, OBJECTS, RowWriter
 from kl3m_embeddings.train.phase_timer import PhaseTimer
 from kl3m_embeddings.train.rows import PendingRow, Postfix

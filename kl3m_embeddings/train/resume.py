@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.train.checkpoint import (
+from kl3m_embeddings.files.checkpoint import (
     Checkpoint,
     checkpoint_steps,
     newest_verified,

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 
-from kl3m_embeddings.encoder.build import build_encoder
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
-from kl3m_embeddings.encoder.export import write_model_folder
-from kl3m_embeddings.train.checkpoint import save_checkpoint
+from kl3m_embeddings.encoder.folder.export import write_model_folder
+from kl3m_embeddings.encoder.folder.load import build_encoder
+from kl3m_embeddings.files.checkpoint import save_checkpoint
 from tests.encoder.tiny import PAD_ID, tiny_config, tiny_tokenizer
 
 MAX_LENGTH = 16

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from kl3m_embeddings.benchmark.model_paths import ModelPath, model_name, model_paths
+from kl3m_embeddings.encoder.folder.model_paths import ModelPath, model_name, model_paths
 from kl3m_embeddings.errors import ConfigError, DataError
 from tests.benchmark.folders import write_run
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kl3m_embeddings.data.local_task import read_task
+from kl3m_embeddings.local_tasks.folder import read_task
 from tests.benchmark.folders import WRITERS
 
 pytestmark = pytest.mark.filterwarnings("ignore")

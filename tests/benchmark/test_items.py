@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kl3m_embeddings.benchmark.items import Items, items_of, pair_items, ranking_items
-from kl3m_embeddings.data.local_task import read_task
+from kl3m_embeddings.local_tasks.folder import read_task
 from tests.benchmark.folders import WRITERS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # sklearn's, of small classes

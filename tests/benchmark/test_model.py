@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kl3m_embeddings.benchmark.variants import Variant
-from kl3m_embeddings.data.local_task import read_task
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
+from kl3m_embeddings.local_tasks.folder import read_task
 from tests.benchmark.folders import WRITERS, sentences
 
 PROMPTS = {"query": "w40 ", "document": "w41 "}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from kl3m_embeddings.benchmark.model_paths import model_paths
 from kl3m_embeddings.benchmark.scores import read_scores
-from kl3m_embeddings.data.local_task import read_task
+from kl3m_embeddings.encoder.folder.model_paths import model_paths
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
+from kl3m_embeddings.local_tasks.folder import read_task
 from tests.benchmark.folders import (
     WRITERS,
     sentences,

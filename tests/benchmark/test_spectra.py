@@ -6,8 +6,8 @@ import torch
 from transformers import AutoConfig
 
 from kl3m_embeddings.benchmark.spectra import embedding_shape, matrix_spectrum, weight_spectra
-from kl3m_embeddings.encoder.build import build_encoder
-from kl3m_embeddings.train.evaluate import spectra
+from kl3m_embeddings.encoder.folder.load import build_encoder
+from kl3m_embeddings.evaluation.evaluator import spectra
 from tests.conftest import TINY_CONFIG
 from tests.encoder.tiny import tiny_config
 

@@ -63,7 +63,7 @@ def test_a_dataset_is_name_and_path(run, tiny_tokenizer_folder, tmp_path, datase
 
 
 def test_another_tokenizer_gives_no_sample(run, source, tiny_tokenizer_folder, tmp_path):
-    from kl3m_embeddings.data.tokenizer_training import train_tokenizer
+    from kl3m_embeddings.data.tokenizer.training import train_tokenizer
 
     train_tokenizer([], 261, tmp_path / "other")
     run("build", f"tiny={source}", "--tokenizer", tiny_tokenizer_folder, "--out", tmp_path)
@@ -73,7 +73,7 @@ def test_another_tokenizer_gives_no_sample(run, source, tiny_tokenizer_folder, t
 
 
 def test_installed_docs(run, tmp_path, monkeypatch):
-    from kl3m_embeddings.data import default_corpus
+    from kl3m_embeddings.data.installed import default_corpus
 
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "a.py").write_text('"""A module."""\n', encoding="utf-8")
@@ -94,7 +94,7 @@ def test_the_commands_start_without_heavy_imports():
 
 def test_building_imports_neither_torch_nor_transformers():
     code = (
-        "import sys, kl3m_embeddings.data.build; "
+        "import sys, kl3m_embeddings.data.shards.build; "
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

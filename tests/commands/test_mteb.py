@@ -14,7 +14,7 @@ from kl3m_embeddings.commands.describe import main as describe
 from kl3m_embeddings.commands.mteb import numbers
 from kl3m_embeddings.commands.train import main as train
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.train.lock import folder_lock
+from kl3m_embeddings.files.lock import folder_lock
 from tests.benchmark.conftest import bench  # noqa: F401 - imports mteb quietly
 from tests.benchmark.folders import WRITERS, write_model, write_rows, write_run
 from tests.report.logs import write_run as write_log
@@ -187,7 +187,7 @@ def test_a_faulty_task_is_told_before_anything_is_scored(kl3m, model, sts, tmp_p
 
 
 def test_names_keep_the_commas_in_parentheses():
-    from kl3m_embeddings.commands.run_benchmark import split_names
+    from kl3m_embeddings.commands.scoring import split_names
 
     assert split_names("SciFact, MTEB(eng, v2),STS12,,") == ["SciFact", "MTEB(eng, v2)", "STS12"]
     assert split_names("MTEB(eng, v2)") == ["MTEB(eng, v2)"]
@@ -273,7 +273,7 @@ def test_ctrl_c_ends_the_scoring_of_all_runs_and_draws_what_is_there(
         asked.append(request.models)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kl3m_embeddings.commands.run_benchmark.run_benchmark", interrupted)
+    monkeypatch.setattr("kl3m_embeddings.commands.scoring.run_benchmark", interrupted)
     arguments = [*map(str, folders), "--task", str(sts), "--out", str(tmp_path / "out")]
     assert describe(arguments) == 130
     assert asked == [[str(folders[0])]]

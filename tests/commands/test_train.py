@@ -115,7 +115,7 @@ def test_config_errors_come_before_torch_is_imported(make_model_folder):
 def test_training_needs_only_what_a_bare_gpu_image_has():
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({NOT_ON_A_BARE_IMAGE})); "
-        "import kl3m_embeddings.commands.run_setup"
+        "import kl3m_embeddings.run.setup"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -9,9 +9,9 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from kl3m_embeddings.commands.train import main
-from kl3m_embeddings.encoder.sentence_modules import read_sentence_modules
+from kl3m_embeddings.encoder.folder.sentence_modules import read_sentence_modules
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
-from kl3m_embeddings.train.checkpoint import checkpoint_steps
+from kl3m_embeddings.files.checkpoint import checkpoint_steps
 from tests.train.test_resume import assert_same_run, log_rows
 
 PROMPTS = {"query": "find: ", "document": "text: "}

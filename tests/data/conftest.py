@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from kl3m_embeddings.data.tokenizer_training import train_tokenizer
+from kl3m_embeddings.data.tokenizer.training import train_tokenizer
 
 TEXT = (
     "The court shall review the order. The order is final under this section, and the court may "

@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import resource, sys
-from kl3m_embeddings.data.documents import iter_documents
+from kl3m_embeddings.data.readers.documents import iter_documents
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 skipped = []

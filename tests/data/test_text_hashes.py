@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kl3m_embeddings.data.corpus import open_corpora, text_hashes
+from kl3m_embeddings.data.samples.corpus import open_corpora, text_hashes
 from tests.tasks.numbered import shards_of
 
 texts = st.lists(st.lists(st.integers(0, 3), max_size=5), min_size=1, max_size=20)

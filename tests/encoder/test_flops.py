@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kl3m_embeddings.encoder.build import build_encoder
 from kl3m_embeddings.encoder.flops import training_flops
+from kl3m_embeddings.encoder.folder.load import build_encoder
 from tests.encoder.tiny import tiny_config
 
 

@@ -3,8 +3,8 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoConfig
 
-from kl3m_embeddings.encoder.build import build_encoder
 from kl3m_embeddings.encoder.encode import encode_ids
+from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.errors import ConfigError
 from tests.encoder.tiny import PAD_ID, tiny_batch, tiny_config
 
@@ -101,7 +101,7 @@ def test_evaluation_and_encoding_are_unchanged(name):
 def test_a_training_pass_without_gradients_recomputes_nothing(monkeypatch):
     _, encoder = pair("deberta-v2")
     calls = []
-    module = "kl3m_embeddings.encoder.deberta.checkpoint"
+    module = "kl3m_embeddings.encoder.deberta.model.checkpoint"
     monkeypatch.setattr(module, lambda layer, *inputs, **_: calls.append(1) or layer(*inputs))
     with torch.no_grad():
         encoder.hidden_states(*tiny_batch())

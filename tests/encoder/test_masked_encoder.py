@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForMaskedLM
 
-from kl3m_embeddings.encoder.build import build_encoder
+from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.encoder.heads import MASKED_HEADS
 from kl3m_embeddings.errors import ConfigError
 from tests.encoder.tiny import tiny_batch, tiny_config

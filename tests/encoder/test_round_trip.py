@@ -10,11 +10,14 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
 from transformers import AutoTokenizer
 
-from kl3m_embeddings.encoder.build import build_encoder, load_encoder
 from kl3m_embeddings.encoder.embedding_head import DenseSettings, EmbeddingHead
 from kl3m_embeddings.encoder.encode import encode_ids
-from kl3m_embeddings.encoder.export import write_model_folder
-from kl3m_embeddings.encoder.sentence_modules import build_embedding_head, read_sentence_modules
+from kl3m_embeddings.encoder.folder.export import write_model_folder
+from kl3m_embeddings.encoder.folder.load import build_encoder, load_encoder
+from kl3m_embeddings.encoder.folder.sentence_modules import (
+    build_embedding_head,
+    read_sentence_modules,
+)
 from kl3m_embeddings.errors import ConfigError
 from tests.encoder.tiny import PAD_ID, tiny_config, tiny_tokenizer
 

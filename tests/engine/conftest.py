@@ -2,13 +2,13 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from kl3m_embeddings.config import OptimizerConfig
-from kl3m_embeddings.config_tasks import MlmOptions, NspOptions
-from kl3m_embeddings.encoder.build import build_encoder
+from kl3m_embeddings.config.tasks import MlmOptions, NspOptions
+from kl3m_embeddings.config.training import OptimizerConfig
+from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.engine.single import SingleEngine
 from kl3m_embeddings.optim.build import build_optimizers
-from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
-from kl3m_embeddings.tasks.nsp import NextSegmentPrediction
+from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
+from kl3m_embeddings.tasks.masked.nsp import NextSegmentPrediction
 from kl3m_embeddings.tasks.objective import Objective
 from tests.conftest import TINY_CONFIG
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from kl3m_embeddings.commands.run_sources import Devices
-from kl3m_embeddings.config import TrainingConfig
+from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.engine.deepspeed_settings import deepspeed_settings, zero_stage
 from kl3m_embeddings.errors import ConfigError
-from tests.test_config import DEEPSPEED
+from kl3m_embeddings.run.sources import Devices
+from tests.config.test_training import DEEPSPEED
 
 PUBLISHED = {section["zero_optimization"]["stage"]: section for section in DEEPSPEED}
 

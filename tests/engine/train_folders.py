@@ -2,7 +2,7 @@
 
 import sys
 
-from kl3m_embeddings.commands.train_many import main
+from kl3m_embeddings.commands.train_deepspeed import main
 
 if __name__ == "__main__":
     for folder in sys.argv[1:]:

@@ -2,7 +2,7 @@
 
 import sys
 
-from kl3m_embeddings.commands.train_many import main
+from kl3m_embeddings.commands.train_deepspeed import main
 from kl3m_embeddings.engine.deepspeed import DeepSpeedEngine
 
 BAD_STEP, BAD_RANK = 3, 1

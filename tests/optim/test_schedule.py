@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kl3m_embeddings.config import OptimizerConfig
+from kl3m_embeddings.config.training import OptimizerConfig
 from kl3m_embeddings.optim.schedule import lr_at
 
 rates = st.floats(1e-8, 1.0)

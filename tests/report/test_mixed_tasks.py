@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.text import Text  # noqa: TID251
 
-from kl3m_embeddings.report.loss_statistics import steps_by_task
-from kl3m_embeddings.report.plot_parts import listed
-from kl3m_embeddings.report.plots import PLOTS, draw_all
-from kl3m_embeddings.report.run import read_run
-from kl3m_embeddings.report.statistics import describe_run
-from kl3m_embeddings.report.style import styled
+from kl3m_embeddings.report.plots.all_plots import PLOTS, draw_all
+from kl3m_embeddings.report.plots.parts import listed
+from kl3m_embeddings.report.plots.style import styled
+from kl3m_embeddings.report.read.run import read_run
+from kl3m_embeddings.report.statistics.losses import steps_by_task
+from kl3m_embeddings.report.statistics.run_statistics import describe_run
 from tests.report.logs import log_row, mixed_eval_row, mixed_row, pair_row, write_lines, write_run
 from tests.report.measured import score_rows, spectrum_rows, write_measured
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from kl3m_embeddings.commands.bench import compare, grow, table, write
-from kl3m_embeddings.encoder.architecture import load_architecture
-from kl3m_embeddings.report.plot_growth import growth_figure
+from kl3m_embeddings.encoder.folder.architecture import load_architecture
+from kl3m_embeddings.report.plots.growth import growth_figure
 from kl3m_embeddings.speed import growth
 from kl3m_embeddings.speed.measure import describe_machine, measure, medians
 from kl3m_embeddings.speed.sides import SIDES, Work, changed, ours, random_batch, transformers

@@ -7,9 +7,9 @@ import numpy as np
 import tokenizers
 from tokenizers import models
 
-from kl3m_embeddings.data.corpus import open_corpora
-from kl3m_embeddings.data.shards import TokenShards
-from kl3m_embeddings.data.tokenizer import Tokenizer
+from kl3m_embeddings.data.samples.corpus import open_corpora
+from kl3m_embeddings.data.shards.token_shards import TokenShards
+from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.tasks.base import TextSource
 
 DATASET_SIZE = 1_000_000

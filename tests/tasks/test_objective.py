@@ -3,11 +3,11 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig
 
-from kl3m_embeddings.config_tasks import MlmOptions, NspOptions
+from kl3m_embeddings.config.tasks import MlmOptions, NspOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
-from kl3m_embeddings.encoder.build import build_encoder
-from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
-from kl3m_embeddings.tasks.nsp import NextSegmentPrediction
+from kl3m_embeddings.encoder.folder.load import build_encoder
+from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
+from kl3m_embeddings.tasks.masked.nsp import NextSegmentPrediction
 from kl3m_embeddings.tasks.objective import Objective
 from tests.conftest import TINY_CONFIG
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kl3m_embeddings.config_tasks import TasksConfig
+from kl3m_embeddings.config.tasks import TasksConfig
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.tasks import EMBEDDING_TASKS, MASKED_TASKS
 from kl3m_embeddings.tasks.plan import PlannedTask, Planner, embedding_mask, reduced_dims

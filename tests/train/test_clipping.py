@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kl3m_embeddings.config import OptimizerConfig
+from kl3m_embeddings.config.training import OptimizerConfig
 from kl3m_embeddings.engine.base import StepResult
 from kl3m_embeddings.train.clipping import MIN_KNOWN_NORMS, GradNormWindow
 

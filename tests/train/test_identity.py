@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kl3m_embeddings.config_file import apply_overrides, parse_training
+from kl3m_embeddings.config.read import apply_overrides, parse_training
 from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.train.identity import refuse_changes, refuse_differences, run_identity

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kl3m_embeddings.commands.run_setup import RunRequest, open_run
 from kl3m_embeddings.commands.train import main
-from kl3m_embeddings.config_file import apply_overrides, load_training
+from kl3m_embeddings.config.read import apply_overrides, load_training
 from kl3m_embeddings.engine.base import StepResult
-from kl3m_embeddings.train.checkpoint import checkpoint_steps, verify
+from kl3m_embeddings.files.checkpoint import checkpoint_steps, verify
+from kl3m_embeddings.run.setup import RunRequest, open_run
 from kl3m_embeddings.train.phase_timer import PhaseTimer
 from kl3m_embeddings.train.stop import StopRequest
 

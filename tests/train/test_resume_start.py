@@ -1,7 +1,7 @@
 import pytest
 
 from kl3m_embeddings.errors import ConfigError, DataError
-from kl3m_embeddings.train.checkpoint import checkpoint_steps, save_checkpoint, verify
+from kl3m_embeddings.files.checkpoint import checkpoint_steps, save_checkpoint, verify
 from kl3m_embeddings.train.logs import LOG
 from kl3m_embeddings.train.resume import clear_way, find_start
 

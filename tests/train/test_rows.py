@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kl3m_embeddings.config_tasks import MlmOptions
+from kl3m_embeddings.config.tasks import MlmOptions
 from kl3m_embeddings.engine.base import StepResult
-from kl3m_embeddings.tasks.mlm import MaskedLanguageModelling
+from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
 from kl3m_embeddings.tasks.plan import PlannedTask, Planner
 from kl3m_embeddings.train.phase_timer import PhaseTimer
 from kl3m_embeddings.train.rows import PendingRow, Postfix

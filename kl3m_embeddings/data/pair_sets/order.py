@@ -1,0 +1,183 @@
+"""Which pairs come when: a pure function of the seed and the batch's number in the run.
+
+1. Batches run through periods of 16,384 places. Every pair set has its share of the places, spread
+   evenly and at random: at any time, each has had its share but for a batch or two. A batch has
+   rows of one set only, so that the negatives in it are as hard as the set has them.
+2. The number of places that a set had before is the batch's number in the set's own stream.
+3. The stream runs through epochs, each with a plan of its own (see `pair_plan`). A plan is made
+   once and kept; it takes seconds for a million rows, and a batch microseconds.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from kl3m_embeddings.data.counter_random import derive_key, random_uniform
+from kl3m_embeddings.data.pair_sets.pair_set import PairSet
+from kl3m_embeddings.data.pair_sets.plan import EpochPlan, PlanOptions, epoch_of, plan_epoch
+from kl3m_embeddings.data.samples.order import PERIOD, period_shares
+from kl3m_embeddings.errors import ConfigError, DataError
+
+WINDOW_BATCHES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairBatch:
+    """Rows of one pair set, or a rank's part of them, and the texts to be used of each.
+
+    Attributes:
+        source: number of the pair set.
+        rows: of the pair set.
+        queries: text ids.
+        positives: text ids.
+        negatives: text ids.
+        labels: how alike query and positive are; None in a set without labels.
+        positive_scores: a teacher's, NaN where it gave none; None in a set without any.
+        negative_scores: the same.
+        num_clashes: rows of the whole batch that have a text of a row before them.
+    """
+
+    source: int
+    rows: Int64[np.ndarray, "rows"]
+    queries: Int64[np.ndarray, "rows"]
+    positives: Int64[np.ndarray, "rows"]
+    negatives: Int64[np.ndarray, "rows negatives"]
+    labels: Float32[np.ndarray, "rows"] | None
+    positive_scores: Float32[np.ndarray, "rows"] | None
+    negative_scores: Float32[np.ndarray, "rows negatives"] | None
+    num_clashes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOrder:
+    """The order of the rows of several pair sets; see `build`."""
+
+    sets: Sequence[PairSet]
+    weights: tuple[float, ...]
+    usable: Sequence[Int64[np.ndarray, "_"]]
+    """Of each set, the rows that have enough negatives."""
+    seed: int
+    options: PlanOptions
+
+    @classmethod
+    def build(
+        cls,
+        sets: Sequence[PairSet],
+        weights: Sequence[float] | None = None,
+        *,
+        seed: int,
+        batch_size: int,
+        num_negatives: int = 0,
+        max_length: int,
+        window_batches: int = WINDOW_BATCHES,
+    ) -> "PairOrder":
+        """Order the rows that have enough negatives.
+
+        Args:
+            sets: at least one.
+            weights: relative share of the batches; None: by number of rows.
+            seed: of all choices.
+            batch_size: rows of a batch, over all devices.
+            num_negatives: of each row; rows that have fewer are left out, see `left_out`.
+            max_length: tokens of a text that count for its length.
+            window_batches: batches that are sorted by length together; 1: no sorting.
+
+        Raises:
+            ConfigError: the weights do not fit the sets.
+            DataError: a set has fewer usable rows than a batch.
+        """
+        usable = [np.flatnonzero(np.diff(one.negative_starts) >= num_negatives) for one in sets]
+        for pairs, rows in zip(sets, usable, strict=True):
+            if len(rows) < batch_size:
+                raise DataError(_too_few(pairs, len(rows), batch_size, num_negatives))
+        shares = tuple(map(float, map(len, usable) if weights is None else weights))
+        if len(shares) != len(sets) or not all(0 < share < math.inf for share in shares):
+            raise ConfigError(f"weights {weights}: give each of the {len(sets)} sets one above 0")
+        options = PlanOptions(batch_size, num_negatives, max_length, window_batches)
+        return cls(sets=sets, weights=shares, usable=usable, seed=seed, options=options)
+
+    def left_out(self) -> list[str]:
+        """A line on each set that has rows with too few negatives, naming the first of them."""
+        num_negatives = self.options.num_negatives
+        return [
+            f"{pairs.name}: {pairs.num_rows - len(rows):,} of {pairs.num_rows:,} rows are left "
+            f"out: they have fewer than {num_negatives} negatives "
+            f"(first {_first_short(pairs, num_negatives)})"
+            for pairs, rows in zip(self.sets, self.usable, strict=True)
+            if len(rows) < pairs.num_rows
+        ]
+
+    def batch(self, number: int, part: slice = slice(None)) -> PairBatch:
+        """Batch `number` of the run, or the rows of it that are a rank's part."""
+        period, place = divmod(number, PERIOD)
+        sources, numbers = _period(self.seed, self.weights, period)
+        source = int(sources[place])
+        num_rows = len(self.usable[source])
+        epoch, index = epoch_of(int(numbers[place]), num_rows, self.options.batch_size)
+        plan = self.plan(source, epoch)
+        rows, positives = plan.rows[index, part], plan.positives[index, part]
+        negatives = plan.negatives[index, part]
+        pairs = self.sets[source]
+        return PairBatch(
+            source=source,
+            rows=rows,
+            queries=pairs.queries[rows],
+            positives=pairs.positives[positives],
+            negatives=pairs.negatives[negatives],
+            labels=_taken(pairs.labels, rows),
+            positive_scores=_taken(pairs.positive_scores, positives),
+            negative_scores=_taken(pairs.negative_scores, negatives),
+            num_clashes=int(plan.num_clashes[index]),
+        )
+
+    @cached_property
+    def plan(self) -> Callable[[int, int], EpochPlan]:
+        """`plan(source, epoch)`: the plan of a set's epoch; the last two of each are kept."""
+
+        @lru_cache(maxsize=2 * len(self.sets))
+        def plan(source: int, epoch: int) -> EpochPlan:
+            key = derive_key(self.seed, "pairs", source)
+            return plan_epoch(self.sets[source], self.usable[source], epoch, self.options, key)
+
+        return plan
+
+
+@lru_cache(maxsize=4)
+def _period(
+    seed: int, weights: tuple[float, ...], period: int
+) -> tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]:
+    """Set, and number in the set's stream, of every batch of a period."""
+    shares = period_shares(weights)
+    sources = np.repeat(np.arange(len(weights)), shares)
+    numbers = np.concatenate([np.arange(share) for share in shares])
+    # each set's batches at random within equal intervals, and all sets' merged
+    jitter = random_uniform(derive_key(seed, "pair sets", period), 0, PERIOD, 1)[:, 0]
+    order = np.argsort((numbers + jitter) / shares[sources], kind="stable")
+    sources = sources[order]
+    return sources, period * shares[sources] + numbers[order]
+
+
+def _taken(
+    values: Float32[np.ndarray, "_"] | None, places: Int64[np.ndarray, "..."]
+) -> Float32[np.ndarray, "..."] | None:
+    return None if values is None else values[places]
+
+
+def _first_short(pairs: PairSet, num_negatives: int) -> str:
+    """The place of the first row that has fewer negatives."""
+    return pairs.place(int(np.argmax(np.diff(pairs.negative_starts) < num_negatives)))
+
+
+def _too_few(pairs: PairSet, num_usable: int, batch_size: int, num_negatives: int) -> str:
+    reason, remedy = "", "batch_size"
+    if num_usable < pairs.num_rows:
+        place = _first_short(pairs, num_negatives)
+        reason = f" with {num_negatives} negatives of {pairs.num_rows:,} (too few: {place})"
+        remedy = "num_negatives or batch_size"
+    return (
+        f"{pairs.path}: {num_usable:,} rows{reason}, a batch takes {batch_size:,}; lower {remedy}"
+    )

@@ -1,0 +1,1 @@
+"""Files of text, tables and archives become records."""

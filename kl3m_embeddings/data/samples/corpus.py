@@ -1,0 +1,247 @@
+"""Windows of text out of token shards: what a sample is before a task makes a batch of it.
+
+A document longer than a window gives evenly spread windows that cover it with as little overlap
+as their number allows, so that none is mostly padding. Some documents are held out for
+evaluation: they give no training window at all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kl3m_embeddings.data.counter_random import derive_key, permute
+from kl3m_embeddings.data.samples.order import SampleOrder
+from kl3m_embeddings.data.shards.token_shards import TokenShards
+from kl3m_embeddings.errors import DataError
+
+MAX_HELD_OUT_SHARE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Token windows and where they come from."""
+
+    tokens: NDArray[np.int64]
+    """Shape (samples, window); zeros from a row's length on."""
+    lengths: NDArray[np.int64]
+    """Shape (samples); at least 1."""
+    datasets: NDArray[np.int64]
+    """Shape (samples): which dataset of the corpus."""
+    documents: NDArray[np.int64]
+    """Shape (samples): which document of the dataset."""
+    starts: NDArray[np.int64]
+    """Shape (samples): the first token's place in the dataset's token stream."""
+
+
+class Spans(NamedTuple):
+    """Pieces of documents; all of shape (samples)."""
+
+    datasets: NDArray[np.int64]
+    documents: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    """The first token's place in the dataset's token stream."""
+    lengths: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowIndex:
+    """Numbers the windows of one dataset's chosen documents."""
+
+    shards: TokenShards
+    window: int
+    first_windows: NDArray[np.int64]
+    """Shape (documents + 1): number of windows before each document."""
+
+    @classmethod
+    def build(cls, shards: TokenShards, window: int, chosen: NDArray[np.bool_]) -> "WindowIndex":
+        """Index the documents where `chosen`, bool of shape (documents), is true."""
+        lengths = np.diff(shards.document_starts)
+        num_windows = np.where(chosen, -(-lengths // window), 0)
+        first_windows = np.concatenate([[0], np.cumsum(num_windows)]).astype(np.int64)
+        return cls(shards=shards, window=window, first_windows=first_windows)
+
+    @property
+    def num_windows(self) -> int:
+        """Windows of all chosen documents."""
+        return int(self.first_windows[-1])
+
+    def locate(self, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Documents and starts in the token stream, int64 of shape (windows)."""
+        documents = np.searchsorted(self.first_windows, windows, side="right") - 1
+        starts = self.shards.document_starts[documents]
+        lengths = self.shards.document_starts[documents + 1] - starts
+        num_windows = self.first_windows[documents + 1] - self.first_windows[documents]
+        number = windows - self.first_windows[documents]
+        slack = np.maximum(lengths - self.window, 0)
+        return documents, starts + number * slack // np.maximum(num_windows - 1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Several datasets read as one endless, seeded stream of windows."""
+
+    names: Sequence[str]
+    indices: Sequence[WindowIndex]
+    order: SampleOrder
+    window: int
+
+    def windows(self, first_sample: int, count: int) -> Windows:
+        """Samples `first_sample` and on: a pure function of the seed and the numbers."""
+        return self.read(self.locate(first_sample, count), self.window)
+
+    def locate(self, first_sample: int, count: int) -> Spans:
+        """Where the windows of samples `first_sample` and on are."""
+        return self.located(*self.order.locate(first_sample, count))
+
+    def located(self, datasets: NDArray[np.int64], numbers: NDArray[np.int64]) -> Spans:
+        """Where the datasets' windows of these numbers are; both of shape (samples)."""
+        documents = np.empty_like(numbers)
+        starts = np.empty_like(numbers)
+        for dataset in np.unique(datasets):
+            rows = datasets == dataset
+            documents[rows], starts[rows] = self.indices[dataset].locate(numbers[rows])
+        return self.window_spans(datasets, documents, starts)
+
+    def window_spans(
+        self,
+        datasets: NDArray[np.int64],
+        documents: NDArray[np.int64],
+        starts: NDArray[np.int64],
+    ) -> Spans:
+        """Windows at these `starts`, up to the ends of their documents; all of shape (samples)."""
+        _, ends = self.document_bounds(datasets, documents)
+        return Spans(datasets, documents, starts, np.minimum(ends - starts, self.window))
+
+    def cut(
+        self,
+        datasets: NDArray[np.int64],
+        documents: NDArray[np.int64],
+        starts: NDArray[np.int64],
+    ) -> Windows:
+        """Windows at other `starts` within the given documents; all of shape (samples)."""
+        return self.read(self.window_spans(datasets, documents, starts), self.window)
+
+    def read(self, spans: Spans, width: int | None = None) -> Windows:
+        """The tokens of spans, `width` of each or as many as the longest has."""
+        width = int(spans.lengths.max()) if width is None else width
+        tokens = np.empty((len(spans.starts), width), dtype=np.int64)
+        for dataset in np.unique(spans.datasets):
+            rows = spans.datasets == dataset
+            tokens[rows] = self.indices[dataset].shards.gather(spans.starts[rows], width)
+        tokens[np.arange(width) >= spans.lengths[:, None]] = 0
+        return Windows(tokens=tokens, **spans._asdict())
+
+    def document_bounds(
+        self, datasets: NDArray[np.int64], documents: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where documents begin and end in their token streams, both of shape (samples)."""
+        starts = np.empty_like(documents)
+        ends = np.empty_like(documents)
+        for dataset in np.unique(datasets):
+            rows = datasets == dataset
+            document_starts = self.indices[dataset].shards.document_starts
+            starts[rows] = document_starts[documents[rows]]
+            ends[rows] = document_starts[documents[rows] + 1]
+        return starts, ends
+
+    def document_start(self, windows: Windows) -> NDArray[np.int64]:
+        """Where each window's document begins in the token stream, of shape (samples)."""
+        return self.document_bounds(windows.datasets, windows.documents)[0]
+
+    def document_hashes(
+        self, datasets: NDArray[np.int64], documents: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """A number for each document, equal for equal ones, of shape (samples).
+
+        It is that of the length and the first window: documents that differ later only count as
+        equal, too, if they are as long.
+        """
+        starts, ends = self.document_bounds(datasets, documents)
+        return text_hashes(self.cut(datasets, documents, starts).tokens, ends - starts)
+
+    def document_ids(self, windows: Windows | Spans) -> dict[str, list[str]]:
+        """The distinct documents of the windows, by dataset name, in order of appearance."""
+        seen: dict[str, dict[str, None]] = {}
+        for dataset, document in zip(windows.datasets, windows.documents, strict=True):
+            name = self.indices[dataset].shards.document_id(int(document))
+            seen.setdefault(self.names[dataset], {})[name] = None
+        return {name: list(ids) for name, ids in seen.items()}
+
+
+def text_hashes(tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number for each text, equal for equal ones, from 0 to 2**63; of shape (texts).
+
+    Multilinear hashing (Lemire and Kaser 2014, https://arxiv.org/abs/1202.4961): different texts
+    of 2**18 ids collide with a probability of at most 2**-45.
+
+    Args:
+        tokens: shape (texts, longest); what lies beyond a text's length does not matter.
+        lengths: shape (texts); of a text that goes on beyond `tokens`, its whole length.
+    """
+    width = tokens.shape[1]
+    multipliers = np.random.Philox(key=derive_key("text hash")).random_raw(width + 1)
+    values = np.where(np.arange(width) < lengths[:, None], tokens, 0).astype(np.uint64)
+    sums = values @ multipliers[1:] + lengths.astype(np.uint64) * multipliers[0]
+    hashes: NDArray[np.int64] = (sums >> np.uint64(1)).astype(np.int64)
+    return hashes
+
+
+def open_corpora(
+    shards: Sequence[TokenShards],
+    weights: Sequence[float] | None,
+    *,
+    window: int,
+    seed: int,
+    num_held_out: int,
+) -> tuple[Corpus, Corpus | None]:
+    """The training corpus and the held-out one.
+
+    Args:
+        shards: one for every dataset.
+        weights: relative share of samples; None: by number of windows.
+        window: tokens of a window.
+        seed: of the order and of which documents are held out.
+        num_held_out: about so many documents are held out in all, and at most 5% of a dataset.
+
+    Returns:
+        The second is None where the datasets have too few documents to hold some out.
+
+    Raises:
+        DataError: a dataset has no text.
+    """
+    quotas = [
+        -(-num_held_out * one.num_documents // sum(s.num_documents for s in shards))
+        for one in shards
+    ]
+    held_out = [_held_out(one, quota, seed) for one, quota in zip(shards, quotas, strict=True)]
+    train = [
+        WindowIndex.build(one, window, ~out) for one, out in zip(shards, held_out, strict=True)
+    ]
+    test = [WindowIndex.build(one, window, out) for one, out in zip(shards, held_out, strict=True)]
+    for one, index in zip(shards, train, strict=True):
+        if not index.num_windows:
+            raise DataError(f"{one.path}: dataset {one.name} has no text to train on")
+    shares = list(weights) if weights else [float(index.num_windows) for index in train]
+    kept = [i for i, index in enumerate(test) if index.num_windows]
+    testing = _corpus([test[i] for i in kept], [shares[i] for i in kept], seed) if kept else None
+    return _corpus(train, shares, seed), testing
+
+
+def _corpus(indices: list[WindowIndex], weights: list[float], seed: int) -> Corpus:
+    order = SampleOrder(
+        seed=seed, sizes=[index.num_windows for index in indices], weights=tuple(weights)
+    )
+    names = [index.shards.name for index in indices]
+    return Corpus(names=names, indices=indices, order=order, window=indices[0].window)
+
+
+def _held_out(shards: TokenShards, quota: int, seed: int) -> NDArray[np.bool_]:
+    """Which documents to hold out, bool of shape (documents)."""
+    count = min(quota, int(shards.num_documents * MAX_HELD_OUT_SHARE))
+    key = derive_key(seed, "held-out", shards.name)
+    held_out = np.zeros(shards.num_documents, dtype=np.bool_)
+    held_out[permute(np.arange(count), shards.num_documents, key)] = True
+    return held_out

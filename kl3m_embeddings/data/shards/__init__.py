@@ -1,0 +1,1 @@
+"""Documents become shards of token ids, near-duplicates left out."""

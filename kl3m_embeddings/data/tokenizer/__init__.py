@@ -1,0 +1,1 @@
+"""The tokenizer: trained, found, read, exported."""

@@ -1,0 +1,95 @@
+"""Disentangled attention by shifted views of two matrix products, in place of gathers.
+
+The position score of query q and key k is entry k - q + length - 1 of row q of the product with the
+table of all offsets. In memory that is a matrix whose rows are one element shorter than the
+product's: a view with other strides, where a gather would read as many indices as scores.
+"""
+
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from kl3m_embeddings.encoder.kernels.cpu_attention import DisentangledAttentionCPU
+from kl3m_embeddings.encoder.kernels.native_attention import AttentionNative, is_native
+from kl3m_embeddings.encoder.kernels.sequences import Sequences
+
+
+def disentangled_attention(
+    query: Float[Tensor, "batch length heads size"],
+    key: Float[Tensor, "batch length heads size"],
+    value: Float[Tensor, "batch length heads size"],
+    pos_key: Float[Tensor, "heads offsets size"] | None,
+    pos_query: Float[Tensor, "heads offsets size"] | None,
+    sequences: Sequences,
+    scale: float,
+    dropout: float,
+) -> Float[Tensor, "batch length heads size"]:
+    """Attend to the tokens of the same sequence.
+
+    `pos_key` and `pos_query` are the projected relative embeddings of each offset q-k, from
+    length-1 down to 1-length; `scale` is a factor on the sum of the scores.
+    """
+    context: Tensor
+    if is_fused(query):
+        from kl3m_embeddings.encoder.kernels.triton_attention import attend_packed
+
+        seed = torch.randint(2**63 - 1, (1,), device=query.device)
+        context = attend_packed(
+            query.flatten(0, 1),
+            key.flatten(0, 1),
+            value.flatten(0, 1),
+            pos_key,
+            pos_query,
+            sequences.bounds.int(),
+            sequences.max_length,
+            scale,
+            dropout,
+            seed,
+        )
+        return context.view(query.shape)
+    pos_query = None if pos_query is None else pos_query.flip(-2)
+    matrices = query, key, value, pos_key, pos_query
+    if is_native(query):
+        context = AttentionNative.apply(*matrices, sequences, scale, dropout)
+        return context
+    if query.is_cpu and pos_key is not None and pos_query is not None:
+        everything = not sequences.is_packed and bool(sequences.attention_mask.all())
+        bias = None if everything else sequences.bias(query.dtype)
+        context = DisentangledAttentionCPU.apply(*matrices, bias, scale, dropout)
+        return context
+    length = query.shape[1]
+    query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+    scores = query @ key.mT
+    if pos_key is not None:
+        scores = scores + shifted(query @ pos_key.mT, length)
+    if pos_query is not None:
+        scores = scores + shifted(key @ pos_query.mT, length).mT
+    scores = scores * scale + sequences.bias(query.dtype)[:, None]
+    weights = F.dropout(torch.softmax(scores, dim=-1), dropout)
+    return (weights @ value).transpose(1, 2)
+
+
+def is_fused(query: Tensor) -> bool:
+    """Whether the kernels for CUDA run here and take heads of this size.
+
+    They would take float32, too, but without tensor cores.
+    """
+    size = query.shape[-1]
+    fits = query.itemsize == 2 and 16 <= size <= 128 and size.bit_count() == 1
+    return query.is_cuda and fits and find_spec("triton") is not None
+
+
+def shifted(
+    scores: Float[Tensor, "batch heads length offsets"], length: int
+) -> Float[Tensor, "batch heads length length"]:
+    """Row i of the result is columns length-1-i to 2*length-2-i of row i: a view, no copy."""
+    batch, heads, rows, offsets = scores.shape
+    scores = scores.contiguous()
+    return scores.as_strided(
+        (batch, heads, rows, length),
+        (heads * rows * offsets, rows * offsets, offsets - 1, 1),
+        scores.storage_offset() + length - 1,
+    )

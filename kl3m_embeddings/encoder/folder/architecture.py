@@ -1,0 +1,217 @@
+"""Reads config.json, strictly: transformers would accept any key and most values in silence.
+
+1. The JSON is read without duplicate keys or NaN.
+2. A key is known if it is a field of the architecture's config class, if the architecture's own
+   source reads it, or if it is transformers' metadata. Anything else is an error with the nearest
+   known name.
+3. transformers checks the types; the values are checked here. All errors are reported at once.
+"""
+
+import difflib
+import importlib.util
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
+from transformers import CONFIG_MAPPING, PretrainedConfig
+from transformers.activations import ACT2FN
+
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.strict_json import read_json_object
+
+# Where a file came from, and its dtype: set anew when a model is written.
+DROPPED = {"_name_or_path", "auto_map", "dtype", "torch_dtype", "transformers_version"}
+# Written by some release of transformers or for other uses of a model; without effect here.
+METADATA = DROPPED | {
+    "finetuning_task",
+    "gradient_checkpointing",
+    "is_decoder",
+    "num_labels",
+    "output_attentions",
+    "position_embedding_type",
+    "pruned_heads",
+    "reference_compile",
+    "repad_logits_with_grad",
+    "tie_word_embeddings",
+    "tokenizer_class",
+    "use_cache",
+}
+POSITIVE = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "embedding_size",
+    "initializer_range",
+    "layer_norm_eps",
+    "norm_eps",
+)
+# DeBERTa-v2 reads these although its config class does not declare them.
+DEBERTA_TYPES = {
+    "attention_head_size": int,
+    "conv_act": str,
+    "conv_groups": int,
+    "conv_kernel_size": int,
+    "embedding_size": int,
+    "norm_rel_ebd": str,
+    "pooler_hidden_size": int,
+    "position_buckets": int,
+    "share_att_key": bool,
+}
+# In these the first position is numbered pad_token_id + 1.
+POSITIONS_AFTER_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
+KEY_READ = re.compile(
+    r"""\bconfig\.([a-z]\w+)|(?:getattr\(config, |kwargs\.(?:get|pop)\()["'](\w+)"""
+)
+
+
+def load_architecture(path: Path) -> PretrainedConfig:
+    """Read and check a config.json.
+
+    Raises:
+        ConfigError: with one line for every error, each naming `path` and the key.
+    """
+    settings = read_json_object(path)
+    model_type = settings.pop("model_type", None)
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        raise ConfigError(
+            f"{path}: model_type: {model_type!r} is not an architecture that transformers knows"
+            + did_you_mean(str(model_type), list(CONFIG_MAPPING))
+        )
+    config_class = CONFIG_MAPPING[model_type]
+    known = known_keys(config_class)
+    problems = [
+        f"{key}: unknown key{did_you_mean(key, sorted(known))}"
+        for key in settings
+        if key not in known
+    ]
+    config, type_problems = checked_types(config_class, settings)
+    problems += type_problems
+    if config is not None:
+        problems += value_problems(config)
+        # A setting of a wrong type was replaced by its default, which nothing needs to fit.
+        problems += [] if type_problems else relation_problems(config)
+    if problems or config is None:
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+    return config
+
+
+def check_vocabulary(config: PretrainedConfig, tokenizer_vocab_size: int, path: Path) -> None:
+    """Raise if the tokenizer has ids that the embeddings have no row for; more rows are fine."""
+    if tokenizer_vocab_size > config.vocab_size:
+        raise ConfigError(
+            f"{path}: vocab_size: {config.vocab_size} is smaller than the tokenizer's "
+            f"{tokenizer_vocab_size}: raise it to at least that"
+        )
+
+
+def check_sequence_length(config: PretrainedConfig, num_tokens: int, path: Path) -> None:
+    """Raise if sequences of `num_tokens` do not fit into the architecture's positions."""
+    num_positions = max_sequence_length(config)
+    if num_tokens > num_positions:
+        raise ConfigError(
+            f"{path}: max_position_embeddings: {config.max_position_embeddings} is too small for "
+            f"sequences of {num_tokens} tokens: raise it by {num_tokens - num_positions}"
+        )
+
+
+def check_packing(config: PretrainedConfig, path: Path) -> None:
+    """Raise ConfigError if documents that share a row would not be encoded as if alone."""
+    if config.model_type != "deberta-v2" or config.position_biased_input:
+        raise ConfigError(
+            f"{path}: tasks.mlm.pack needs a DeBERTa (model_type deberta-v2) with "
+            "position_biased_input false: set tasks.mlm.pack to false"
+        )
+
+
+def max_sequence_length(config: PretrainedConfig) -> int:
+    """The longest sequence, in tokens, that the architecture has positions for."""
+    num_positions = int(config.max_position_embeddings)
+    if config.model_type in POSITIONS_AFTER_PADDING:
+        num_positions -= (config.pad_token_id if config.model_type != "mpnet" else 1) + 1
+    return num_positions
+
+
+def did_you_mean(name: str, known: list[str]) -> str:
+    """A hint at the nearest known name, if one is near."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {nearest[0]}?)" if nearest else ""
+
+
+def known_keys(config_class: type[PretrainedConfig]) -> set[str]:
+    """Names that the config class declares or that the architecture's source reads."""
+    known = {field.name for field in fields(config_class)} | set(config_class.attribute_map)
+    module = config_class.__module__
+    for name in (module, module.replace(".configuration_", ".modeling_")):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            reads = KEY_READ.findall(Path(spec.origin).read_text(encoding="utf-8"))
+            known |= {key for groups in reads for key in groups if key}
+    return known | METADATA
+
+
+def checked_types(
+    config_class: type[PretrainedConfig], settings: dict[str, Any]
+) -> tuple[PretrainedConfig | None, list[str]]:
+    """The config without the settings of a wrong type, and a message for each of those."""
+    settings = {key: value for key, value in settings.items() if key not in DROPPED}
+    problems: list[str] = []
+    while True:
+        try:
+            return config_class(**settings), problems
+        except StrictDataclassFieldValidationError as error:
+            message = str(error.__cause__).split(". Errors:")[0]
+            key = next(key for key in settings if f"'{key}'" in message)
+            del settings[key]
+            message = message.removeprefix("Field ").replace(f"'{key}' ", "", 1)
+            message = re.sub(r"<class '(\w+)'>", r"\1", message)
+            problems.append(f"{key}: {message}")
+        except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+            return None, [*problems, str(error.__cause__ or error).strip().splitlines()[0]]
+
+
+def value_problems(config: PretrainedConfig) -> Iterator[str]:
+    """A message for each value that has the right type but cannot be."""
+    values = {**vars(config), **{key: getattr(config, key, None) for key in POSITIVE}}
+    for key, value in values.items():
+        if key in POSITIVE and value is not None and not value > 0:
+            yield f"{key}: must be greater than 0 (it is {value})"
+        if key.endswith(("dropout", "dropout_prob")) and value is not None and not 0 <= value < 1:
+            yield f"{key}: must be a probability below 1 (it is {value})"
+        if key.endswith(("_act", "_activation")) and value is not None and value not in ACT2FN:
+            yield f"{key}: unknown activation{did_you_mean(str(value), list(ACT2FN))}"
+    if config.model_type == "deberta-v2":
+        yield from deberta_problems(config)
+
+
+def deberta_problems(config: PretrainedConfig) -> Iterator[str]:
+    """A message for each impossible setting that only DeBERTa-v2 has."""
+    for key, kind in DEBERTA_TYPES.items():
+        value = getattr(config, key, None)
+        if value is not None and type(value) is not kind:
+            yield f"{key}: must be of type {kind.__name__} (it is {value!r})"
+    for term in config.pos_att_type or []:
+        if term not in ("c2p", "p2c"):
+            yield f"pos_att_type: {term!r} is unknown: use c2p, p2c or both"
+    if getattr(config, "norm_rel_ebd", "none") not in ("none", "layer_norm"):
+        yield f"norm_rel_ebd: {config.norm_rel_ebd!r} is unknown: use none or layer_norm"
+    if getattr(config, "position_buckets", -1) in (0, 1):
+        yield f"position_buckets: must be -1 (none) or at least 2 (it is {config.position_buckets})"
+
+
+def relation_problems(config: PretrainedConfig) -> Iterator[str]:
+    """A message for each value that does not fit another one."""
+    hidden_size = getattr(config, "hidden_size", 0)
+    num_heads = max(getattr(config, "num_attention_heads", 1), 1)
+    if hidden_size % num_heads:
+        yield f"hidden_size: {hidden_size} is not divisible by num_attention_heads ({num_heads})"
+    pad_token_id = getattr(config, "pad_token_id", None)
+    if pad_token_id is not None and not 0 <= pad_token_id < config.vocab_size:
+        yield f"pad_token_id: {pad_token_id} is no row of the vocabulary"
+    if getattr(config, "attention_head_size", None) not in (None, hidden_size // num_heads):
+        yield "attention_head_size: must be hidden_size / num_attention_heads: leave it out"

@@ -1,0 +1,170 @@
+"""Encoders from a config.json (`build_encoder`) or from a folder with weights (`load_encoder`).
+
+A folder may be transformers', sentence-transformers' or our own. transformers reads its files
+(shards, prefixes, renamed keys); what it would pass over in silence, a tensor of another shape or a
+missing or surplus layer, is an error here.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PretrainedConfig
+from transformers.utils import logging as transformers_logging
+
+from kl3m_embeddings.encoder.deberta.model import DebertaV2ForMaskedLM
+from kl3m_embeddings.encoder.folder.module_files import module_entries
+from kl3m_embeddings.encoder.folder.source import resolve_source
+from kl3m_embeddings.encoder.heads import MASKED_HEADS, Network
+from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
+from kl3m_embeddings.encoder.stock.without_padding import speed_up
+from kl3m_embeddings.errors import ConfigError
+
+__all__ = ["MaskedEncoder", "build_encoder", "load_encoder"]
+
+
+def build_encoder(
+    config: PretrainedConfig, *, seed: int, masked_head: bool = True
+) -> MaskedEncoder:
+    """A freshly initialised fp32 encoder; the same seed gives the same weights.
+
+    Args:
+        config: Its `pad_token_id` must already be the tokenizer's: RoBERTa counts positions from
+            it.
+        seed: Of the weights.
+        masked_head: As for `load_encoder`.
+    """
+    with seeded(seed):
+        network: Network = new_network(config)
+    return MaskedEncoder(network if masked_head else without_head(network), config)
+
+
+def new_network(config: PretrainedConfig) -> nn.Module:
+    """Our DeBERTa-v2, or transformers' network: with its masked-language head where we know it."""
+    if config.model_type == "deberta-v2":
+        network = DebertaV2ForMaskedLM(config)
+        network.initialise()
+        return network
+    auto = AutoModelForMaskedLM if config.model_type in MASKED_HEADS else AutoModel
+    stock: nn.Module = auto.from_config(config, dtype=torch.float32)
+    speed_up(stock)
+    return stock
+
+
+def without_head(network: Network) -> Network:
+    """Transformers' network without its masked-language head; ours, whose head is small, as it is.
+
+    A head that nothing trains would be exported as if it could predict something.
+    """
+    return network if isinstance(network, DebertaV2ForMaskedLM) else network.base_model
+
+
+def load_encoder(
+    source: str | Path,
+    *,
+    seed: int = 0,
+    config: PretrainedConfig | None = None,
+    masked_head: bool = True,
+) -> MaskedEncoder:
+    """Load fp32 weights from safetensors; a head that the checkpoint lacks is drawn from `seed`.
+
+    Args:
+        source: A folder, `package:NAME/SUBFOLDER`, or a hub name; see `resolve_source`.
+        seed: Of the weights that the checkpoint lacks; they are listed in `fresh_parameters`.
+        config: The architecture that the weights must fit; None: the folder's own.
+        masked_head: Whether the masked-language head is wanted.
+
+    Raises:
+        ConfigError: The folder is missing, or its weights do not fit its config.json.
+    """
+    folder = transformer_folder(source)
+    with seeded(seed), quiet_transformers():
+        try:
+            config = config or AutoConfig.from_pretrained(folder)
+            auto = AutoModelForMaskedLM if config.model_type in MASKED_HEADS else AutoModel
+            model, info = auto.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ConfigError(f"{source}: {str(error).strip().splitlines()[0]}") from error
+        check_weights(str(source), model, info)
+        network: Network = model
+        if config.model_type == "deberta-v2":
+            network = new_network(config)
+            network.load_state_dict(model.state_dict())
+        else:
+            speed_up(network)
+    if not masked_head:  # and nothing else may be missing
+        return MaskedEncoder(without_head(network), config)
+    return MaskedEncoder(network, config, tuple(sorted(info["missing_keys"])))
+
+
+def transformer_folder(source: str | Path) -> Path:
+    """The folder of the transformer itself, which lies inside some sentence-transformers folders.
+
+    Raises:
+        ConfigError: There is no such folder, package or hub name, or no config.json in it.
+    """
+    folder = resolve_source(source)
+    entries = module_entries(folder)
+    folder = entries[0].folder if entries else folder
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder}: no config.json: give a folder that holds a model")
+    return folder
+
+
+def check_weights(source: str, model: Network, info: Mapping[str, Iterable[Any]]) -> None:
+    """Raise unless every tensor of the encoder proper was found, with the right shape."""
+    problems = [
+        f"{source}: {name}: shape {tuple(found)}, but {tuple(expected)} by config.json"
+        for name, found, expected in sorted(info["mismatched_keys"])
+    ]
+    prefix = f"{model.base_model_prefix}."
+    headless = model.base_model is model
+    problems += [
+        f"{source}: {name}: missing from the checkpoint: not the model that config.json describes"
+        for name in sorted(info["missing_keys"])
+        if headless or name.startswith(prefix)
+    ]
+    problems += [
+        f"{source}: {name}: in the checkpoint but not in the model: config.json has too few layers"
+        for name in sorted(info["unexpected_keys"])
+        if re.search(r"\blayers?\.\d+\.", name)
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bar and no load report while inside: what matters becomes an error."""
+    verbosity, bar = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from `seed` while inside and leave the global CPU generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

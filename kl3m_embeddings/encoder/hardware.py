@@ -1,0 +1,111 @@
+"""What a run ran on: recorded at each start, and measured where numbers depend on it."""
+
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from kl3m_embeddings.encoder.kernels.native_library import library
+from kl3m_embeddings.errors import ConfigError
+
+PACKAGES = ("kl3m-embeddings", "torch", "transformers", "tokenizers", "numpy", "deepspeed")
+MATRIX_SIZE = {"cuda": 8192, "mps": 4096, "cpu": 1024}
+
+
+def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
+    """The named device, or the best there is: this rank's CUDA device, MPS, CPU.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    if name:
+        return named_device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda", local_rank if torch.cuda.device_count() > 1 else 0)
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def named_device(name: str) -> torch.device:
+    """The device, tried by putting a number on it."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"--device {name}: {reason}: name a device that there is (cpu, cuda, cuda:1, mps), "
+            "or leave the option out"
+        ) from error
+    return device
+
+
+def describe_hardware(device: torch.device) -> dict[str, Any]:
+    """Device, processor, memory and threads."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    return {
+        "device": str(device),
+        "device_name": name,
+        "processor": processor_name(),
+        "num_cpus": os.cpu_count(),
+        "num_threads": torch.get_num_threads(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "platform": platform.platform(),
+    }
+
+
+def describe_kernels(device: torch.device, precision: str) -> str:
+    """Which code computes attention: what runs elsewhere differs in the last digits."""
+    if device.type == "cpu":
+        return "native" if precision == "bfloat16" and library() else "torch"
+    fused = device.type == "cuda" and precision != "float32" and find_spec("triton")
+    return "triton" if fused else "torch"
+
+
+def describe_versions() -> dict[str, str]:
+    """Python and the packages that numbers may depend on."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def processor_name() -> str:
+    """The processor's model name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large square matrix product: what `mfu` is out of."""
+    size = MATRIX_SIZE[device.type]
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
+    seconds = []
+    for _ in range(5):
+        wait(device)
+        start = time.perf_counter()
+        torch.mm(left, right)
+        wait(device)
+        seconds.append(time.perf_counter() - start)
+    return 2.0 * size**3 / median(seconds[1:])
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,1 @@
+"""The mathematics of encoders in less time and memory; no architecture."""

@@ -1,0 +1,102 @@
+"""Attention on the CPU in bfloat16, by the kernels of `native/attention.cpp`.
+
+The formulas are those of `cpu_attention.py`, with position terms or without; scores and sums are
+float32. A sequence costs what its own length asks for. Kept for the backward pass is one matrix of
+weights a head and sequence, in which a negative sign marks a dropped weight.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kl3m_embeddings.encoder.kernels.native_library import run, serves
+from kl3m_embeddings.encoder.kernels.sequences import Sequences
+
+Context = Any  # torch's annotation of it knows one saved tensor only
+SIZE_MULTIPLE, LENGTH_MULTIPLE = 32, 32
+FORBIDDEN = -1e30
+
+
+def is_native(query: Tensor) -> bool:
+    """Whether the kernels take a query of this dtype and head size."""
+    return query.shape[-1] % SIZE_MULTIPLE == 0 and serves(query)
+
+
+class AttentionNative(torch.autograd.Function):
+    """Attention of the tokens of each sequence.
+
+    Inputs and output are [batch, length, heads, size]; `pos_key` and `pos_query` are [heads,
+    offsets, size], ordered by k-q and by q-k ascending, or None where scores lack that term.
+    Outside of the sequences the output is 0.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Context,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        pos_key: Tensor | None,
+        pos_query: Tensor | None,
+        sequences: Sequences,
+        scale: float,
+        dropout: float,
+    ) -> Tensor:
+        """Attend."""
+        inputs = mapped(Tensor.contiguous, (query, key, value, pos_key, pos_query))
+        bounds = sequences.bounds.long().contiguous()
+        output = empty_or_zero(query, sequences)
+        weights = None
+        if any(ctx.needs_input_grad):
+            padded = -(-(bounds[:, 1] - bounds[:, 0]) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+            weights = output.new_empty(query.shape[2] * int(padded.square().sum()))
+        seed = int(torch.randint(2**63 - 1, ())) if dropout else 0
+        shape = shape_of(query, sequences)
+        tensors = (*inputs, key_bias(sequences), bounds, output, weights)
+        run("attention_forward", *tensors, *shape, scale, dropout, seed)
+        ctx.save_for_backward(*inputs, bounds, output, weights)
+        ctx.sequences, ctx.scale, ctx.dropout = sequences, scale, dropout
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the five matrices."""
+        *inputs, bounds, output, weights = ctx.saved_tensors
+        grads = [empty_or_zero(one, ctx.sequences) for one in inputs[:3]]
+        tables = mapped(partial(torch.empty_like, dtype=torch.float32), inputs[3:])
+        shape = shape_of(output, ctx.sequences)
+        tensors = (*inputs, bounds, output, weights, grad_output.contiguous(), *grads, *tables)
+        run("attention_backward", *tensors, *shape, ctx.scale, ctx.dropout)
+        return (*grads, *mapped(lambda table: table.to(output.dtype), tables), None, None, None)
+
+
+def mapped(
+    change: Callable[[Tensor], Tensor], tensors: Iterable[Tensor | None]
+) -> list[Tensor | None]:
+    """Each tensor changed; what is absent stays so."""
+    return [None if one is None else change(one) for one in tensors]
+
+
+def shape_of(states: Tensor, sequences: Sequences) -> tuple[int, ...]:
+    """Tokens, sequences, greatest length, heads, size of a head."""
+    batch, length, num_heads, size = states.shape
+    return batch * length, len(sequences.bounds), sequences.max_length, num_heads, size
+
+
+def empty_or_zero(states: Tensor, sequences: Sequences) -> Tensor:
+    """A tensor for what is computed of each sequence; zeros where tokens are in none."""
+    make = torch.empty if sequences.are_everything else torch.zeros
+    return make(states.shape, dtype=states.dtype)
+
+
+def key_bias(sequences: Sequences) -> Tensor | None:
+    """What is added to the scores of each token as a key; None where none is masked."""
+    if not sequences.has_gaps:
+        return None
+    mask = sequences.attention_mask
+    return torch.zeros(mask.shape).masked_fill_(~mask, FORBIDDEN)

@@ -1,0 +1,215 @@
+"""Attention over rows that lie one after another, without padding between them, on the CPU.
+
+In bfloat16, a kernel takes the rows as they lie (`kernels/native_attention.py`). Where it cannot be
+had, and where a window limits how far a query sees:
+
+1. Rows come sorted by length, so that neighbours are alike. Groups of neighbours are spread out to
+   one length, a multiple of 32: softmax is slow at other lengths, and oneDNN compiles a matrix
+   product for each new shape, so that shapes should be few (`row_groups`).
+2. A group's attention is computed as in `kernels/cpu_attention.py`, without position terms.
+3. Its results are collected: before and after the attention there is no padding.
+
+A network of transformers finds it under the name `IMPLEMENTATION` and hands on the rows that the
+network was called with, as `packed_rows`. Without them it is transformers' own (torch's SDPA).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from kl3m_embeddings.encoder.kernels.cpu_attention import (
+    Context,
+    attend,
+    by_head,
+    by_sequence,
+    softmax_gradients,
+)
+from kl3m_embeddings.encoder.kernels.native_attention import AttentionNative, is_native
+from kl3m_embeddings.encoder.kernels.sequences import Sequences
+
+IMPLEMENTATION = "packed"
+LENGTH_MULTIPLE = 32
+# Scores of this many pairs of positions exist at a time, for each head.
+NUM_SCORES_AT_ONCE = 2**17
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Rows one after another: what is known of them in every layer."""
+
+    lengths: Sequence[int]
+    """Longest first; not all are 0."""
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """For the kernel."""
+        return Sequences.one_after_another([length for length in self.lengths if length])
+
+    @cached_property
+    def groups(self) -> "tuple[RowGroup, ...]":
+        """For torch's operations."""
+        return row_groups(self.lengths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowGroup:
+    """Neighbouring rows, and how they are spread out to one length."""
+
+    tokens: slice
+    """Of the packed tokens."""
+    num_rows: int
+    length: int
+    slots: Int[Tensor, " tokens"] | None
+    """Where each token goes among num_rows * length; None: in their order, there are as many."""
+    is_empty: Bool[Tensor, "rows 1 length"] | None
+    """Slots that no query attends to; None: there are none."""
+
+    def spread(self, packed: Float[Tensor, "tokens heads size"]) -> Tensor:
+        """[heads * rows, length, size], with zeros in the empty slots."""
+        states = packed[self.tokens]
+        if self.slots is not None:
+            empty = states.new_zeros(self.num_rows * self.length, *states.shape[1:])
+            states = empty.index_copy_(0, self.slots, states)
+        return by_head(states.view(self.num_rows, self.length, *states.shape[1:]))
+
+    def collect(self, states: Tensor, packed: Float[Tensor, "tokens heads size"]) -> None:
+        """Write [heads * rows, length, size] to the group's tokens."""
+        rows = by_sequence(states, packed.shape[1])
+        if self.slots is None:
+            packed[self.tokens].view(rows.shape).copy_(rows)
+        else:
+            torch.index_select(rows.flatten(0, 1), 0, self.slots, out=packed[self.tokens])
+
+
+def row_groups(lengths: Sequence[int]) -> tuple[RowGroup, ...]:
+    """Groups for rows of these lengths, longest first; a row without tokens is in none."""
+    groups, row, token = [], 0, 0
+    while row < len(lengths) and lengths[row]:
+        length = -(-lengths[row] // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+        most_rows = max(1, NUM_SCORES_AT_ONCE // length**2)
+        members = [one for one in lengths[row : row + most_rows] if one > length - LENGTH_MULTIPLE]
+        groups.append(row_group(members, length, token))
+        row, token = row + len(members), token + sum(members)
+    return tuple(groups)
+
+
+def row_group(lengths: Sequence[int], length: int, first_token: int) -> RowGroup:
+    """The group of rows of these lengths, spread out to `length`."""
+    tokens = slice(first_token, first_token + sum(lengths))
+    filled = torch.arange(length) < torch.tensor(lengths)[:, None]
+    is_full = bool(filled.all())
+    return RowGroup(
+        tokens=tokens,
+        num_rows=len(lengths),
+        length=length,
+        slots=None if is_full else filled.flatten().nonzero()[:, 0],
+        is_empty=None if is_full else ~filled[:, None],
+    )
+
+
+class PackedAttentionCPU(torch.autograd.Function):
+    """Attention of each row to itself; `window`: to keys less than so many positions away."""
+
+    @staticmethod
+    def forward(
+        ctx: Context,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        groups: tuple[RowGroup, ...],
+        window: int | None,
+        scale: float,
+        dropout: float,
+    ) -> Tensor:
+        """Attend; all are [tokens, heads, size]."""
+        num_heads = query.shape[1]
+        output = query.new_empty(query.shape)
+        kept = []
+        query = query * scale
+        for group in groups:
+            q, k, v = (group.spread(states) for states in (query, key, value))
+            scores = torch.bmm(q, k.mT)
+            if (bias := score_bias(group, window, scores.dtype)) is not None:
+                scores.view(num_heads, -1, *scores.shape[1:]).add_(bias)
+            context, weights = attend(scores, v, dropout)
+            group.collect(context, output)
+            if any(ctx.needs_input_grad):
+                kept += [q, k, v, weights]
+        ctx.save_for_backward(output, *kept)
+        ctx.groups, ctx.scale, ctx.dropout = groups, scale, dropout
+        return output
+
+    @staticmethod
+    def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the three matrices."""
+        output, *kept = ctx.saved_tensors
+        grads = [output.new_empty(output.shape) for _ in range(3)]
+        row_sums = (grad_output * output).sum(dim=-1, keepdim=True)
+        for number, group in enumerate(ctx.groups):
+            q, k, v, weights = kept[4 * number : 4 * number + 4]
+            grad_context, sums = group.spread(grad_output), group.spread(row_sums)
+            grad_scores, grad_v = softmax_gradients(weights, v, grad_context, sums, ctx.dropout)
+            grad_q = torch.bmm(grad_scores, k).mul_(ctx.scale)
+            grad_k = torch.bmm(grad_scores.mT, q)
+            for whole, part in zip(grads, (grad_q, grad_k, grad_v), strict=True):
+                group.collect(part, whole)
+        return (*grads, None, None, None, None)
+
+
+def score_bias(group: RowGroup, window: int | None, dtype: torch.dtype) -> Tensor | None:
+    """What is added to the scores of a group: the lowest number where no query may attend.
+
+    That number is finite: an empty slot's own row may be all forbidden, and must not become NaN.
+    """
+    forbidden = group.is_empty
+    if window is not None and window < group.length:
+        positions = torch.arange(group.length)
+        is_far = (positions[:, None] - positions).abs() >= window
+        forbidden = is_far if forbidden is None else forbidden | is_far
+    if forbidden is None:
+        return None
+    bias = torch.zeros(forbidden.shape, dtype=dtype)
+    return bias.masked_fill_(forbidden, torch.finfo(dtype).min)
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Float[Tensor, "batch heads length size"],
+    key: Float[Tensor, "batch heads length size"],
+    value: Float[Tensor, "batch heads length size"],
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    packed_rows: PackedRows | None = None,
+    sliding_window: int | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> tuple[Float[Tensor, "batch length heads size"], None]:
+    """Transformers' interface: a batch of one sequence, all rows one after another."""
+    if packed_rows is None:
+        context, _ = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, **settings
+        )
+        return context, None
+    states = [matrix.transpose(1, 2) for matrix in (query, key, value)]
+    sees_all = sliding_window is None or sliding_window >= packed_rows.lengths[0]
+    if sees_all and is_native(states[0]):
+        context = AttentionNative.apply(
+            *states, None, None, packed_rows.sequences, scaling, dropout
+        )
+        return context, None
+    rows = (matrix[0] for matrix in states)
+    context = PackedAttentionCPU.apply(*rows, packed_rows.groups, sliding_window, scaling, dropout)
+    return context[None], None
+
+
+AttentionInterface.register(IMPLEMENTATION, packed_attention)
+AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)

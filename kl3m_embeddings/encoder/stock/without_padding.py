@@ -1,0 +1,110 @@
+"""Makes transformers' networks fast on the CPU: no padding, cheap dropout, fewer casts.
+
+1. Rows are sorted by length and the padding between them is left out: the network sees one
+   sequence of all tokens, and the position of each in its row. Attention alone knows the rows
+   (`attention.py`).
+2. `nn.Dropout` becomes our `Dropout`.
+3. Under autocast the embeddings' output is cast, once. A post-norm network then adds and
+   normalises in that dtype, and none of its products casts its input again. ModernBERT, a pre-norm
+   network, keeps its residual stream in fp32.
+
+PACKED_TYPES get all of it. Others run with padding and their own attention: MPNet, whose own adds a
+learnt bias to every score, and rows longer than MAX_PACKED_LENGTH. Parameters and their names stay
+as they are, and so does what is computed on other devices.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from kl3m_embeddings.encoder.heads import Network
+from kl3m_embeddings.encoder.kernels.dropout import Dropout
+from kl3m_embeddings.encoder.kernels.precision import compute_dtype
+from kl3m_embeddings.encoder.stock.attention import IMPLEMENTATION, PackedRows
+
+POST_NORM_TYPES = frozenset(
+    {"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"}
+)
+PACKED_TYPES = POST_NORM_TYPES - {"mpnet"} | {"modernbert"}
+# Beyond it, SDPA without dropout is worth its slowness: it keeps no weights for the backward pass.
+MAX_PACKED_LENGTH = 1024
+
+
+def speed_up(network: Network) -> None:
+    """Prepare one of transformers' networks, in place, for `stock_hidden_states`; call it once."""
+    replace_dropout(network)
+    config = network.config
+    if config.model_type in POST_NORM_TYPES:
+        network.base_model.embeddings.register_forward_hook(cast_on_the_cpu)
+    is_decoder = getattr(config, "is_decoder", False)
+    if config.model_type in PACKED_TYPES and not is_decoder:
+        network.set_attn_implementation(IMPLEMENTATION)
+
+
+def replace_dropout(module: nn.Module) -> None:
+    """Replace each `nn.Dropout` inside."""
+    for name, child in module.named_children():
+        if type(child) is nn.Dropout:
+            setattr(module, name, Dropout(child.p).train(child.training))
+        else:
+            replace_dropout(child)
+
+
+def cast_on_the_cpu(_module: nn.Module, _inputs: tuple[object, ...], output: Tensor) -> Tensor:
+    """To autocast's dtype, where it is on."""
+    return output.to(compute_dtype(output)) if output.is_cpu else output
+
+
+def stock_hidden_states(
+    base_model: Network,
+    input_ids: Int[Tensor, "batch length"],
+    attention_mask: Bool[Tensor, "batch length"] | Int[Tensor, "batch length"],
+) -> Float[Tensor, "batch length hidden"]:
+    """Encode with one of transformers' models; padding positions are finite, on the CPU zero."""
+    states: Tensor
+    if is_packable(base_model, input_ids):
+        return packed_hidden_states(base_model, input_ids, attention_mask.bool())
+    states = base_model(input_ids=input_ids, attention_mask=attention_mask.long()).last_hidden_state
+    return states
+
+
+def is_packable(base_model: Network, input_ids: Int[Tensor, "batch length"]) -> bool:
+    """Whether the model was prepared and runs on the CPU, on rows that are not very long."""
+    return (
+        base_model.config._attn_implementation == IMPLEMENTATION
+        and input_ids.is_cpu
+        and input_ids.shape[1] <= MAX_PACKED_LENGTH
+        and not torch.compiler.is_compiling()
+    )
+
+
+def packed_hidden_states(
+    base_model: Network,
+    input_ids: Int[Tensor, "batch length"],
+    attention_mask: Bool[Tensor, "batch length"],
+) -> Float[Tensor, "batch length hidden"]:
+    """Encode the tokens that the mask allows, in one sequence."""
+    lengths = attention_mask.sum(dim=1)
+    order = lengths.argsort(descending=True, stable=True)
+    flat_positions = torch.arange(input_ids.numel()).view(input_ids.shape)
+    tokens = flat_positions[order][attention_mask[order]]
+    packed: Tensor = base_model(
+        input_ids=input_ids.flatten()[tokens][None],
+        position_ids=position_ids(base_model, input_ids).flatten()[tokens][None],
+        packed_rows=PackedRows(lengths[order].tolist()),
+    ).last_hidden_state[0]
+    states = packed.new_zeros(input_ids.numel(), packed.shape[-1])
+    return states.index_copy(0, tokens, packed).view(*input_ids.shape, -1)
+
+
+def position_ids(
+    base_model: Network, input_ids: Int[Tensor, "batch length"]
+) -> Int[Tensor, "batch length"]:
+    """Those that the model would give to the padded batch."""
+    embeddings = base_model.embeddings
+    if hasattr(embeddings, "create_position_ids_from_input_ids"):  # RoBERTa counts from padding
+        positions: Tensor = embeddings.create_position_ids_from_input_ids(
+            input_ids, embeddings.padding_idx
+        )
+        return positions
+    return torch.arange(input_ids.shape[1]).expand(input_ids.shape)

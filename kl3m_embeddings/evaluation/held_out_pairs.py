@@ -1,0 +1,182 @@
+"""Held-out pairs: how good the embeddings are at what they are trained for.
+
+1. Each distinct text of a set is embedded once as a query, once as a document.
+2. Sets with labels are measured by the cosines of their pairs (see `labelled_pairs`), sets without
+   by how well queries find their positives (see `retrieval`).
+3. The same again at smaller sizes: the first numbers of each vector, brought to length 1 anew
+   (Matryoshka embeddings, https://arxiv.org/abs/2205.13147).
+
+The result is a flat part of a row of eval.jsonl: `nq/ndcg@10`, and `nq/ndcg@10/64` at size 64.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from kl3m_embeddings.data.counter_random import derive_key
+from kl3m_embeddings.data.pair_sets.pair_set import PairSet
+from kl3m_embeddings.evaluation import labelled_pairs, retrieval
+from kl3m_embeddings.evaluation.labelled_pairs import LabelledJudgements
+from kl3m_embeddings.evaluation.retrieval import RetrievalJudgements, sample
+
+Kind = Literal["similarity", "classification", "retrieval"]
+Vectors = Float32[np.ndarray, "_ size"]
+# text ids to embeddings of any length; None where a stop was asked for meanwhile
+Embed = Callable[[Int64[np.ndarray, "texts"]], Vectors | None]
+
+MAIN_METRICS: dict[Kind, str] = {
+    "similarity": "spearman",
+    "classification": "ap",
+    "retrieval": "ndcg@10",
+}
+METRICS: dict[Kind, tuple[str, ...]] = {
+    "similarity": labelled_pairs.SIMILARITY,
+    "classification": labelled_pairs.CLASSIFICATION,
+    "retrieval": tuple(retrieval.METRICS),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairEvaluation:
+    """Held-out pairs of one set; see `build`."""
+
+    name: str
+    pairs: PairSet
+    judgements: LabelledJudgements | RetrievalJudgements
+
+    @classmethod
+    def build(
+        cls,
+        name: str,
+        pairs: PairSet,
+        *,
+        max_rows: int | None = None,
+        max_documents: int | None = None,
+        seed: int = 0,
+    ) -> "PairEvaluation":
+        """Choose what is evaluated: the same at every evaluation of a run.
+
+        Args:
+            name: of the set, as its results are called.
+            pairs: the held-out set.
+            max_rows: use so many rows, chosen by `seed`; None: all. The documents that a query is
+                asked among are not limited by it.
+            max_documents: of sets without labels: if there are more, the relevant ones and, as far
+                as there is room, some of the others, see `left_out`; None: all.
+            seed: of every choice.
+        """
+        limit = pairs.num_rows if max_rows is None else max_rows
+        rows = sample(pairs.num_rows, limit, derive_key(seed, "rows"))
+        judgements = (
+            LabelledJudgements.build(pairs, rows)
+            if pairs.has_labels
+            else RetrievalJudgements.build(pairs, rows, max_documents=max_documents, seed=seed)
+        )
+        return cls(name=name, pairs=pairs, judgements=judgements)
+
+    def left_out(self) -> str | None:
+        """A line on the documents that no query is asked among; None where there are none."""
+        if not isinstance(self.judgements, RetrievalJudgements) or not self.judgements.num_left_out:
+            return None
+        num_documents, num_left_out = (
+            len(self.judgements.document_ids),
+            self.judgements.num_left_out,
+        )
+        return (
+            f"{self.name}: queries are asked among {num_documents:,} of "
+            f"{num_documents + num_left_out:,} documents: its metrics are higher than among all "
+            f"(eval.pairs.{self.name}.max_documents)"
+        )
+
+    @property
+    def kind(self) -> Kind:
+        """What is asked of the embeddings: by the labels, or that there are none."""
+        if isinstance(self.judgements, RetrievalJudgements):
+            return "retrieval"
+        return "classification" if self.judgements.binary else "similarity"
+
+    @property
+    def main_metric(self) -> str:
+        """The key of the number to judge by."""
+        return f"{self.name}/{MAIN_METRICS[self.kind]}"
+
+    def fields(self, dims: Sequence[int] = ()) -> list[str]:
+        """The keys of the metrics, at full size and at these."""
+        return [
+            f"{self.name}/{metric}{suffix}"
+            for suffix in ("", *(f"/{dim}" for dim in dims))
+            for metric in METRICS[self.kind]
+        ]
+
+    def evaluate(
+        self, embed_queries: Embed, embed_documents: Embed, dims: Sequence[int] = ()
+    ) -> dict[str, Any] | None:
+        """Embed and measure.
+
+        Args:
+            embed_queries: takes text ids of the set.
+            embed_documents: the same; if both are one function, no text is embedded twice.
+            dims: sizes smaller than the embeddings' own; others are left out.
+
+        Returns:
+            Keys `name/metric`, `name/metric/dim` and counts; None where a metric has no meaning or
+            an embedding is not finite. None altogether if a function returned it.
+        """
+        embedded = self._embed(embed_queries, embed_documents)
+        if embedded is None:
+            return None
+        size = embedded[0].shape[1]
+        row: dict[str, Any] = {}
+        for dim in (size, *(dim for dim in dims if dim < size)):
+            suffix = "" if dim == size else f"/{dim}"
+            values = self._metrics(*embedded, dim)
+            names = METRICS[self.kind]
+            if self.kind == "classification" and dim == size:
+                names += labelled_pairs.THRESHOLDS
+            row |= {f"{self.name}/{metric}{suffix}": _known(values, metric) for metric in names}
+        return row | {f"{self.name}/{key}": n for key, n in self.judgements.counts().items()}
+
+    def _embed(
+        self, embed_queries: Embed, embed_documents: Embed
+    ) -> tuple[Vectors, Vectors] | None:
+        """The embeddings of all queries and of all documents."""
+        query_ids, document_ids = self.judgements.query_ids, self.judgements.document_ids
+        if embed_queries == embed_documents:
+            ids = np.union1d(query_ids, document_ids)
+            vectors = embed_queries(ids)
+            if vectors is None:
+                return None
+            places = (np.searchsorted(ids, query_ids), np.searchsorted(ids, document_ids))
+            return vectors[places[0]], vectors[places[1]]
+        queries = embed_queries(query_ids)
+        documents = None if queries is None else embed_documents(document_ids)
+        return None if queries is None or documents is None else (queries, documents)
+
+    def _metrics(self, queries: Vectors, documents: Vectors, dim: int) -> dict[str, float]:
+        """Every metric at one size; none where an embedding is not finite."""
+        sides = queries[:, :dim], documents[:, :dim]
+        if not all(np.isfinite(side).all() for side in sides):
+            return {}
+        return self.judgements.metrics(*map(unit_vectors, sides))
+
+
+def unit_vectors(
+    embeddings: Float32[np.ndarray, "texts size"],
+) -> Float32[np.ndarray, "texts size"]:
+    """Embeddings brought to length 1; those of length 0 stay so.
+
+    They are divided by their largest number before they are squared: no finite vector overflows.
+    """
+    largest = np.maximum(embeddings.max(axis=1), -embeddings.min(axis=1))[:, None]
+    vectors = embeddings / np.where(largest > 0, largest, np.float32(1))
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1)
+    return vectors
+
+
+def _known(values: dict[str, float], metric: str) -> float | None:
+    value = values.get(metric, math.nan)
+    return value if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Files that are whole, verified, hashed and locked; JSON and its lines."""

@@ -1,0 +1,226 @@
+"""Checkpoints: the truth of a run, never overwritten, whole or not there.
+
+1. Everything is written into a hidden sibling folder and synced to the disk.
+2. The manifest, with every file's size and SHA-256 and its own, comes last.
+3. The folder gets its name `checkpoint-<step>` in one rename, and the parent is synced.
+4. `latest` is pointed at it, and older checkpoints go.
+
+A process that dies anywhere leaves the checkpoint before as it was.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from kl3m_embeddings.errors import DataError, OutputError
+from kl3m_embeddings.files.faults import fault_point
+
+MANIFEST = "manifest.json"
+TRAINER = "trainer"
+LATEST = "latest"
+CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
+UNFINISHED = ".unfinished-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return int(self.manifest["step"])
+
+
+def save_checkpoint(
+    folder: Path, step: int, write: Callable[[Path], None], details: dict[str, Any]
+) -> Path:
+    """Write `checkpoint-<step>` in the model folder, and point `latest` at it.
+
+    Args:
+        folder: the model folder.
+        step: names the checkpoint.
+        write: fills the folder that it is given.
+        details: what the manifest holds beside the files.
+    """
+    final = folder / f"checkpoint-{step}"
+    unfinished = folder / f"{UNFINISHED}{final.name}"
+    try:
+        unfinished.mkdir()
+        write(unfinished)
+        fault_point("after_files")
+        write_manifest(unfinished, {"step": step, **details})
+        fault_point("after_manifest")
+        set_aside(final)
+        unfinished.rename(final)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    except SafetensorError as error:  # its word for a full disk
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise OutputError(
+            f"{final}: cannot be written: {error}; make room, and run the command again: it goes "
+            "on from the last checkpoint"
+        ) from None
+    fault_point("after_rename")
+    _sync(folder)
+    point_latest(folder, final.name)
+    fault_point("after_latest")
+    return final
+
+
+def write_manifest(path: Path, details: dict[str, Any]) -> None:
+    """Sync every file in the folder, and list them all in its manifest."""
+    files = {}
+    for file in _files(path):
+        _sync(file)
+        name = file.relative_to(path).as_posix()
+        files[name] = {"size": file.stat().st_size, "sha256": _sha256(file)}
+    fault_point("before_manifest")
+    manifest = path / MANIFEST
+    content = {**details, "files": files}
+    text = json.dumps({**content, "sha256": _digest(content)}, allow_nan=False, indent=1)
+    manifest.write_text(text + "\n", encoding="utf-8")
+    for entry in (manifest, *(file for file in path.rglob("*") if file.is_dir()), path):
+        _sync(entry)
+
+
+def verify(path: Path) -> Checkpoint:
+    """Read the checkpoint's manifest and check every file against it.
+
+    Raises:
+        DataError: naming the file that is missing, truncated or changed.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        is_whole = manifest.pop("sha256") == _digest(manifest)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise DataError(f"{path}: no readable {MANIFEST}: not a whole checkpoint") from None
+    if not is_whole:
+        raise DataError(f"{path / MANIFEST}: its content has changed since it was written")
+    for name, expected in manifest["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise DataError(f"{file}: missing")
+        if file.stat().st_size != expected["size"]:
+            raise DataError(f"{file}: {file.stat().st_size} bytes, not {expected['size']}")
+        if _sha256(file) != expected["sha256"]:
+            raise DataError(f"{file}: its content has changed since it was written")
+    return Checkpoint(path, manifest)
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """Steps of the checkpoint folders, newest first; they may be damaged."""
+    names = (CHECKPOINT_NAME.fullmatch(path.name) for path in folder.glob("checkpoint-*"))
+    return sorted((int(name[1]) for name in names if name), reverse=True)
+
+
+def newest_verified(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
+    """The newest whole checkpoint; damaged ones are named to `warn`. None where there are none.
+
+    Raises:
+        DataError: there are checkpoints, and all are damaged.
+    """
+    found = whole_checkpoints(folder, warn, "falling back to the checkpoint before")
+    return next(found, None)
+
+
+def whole_checkpoints(
+    folder: Path, warn: Callable[[str], None], consequence: str
+) -> Iterator[Checkpoint]:
+    """The whole checkpoints, newest first; a damaged one is named to `warn`, and what follows.
+
+    Raises:
+        DataError: there are checkpoints, and all are damaged.
+    """
+    steps, any_whole = checkpoint_steps(folder), False
+    for step in steps:
+        try:
+            checkpoint = verify(folder / f"checkpoint-{step}")
+        except DataError as error:
+            warn(f"{error}; {consequence}")
+            continue
+        any_whole = True
+        yield checkpoint
+    if steps and not any_whole:
+        raise DataError(f"{folder}: every checkpoint is damaged; start anew with --restart")
+
+
+def prune(folder: Path, keep: Callable[[list[int]], set[int]], known: set[int]) -> None:
+    """Delete the verified checkpoints that `keep`, given their steps newest first, leaves out.
+
+    Args:
+        folder: the model folder.
+        keep: chooses among the verified steps.
+        known: steps that this process has written or verified itself.
+    """
+    verified = []
+    for step in checkpoint_steps(folder):
+        if step not in known:
+            try:
+                verify(folder / f"checkpoint-{step}")
+            except DataError:
+                continue  # kept for its owner to look at, and no reason to delete a whole one
+            known.add(step)
+        verified.append(step)
+    for step in set(verified) - keep(verified):
+        doomed = folder / f"{UNFINISHED}doomed-{step}"
+        (folder / f"checkpoint-{step}").rename(doomed)
+        fault_point("while_pruning")
+        shutil.rmtree(doomed)
+        known.discard(step)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a process that died left half-written or half-deleted."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(path)
+
+
+def point_latest(folder: Path, name: str) -> None:
+    """Make the link `latest` name a checkpoint, in one rename."""
+    link = folder / f".{LATEST}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(name)
+    link.rename(folder / LATEST)
+    _sync(folder)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged checkpoint that stands where a new one belongs."""
+    if path.exists():
+        numbers = range(1, 1 << 31)
+        names = (path.with_name(f"damaged-{path.name}-{number}") for number in numbers)
+        path.rename(next(name for name in names if not name.exists()))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    return (file for file in sorted(path.rglob("*")) if file.is_file())
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

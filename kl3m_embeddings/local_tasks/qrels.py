@@ -1,0 +1,93 @@
+"""Relevance judgements: which documents answer which query, and how well.
+
+Two forms, recognised by the first row: BEIR's `query-id, corpus-id, score` with a header or none,
+and TREC's `query-id 0 corpus-id score`. Cells are parted by tabs, or else by spaces; they may be
+quoted.
+"""
+
+import csv
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+from kl3m_embeddings.data.readers.records import ReadOptions
+from kl3m_embeddings.data.readers.text import csv_lines, opened_bytes
+from kl3m_embeddings.errors import DataError
+
+BEIR_CELLS, TREC_CELLS = 3, 4
+
+
+def read_qrels(
+    path: Path, queries: Container[str], documents: Container[str]
+) -> dict[str, dict[str, int]]:
+    """Grades by query and document, of the queries that have a relevant document.
+
+    Raises:
+        DataError: a row is no judgement, names an id that is not there, or contradicts another;
+            or nothing is relevant.
+    """
+    grades: dict[str, dict[str, int]] = {}
+    for line, (query, document, grade) in _judgements(path, queries):
+        for name, known, where in ((query, queries, "queries"), (document, documents, "corpus")):
+            if name not in known:
+                raise DataError(
+                    f"{path}:{line}: {name!r} is not in {where}: add it, or leave the row out"
+                )
+        if grades.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise DataError(
+                f"{path}:{line}: {document!r} has two grades for {query!r}: keep one of them"
+            )
+    judged = {query: of_one for query, of_one in grades.items() if max(of_one.values()) > 0}
+    if not judged:
+        raise DataError(f"{path}: no document is relevant to any query: nothing to score")
+    return judged
+
+
+def _judgements(path: Path, queries: Container[str]) -> Iterator[tuple[int, tuple[str, str, int]]]:
+    """Line and content of each row but the header, a first row about no query."""
+    options = ReadOptions()
+    csv.field_size_limit(options.max_bytes)
+    with opened_bytes(str(path), options) as stream:
+        lines = csv_lines(stream, options.max_bytes)
+        may_be_header = True
+        try:
+            for line, text in enumerate(lines, start=1):
+                cells = _cells(text)
+                if not cells:
+                    continue
+                is_first, may_be_header = may_be_header, False
+                if is_first and _is_header(text, cells, queries):
+                    continue
+                if len(cells) not in (BEIR_CELLS, TREC_CELLS) or not _is_grade(cells[-1]):
+                    raise DataError(
+                        f"{path}:{line}: not a judgement: query-id, corpus-id and a whole number"
+                    )
+                yield line, (cells[0], cells[-2], int(float(cells[-1])))
+        except csv.Error as error:
+            raise DataError(f"{path}:{line}: not a table: {error}") from error
+
+
+def _cells(text: str) -> list[str]:
+    """By tabs; or by commas, if that makes a judgement; or by spaces."""
+    line = text.rstrip("\r\n")
+    if "\t" in line:
+        return next(csv.reader([line], delimiter="\t"))
+    cells = next(csv.reader([line]), [])
+    return cells if len(cells) == BEIR_CELLS and _is_grade(cells[-1]) else line.split()
+
+
+def _is_header(text: str, cells: list[str], queries: Container[str]) -> bool:
+    """Whether a first row ends with no number and is about no query, however it is parted."""
+    by_commas = next(csv.reader([text.rstrip("\r\n")]))
+    return not (_is_number(cells[-1]) or cells[0] in queries or by_commas[0] in queries)
+
+
+def _is_grade(cell: str) -> bool:
+    return _is_number(cell) and float(cell).is_integer()
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What tables, plots and the report say, computed from what was read."""

@@ -1,0 +1,87 @@
+"""Spectra in numbers: of each layer's weights, and of embeddings."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from kl3m_embeddings.report.names import NO_VALUE, number, printable
+from kl3m_embeddings.report.read.benchmark import newest
+from kl3m_embeddings.report.read.benchmark_rows import Spectrum
+from kl3m_embeddings.report.statistics.steps import Statistics
+from kl3m_embeddings.report.tables.parts import MAX_NAMES, escaped, grid, with_rest
+
+
+def spectra_statistics(spectra: Sequence[Spectrum]) -> list[Statistics]:
+    """Each spectrum of the newest steps, its singular values left out."""
+    return [
+        {
+            "model": one.model,
+            "step": one.step,
+            "layer": one.layer,
+            "name": one.name,
+            "kind": one.kind,
+            "shape": list(one.shape) if one.shape else None,
+            **one.numbers,
+        }
+        for one in sorted(newest(spectra), key=place)
+    ]
+
+
+def place(one: Spectrum) -> tuple[str, int, str]:
+    """Models in order, and their layers from the first to the last."""
+    return one.model, -1 if one.layer is None else one.layer, one.name
+
+
+def spectra_tables(rows: Sequence[Statistics], max_rows: int = MAX_NAMES) -> Iterator[Table]:
+    """How many directions the embeddings use, and the weights of each layer."""
+    embeddings = [row for row in rows if row["layer"] is None]
+    layers = [row for row in rows if row["layer"] is not None]
+    if embeddings:
+        table = grid(
+            "Embeddings", "model", "step", "dimensions", "effective\nrank", "\nanisotropy",
+            "\nuniformity", "\nalignment",
+        )  # fmt: skip
+        for row in embeddings[:max_rows]:
+            table.add_row(
+                Text(printable(row["model"])),
+                number(row["step"]),
+                whole(row.get("dim")),
+                *(
+                    number(row.get(key), 3)
+                    for key in ("effective_rank", "anisotropy", "uniformity", "alignment")
+                ),
+            )
+        yield with_rest(table, embeddings, max_rows)
+    models = dict.fromkeys(row["model"] for row in layers)
+    for model in models:
+        title = f"Weights of {escaped(printable(model))} by layer"
+        of_model = [row for row in layers if row["model"] == model]
+        yield layers_table(title if len(models) > 1 else "Weights by layer", of_model, max_rows)
+
+
+def layers_table(title: str, layers: Sequence[Statistics], max_rows: int) -> Table:
+    """A row a matrix."""
+    table = grid(
+        title, "weights", "layer", "shape", "effective\nrank", "stable\nrank",
+        "largest /\nmean", "largest /\nmedian",
+    )  # fmt: skip
+    for row in layers[:max_rows]:
+        shape = row["shape"]
+        table.add_row(
+            Text(printable(row["kind"])),
+            number(row["layer"]),
+            f"{shape[0]:,} by {shape[1]:,}" if shape else NO_VALUE,
+            *(
+                number(row.get(key), 3)
+                for key in (
+                    "effective_rank", "stable_rank", "largest_over_mean", "largest_over_median",
+                )
+            ),
+        )  # fmt: skip
+    return with_rest(table, layers, max_rows)
+
+
+def whole(value: float | None) -> str:
+    """A count that was read as a number."""
+    return NO_VALUE if value is None else f"{value:,.0f}"

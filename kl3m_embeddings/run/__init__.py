@@ -1,0 +1,1 @@
+"""One run put together: from a request to a `Trainer` at its starting point."""

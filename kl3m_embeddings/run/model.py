@@ -1,0 +1,236 @@
+"""The model of a run: where it comes from, what is trained, and how it is written out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from kl3m_embeddings.commands.shell import say, warn
+from kl3m_embeddings.config.training import TrainingConfig
+from kl3m_embeddings.data.counter_random import derive_key
+from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
+from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
+from kl3m_embeddings.encoder.folder.architecture import (
+    check_packing,
+    check_sequence_length,
+    check_vocabulary,
+    load_architecture,
+    max_sequence_length,
+)
+from kl3m_embeddings.encoder.folder.export import write_model_folder
+from kl3m_embeddings.encoder.folder.load import build_encoder, load_encoder, transformer_folder
+from kl3m_embeddings.encoder.folder.model_paths import model_paths
+from kl3m_embeddings.encoder.folder.sentence_modules import (
+    SentenceModules,
+    build_embedding_head,
+    read_sentence_modules,
+    resolve_source,
+)
+from kl3m_embeddings.engine.base import TrainState
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.checkpoint import Checkpoint
+from kl3m_embeddings.tasks.objective import Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunModel:
+    """What a run starts from, before any weight is loaded."""
+
+    folder: Path | None
+    """Where the weights are: a checkpoint, or what `init_from` names; None: random ones."""
+    modules: SentenceModules | None
+    """What is said there of pooling, normalisation and prompts."""
+    architecture: PretrainedConfig
+    tokenizer: Tokenizer
+    max_length: int
+    """Tokens of a sample, special ones included."""
+    text_length: int
+    """Tokens of a text that is embedded: as the task `pairs` cuts it, evaluated and exported."""
+    prefixes: tuple[str, str]
+    """What is put before queries, and before documents."""
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Of the exported model: those that it came with, and the prefixes, which come first.
+
+        sentence-transformers puts "document" before documents, whatever else there is, so that
+        where there is any prompt both sides are written, empty ones too.
+        """
+        prompts = dict(self.modules.prompts) if self.modules else {}
+        if any(self.prefixes) or any(prompts.values()):
+            prompts |= zip(("query", "document"), self.prefixes, strict=True)
+        return prompts
+
+
+def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None) -> RunModel:
+    """Read all but the weights.
+
+    Args:
+        folder: the model folder; a missing config.json is written there from `init_from`.
+        training: training.json.
+        start: the checkpoint to go on from.
+    """
+    initial = initial_folder(training.init_from) if training.init_from else None
+    source = start.path if start else initial
+    modules = read_sentence_modules(source) if source else None
+    path = folder / "config.json"
+    if source and not path.exists():
+        path.write_bytes((transformer_folder(source) / "config.json").read_bytes())
+        say(f"{path}: written, the architecture of {training.init_from}")
+    architecture = load_architecture(path)
+    tokenizer = load_tokenizer(
+        training.tokenizer or (transformer_folder(initial) if initial else folder)
+    )
+    check_vocabulary(architecture, tokenizer.vocab_size, path)
+    # not of the checkpoint to go on from, which has `text_length`
+    known_length = read_sentence_modules(initial).max_seq_length if initial else None
+    longest = max_sequence_length(architecture)
+    max_length = training.max_length or min(known_length or longest, longest)
+    check_sequence_length(architecture, max_length, path)
+    if training.tasks.mlm and training.tasks.mlm.pack:
+        check_packing(architecture, path)
+    for name, options in training.tasks.embedding().items():
+        if options.seq_len and options.seq_len > max_sequence_length(architecture):
+            raise ConfigError(
+                f"tasks.{name}.seq_len: {options.seq_len} is more than the architecture has "
+                f"positions for ({max_sequence_length(architecture)})"
+            )
+    architecture.pad_token_id = tokenizer.pad_id
+    prompts = modules or SentenceModules()
+    queries, documents = training.query_prefix, training.document_prefix
+    pairs = training.tasks.pairs
+    model = RunModel(
+        folder=source,
+        modules=modules,
+        architecture=architecture,
+        tokenizer=tokenizer,
+        max_length=max_length,
+        text_length=(pairs and pairs.seq_len) or max_length,
+        prefixes=(
+            prompts.query_prompt if queries is None else queries,
+            prompts.document_prompt if documents is None else documents,
+        ),
+    )
+    if pairs or training.eval.pairs or training.eval.tasks:
+        check_prefixes(model, "tasks.pairs.seq_len" if pairs and pairs.seq_len else "max_length")
+    return model
+
+
+def check_prefixes(model: RunModel, length_key: str) -> None:
+    """Raise if a prefix leaves no room for a text: all texts of its role would be one."""
+    for key, prefix in zip(("query_prefix", "document_prefix"), model.prefixes, strict=True):
+        num_tokens = len(model.tokenizer.encode(prefix))
+        if num_tokens >= model.text_length - NUM_SPECIAL:
+            raise ConfigError(
+                f"{key}: {prefix!r} has {num_tokens} tokens, which leaves none of "
+                f"{model.text_length} for a text: shorten it, or raise {length_key}"
+            )
+
+
+def initial_folder(init_from: str) -> Path:
+    """The folder of a model's weights: of a model folder of ours, its newest whole checkpoint."""
+    (where,) = model_paths(init_from, warn)
+    return resolve_source(where.path)
+
+
+def build_objective(
+    model: RunModel,
+    training: TrainingConfig,
+    losses: Mapping[str, nn.Module],
+    device: torch.device,
+) -> Objective:
+    """The encoder with its weights, the tasks' heads and losses, on the device."""
+    seed = derive_key(training.seed, "weights") >> 1
+    masked = training.masks_tokens
+    if model.folder is None:
+        encoder = build_encoder(model.architecture, seed=seed, masked_head=masked)
+    else:
+        encoder = load_encoder(
+            model.folder, seed=seed, config=model.architecture, masked_head=masked
+        )
+        if encoder.fresh_parameters:
+            warn(f"{model.folder}: drawn anew: {', '.join(encoder.fresh_parameters)}")
+    if training.gradient_checkpointing:
+        encoder.enable_gradient_checkpointing()
+    objective = Objective(
+        encoder,
+        pair_head="nsp" in training.tasks.chosen(),
+        embedding_head=embedding_head(model, training, encoder.hidden_size),
+        losses=losses,
+        seed=seed,
+    )
+    check_dims(training, objective.embedding_head.embedding_size)
+    return objective.to(device)
+
+
+def embedding_head(model: RunModel, training: TrainingConfig, hidden_size: int) -> EmbeddingHead:
+    """From tokens to texts, as training.json says or else the model that the run starts from."""
+    if model.modules is None:
+        return EmbeddingHead(
+            hidden_size, pooling=training.pooling or "mean", normalise=bool(training.normalise)
+        )
+    return build_embedding_head(
+        model.modules, hidden_size, pooling=training.pooling, normalise=training.normalise
+    )
+
+
+def check_dims(training: TrainingConfig, embedding_size: int) -> None:
+    """Raise if a Matryoshka dimension is larger than the embedding."""
+    asked = {
+        f"tasks.{k}.matryoshka_dims": o.matryoshka_dims
+        for k, o in training.tasks.embedding().items()
+    }
+    for key, dims in {**asked, "eval.dims": training.eval.dims}.items():
+        if dims and max(dims) > embedding_size:
+            raise ConfigError(
+                f"{key}: {max(dims)} is larger than the embedding ({embedding_size}): leave it out"
+            )
+
+
+def eval_dims(training: TrainingConfig, embedding_size: int) -> list[int]:
+    """Sizes below the full one at which held-out pairs are evaluated, too."""
+    asked = training.eval.dims
+    if asked is None:
+        asked = [
+            dim for one in training.tasks.embedding().values() for dim in one.matryoshka_dims or ()
+        ]
+    return sorted({dim for dim in asked if dim < embedding_size}, reverse=True)
+
+
+def model_writer(
+    objective: Objective, model: RunModel, card: Callable[[TrainState], str]
+) -> Callable[[Path, TrainState, Mapping[str, Tensor]], None]:
+    """A function that writes the exported model, tokenizer and card included, into a folder.
+
+    Its weights are the objective's by name, gathered from wherever they are.
+    """
+    modules = model.modules or SentenceModules()
+
+    def write(path: Path, state: TrainState, weights: Mapping[str, Tensor]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {
+                name.removeprefix(prefix): tensor
+                for name, tensor in weights.items()
+                if name.startswith(prefix)
+            }
+
+        write_model_folder(
+            path,
+            objective.encoder,
+            tokenizer_pad_id=model.tokenizer.pad_id,
+            max_length=model.text_length,
+            weights=part("encoder.network."),
+            head=objective.embedding_head,
+            head_weights=part("embedding_head."),
+            prompts=model.prompts,
+            default_prompt_name=modules.default_prompt_name,
+            similarity_fn_name=modules.similarity_fn_name,
+            truncate_dim=modules.truncate_dim,
+        )
+        model.tokenizer.save(path, model.text_length)
+        (path / "README.md").write_text(card(state), encoding="utf-8")
+
+    return write

@@ -1,0 +1,137 @@
+"""Inverse cloze: a sentence is the query of the passage that it was taken from.
+
+1. A whole sentence is chosen at random, of those about the sample's window that have at least
+   `min_sentence_tokens`, and half as many of them with letters: neither a number nor a dotted line
+   is a query.
+2. It is taken out of the text, but left in with probability `keep_rate`, so that a query's own
+   words count for something, too.
+3. The passage is what stands around that place, as many tokens as a text may have.
+4. Without such a sentence, or with less than that beside it, two random spans as in `crop` are the
+   pair: a fallback.
+
+Where sentences end: sentences.py. Lee et al. 2019, https://arxiv.org/abs/1906.00300
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kl3m_embeddings.config.losses import loss_arguments
+from kl3m_embeddings.config.tasks import IctOptions
+from kl3m_embeddings.data.counter_random import derive_key, random_uniform
+from kl3m_embeddings.data.samples.corpus import Spans, Windows
+from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
+from kl3m_embeddings.losses import LOSSES
+from kl3m_embeddings.tasks.base import TextSource
+from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
+from kl3m_embeddings.tasks.embedding.sentences import sentence_lengths, token_marks
+from kl3m_embeddings.tasks.embedding.spans import (
+    Ints,
+    Uniforms,
+    below,
+    passages,
+    spans_within,
+    where,
+)
+from kl3m_embeddings.tasks.masked.nsp import shifted
+
+CONTEXT_TEXTS = 2
+"""Sentences are looked for in a stretch of so many texts."""
+
+
+class InverseCloze(EmbeddingTask[TextSource]):
+    """`ict`."""
+
+    name = "ict"
+
+    def __init__(self, options: IctOptions, max_length: int) -> None:
+        loss = LOSSES[options.loss.name](**loss_arguments(options.loss))
+        super().__init__(options, max_length, loss)
+        self.keep_rate = options.keep_rate
+        self.min_tokens = options.min_sentence_tokens
+
+    def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
+        """Sentences, and the rest of their passages."""
+        corpus, size = source.corpus, self.seq_len - NUM_SPECIAL
+        windows = corpus.locate(first_sample, count)
+        draws = random_uniform(derive_key(source.seed, self.name), first_sample, count, 8).T
+        context = passages(corpus, windows, draws[0], CONTEXT_TEXTS * size)
+        read = corpus.read(context)
+        sentence, found = self._sentences(source, context, read, draws[1])
+        crops = [
+            spans_within(context, pair, self.min_tokens, size)
+            for pair in draws[2:6].reshape(2, 2, -1)
+        ]
+        taken = np.where(found & (draws[6] >= self.keep_rate), sentence.lengths, 0)
+        rest = passage_around(context, sentence, taken, draws[7], size)
+        anchor, positive = where(found, sentence, crops[0]), where(found, rest, crops[1])
+        left = without(read.tokens, sentence.starts - context.starts, taken)
+        tokens = [
+            shifted(read.tokens, anchor.starts - context.starts),
+            shifted(left, positive.starts - context.starts),
+        ]
+        ids = corpus.document_hashes(windows.datasets, windows.documents)
+        return TextColumns(
+            tokens=np.stack(tokens),
+            lengths=np.stack([anchor.lengths, positive.lengths]),
+            text_ids=np.stack([ids, ids]),
+            datasets=np.stack([windows.datasets, windows.datasets]),
+            dataset_names=corpus.names,
+            documents=corpus.document_ids(windows),
+            num_fallback=int((~found).sum()),
+        )
+
+    def _sentences(
+        self, source: TextSource, context: Spans, read: Windows, draws: Uniforms
+    ) -> tuple[Spans, NDArray[np.bool_]]:
+        """A sentence of each context that may be a query, and whether there is one."""
+        first, last = source.corpus.document_bounds(context.datasets, context.documents)
+        lengths = sentence_lengths(
+            source.tokenizer,
+            read.tokens,
+            read.lengths,
+            at_start=context.starts == first,
+            at_end=context.starts + context.lengths == last,
+        )
+        has_letters = token_marks(source.tokenizer).has_letters[read.tokens]
+        is_query = (lengths >= self.min_tokens) & (lengths <= self.seq_len - NUM_SPECIAL)
+        is_query &= context.lengths[:, None] - lengths >= self.min_tokens
+        is_query &= 2 * counts_from(has_letters, lengths) >= self.min_tokens
+        number = below(draws, is_query.sum(axis=1))
+        places = np.argmax(np.cumsum(is_query, axis=1) > number[:, None], axis=1)
+        chosen = lengths[np.arange(len(lengths)), places]
+        found: NDArray[np.bool_] = np.any(is_query, axis=1)
+        return context._replace(starts=context.starts + places, lengths=chosen), found
+
+
+def passage_around(
+    context: Spans, sentence: Spans, taken: Ints, draws: Uniforms, size: int
+) -> Spans:
+    """Text around a sentence, in places of the context after so many tokens of it were taken out.
+
+    Args:
+        context: holds the sentence.
+        sentence: stands in the passage, or at what was its place.
+        taken: all of the sentence's tokens, or none of them.
+        draws: of the passage's place.
+        size: tokens of the passage; all of a shorter context.
+    """
+    lengths = np.minimum(context.lengths - taken, size)
+    left = sentence.lengths - taken
+    first = np.maximum(sentence.starts + left - lengths, context.starts)
+    last = np.minimum(sentence.starts, context.starts + context.lengths - taken - lengths)
+    return context._replace(starts=first + below(draws, last - first + 1), lengths=lengths)
+
+
+def counts_from(flags: NDArray[np.bool_], lengths: Ints) -> Ints:
+    """How many flags are true from each place on, over that place's length."""
+    before = np.pad(np.cumsum(flags, axis=1), ((0, 0), (1, 0)))
+    ends = np.arange(flags.shape[1]) + lengths
+    counts: Ints = np.take_along_axis(before, ends, axis=1) - before[:, :-1]
+    return counts
+
+
+def without(tokens: Ints, starts: Ints, lengths: Ints) -> Ints:
+    """Each row without some tokens of it; what comes in at the right has no meaning."""
+    places = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
+    places = places + np.where(places >= starts[:, None], lengths[:, None], 0)
+    return np.take_along_axis(tokens, np.minimum(places, tokens.shape[1] - 1), axis=1)

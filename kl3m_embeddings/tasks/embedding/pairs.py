@@ -1,0 +1,103 @@
+"""Queries with their positives and negatives, read from files (docs/pairs.md)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kl3m_embeddings.config.losses import loss_arguments
+from kl3m_embeddings.config.tasks import PairsOptions
+from kl3m_embeddings.data.pair_sets.order import PairBatch, PairOrder
+from kl3m_embeddings.data.pair_sets.pair_set import PairSet
+from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.losses import LOSSES
+from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
+
+LABELS_UP_TO_1 = ("cosine", "contrastive", "online_contrastive")
+TAKES_LABELS = (*LABELS_UP_TO_1, "cosent")
+NEEDS_SCORES = ("margin_mse", "kl_distillation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSource:
+    """The pair sets, in their order."""
+
+    order: PairOrder
+    tokenizer: Tokenizer
+    guides: Sequence[NDArray[np.float32] | None]
+    """For each set, a guide model's vectors of its texts, by text id."""
+
+
+class Pairs(EmbeddingTask[PairSource]):
+    """`pairs`."""
+
+    name = "pairs"
+
+    def __init__(self, options: PairsOptions, max_length: int) -> None:
+        """Build the loss that the options name."""
+        loss = LOSSES[options.loss.name](**loss_arguments(options.loss))
+        super().__init__(options, max_length, loss)
+
+    def columns(self, source: PairSource, first_sample: int, count: int) -> TextColumns:
+        """Queries, positives, then one column for each negative."""
+        number, offset = divmod(first_sample, source.order.options.batch_size)
+        batch = source.order.batch(number, slice(offset, offset + count))
+        pairs = source.order.sets[batch.source]
+        ids = np.stack([batch.queries, batch.positives, *batch.negatives.T])
+        tokens, lengths = pairs.text_tokens(ids.reshape(-1), self.seq_len - NUM_SPECIAL)
+        guide = source.guides[batch.source]
+        return TextColumns(
+            tokens=tokens.reshape(*ids.shape, -1),
+            lengths=lengths.reshape(ids.shape),
+            text_ids=pairs.originals[ids],
+            datasets=np.full_like(ids, batch.source),
+            dataset_names=[one.name for one in source.order.sets],
+            documents={pairs.name: [pairs.place(row) for row in batch.rows.tolist()]},
+            num_clashes=batch.num_clashes,
+            labels=batch.labels,
+            teacher_scores=_teacher_scores(batch),
+            guide_embeddings=None if guide is None else guide[ids],
+        )
+
+
+def _teacher_scores(batch: PairBatch) -> NDArray[np.float32] | None:
+    """Of the positive, then of each negative."""
+    if batch.positive_scores is None or batch.negative_scores is None:
+        return None
+    scores: NDArray[np.float32] = np.column_stack([batch.positive_scores, batch.negative_scores])
+    return scores
+
+
+def check_loss(options: PairsOptions, sets: Sequence[PairSet]) -> None:
+    """Check that every set has what the loss needs, before anything heavy is done.
+
+    Raises:
+        ConfigError: naming the set, what is wrong, and a way out.
+    """
+    for pairs in sets:
+        if problem := _problem(options.loss.name, options.num_negatives, pairs):
+            raise ConfigError(
+                f"tasks.pairs.loss: {options.loss.name}: pairs.{pairs.name}: {problem}"
+            )
+
+
+def _problem(loss: str, num_negatives: int, pairs: PairSet) -> str | None:
+    labels = pairs.labels
+    if labels is not None and num_negatives:
+        return "a label belongs to two texts: set num_negatives to 0"
+    if labels is not None and loss not in TAKES_LABELS:
+        return "its labels would be ignored: choose cosent, or leave the label column out"
+    if loss in LABELS_UP_TO_1 and labels is not None and (labels.min() < 0 or labels.max() > 1):
+        return "its labels go beyond 0 to 1: divide them, or choose cosent, which takes any"
+    if labels is not None and labels.min() == labels.max():
+        return (
+            f"its labels are all {labels[0]:g}, which tells nothing apart: add rows with others, "
+            "or leave the label column out and choose infonce"
+        )
+    if labels is None and loss != "infonce" and not num_negatives:
+        return "there is nothing to tell apart: set num_negatives, add labels, or choose infonce"
+    if loss in NEEDS_SCORES and not pairs.has_teacher_scores:
+        return "a teacher's score (docscore, negscore) is missing: add it, or choose infonce"
+    return None

@@ -1,0 +1,32 @@
+"""SimCSE: a text is its own positive, and only the dropout masks differ.
+
+Both copies are rows of one batch. Masks are drawn for each row, so no two rows have the same.
+
+Gao et al. 2021, https://arxiv.org/abs/2104.08821
+"""
+
+from kl3m_embeddings.config.losses import loss_arguments
+from kl3m_embeddings.config.tasks import SimcseOptions
+from kl3m_embeddings.data.counter_random import derive_key, random_uniform
+from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
+from kl3m_embeddings.losses import LOSSES
+from kl3m_embeddings.tasks.base import TextSource
+from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
+from kl3m_embeddings.tasks.embedding.spans import passages, text_columns
+
+
+class SimCSE(EmbeddingTask[TextSource]):
+    """`simcse`."""
+
+    name = "simcse"
+
+    def __init__(self, options: SimcseOptions, max_length: int) -> None:
+        loss = LOSSES[options.loss.name](**loss_arguments(options.loss))
+        super().__init__(options, max_length, loss)
+
+    def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
+        """The text of each sample, twice; two texts of a document are each other's negatives."""
+        windows = source.corpus.locate(first_sample, count)
+        draws = random_uniform(derive_key(source.seed, self.name), first_sample, count, 1)
+        texts = passages(source.corpus, windows, draws[:, 0], self.seq_len - NUM_SPECIAL)
+        return text_columns(source.corpus, [texts, texts])

@@ -1,0 +1,122 @@
+"""Lines in token windows, and batches in which one whole line of each sample is masked.
+
+A line begins after a token whose text holds a line break, or with the document. Samples without a
+line that fits the task fall back to plain masking, and are counted.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kl3m_embeddings.config.tasks import MlmOptions
+from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch
+from kl3m_embeddings.data.counter_random import derive_key, random_uint32
+from kl3m_embeddings.data.samples.corpus import Windows
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.tasks.base import TextSource, assemble, framed
+from kl3m_embeddings.tasks.masked.masking import mask_tokens, max_budget
+
+FALLBACK = MlmOptions(probability=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """Where lines stand; all of shape (samples, window)."""
+
+    starts: NDArray[np.bool_]
+    lengths: NDArray[np.int64]
+    """At a start: tokens up to the next line break, cut at the window's end."""
+    next_starts: NDArray[np.int64]
+    """At a start: where the next line starts, or the window's size."""
+
+
+def find_lines(source: TextSource, windows: Windows) -> Lines:
+    """Find the lines of each window."""
+    if not source.newline_ids.any():
+        raise ConfigError(
+            "tasks: nlp and mhm need line breaks, and no token of the tokenizer holds one: "
+            "use a byte-level tokenizer, or leave these tasks out"
+        )
+    window = windows.tokens.shape[1]
+    places = np.arange(window)
+    inside = places < windows.lengths[:, None]
+    breaks = source.newline_ids[windows.tokens] & inside
+    before = np.roll(breaks, 1, axis=1)
+    before[:, 0] = windows.starts == source.corpus.document_start(windows)
+    starts = before & ~breaks & inside
+    ends = _next_true(breaks | ~inside)
+    after = np.concatenate([_next_true(starts)[:, 1:], np.full((len(starts), 1), window)], axis=1)
+    return Lines(starts=starts, lengths=ends - places, next_starts=after)
+
+
+def _next_true(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The first true place at or after each place, or the row's size."""
+    places = np.where(flags, np.arange(flags.shape[1]), flags.shape[1])
+    return np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
+
+
+def choose_line(
+    source: TextSource, task: str, candidates: NDArray[np.bool_], first_sample: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """For each sample: is there a candidate, and the place of one chosen at random."""
+    key = derive_key(source.seed, task)
+    draws = random_uint32(key, first_sample, *candidates.shape).astype(np.int64)
+    found: NDArray[np.bool_] = np.any(candidates, axis=1)
+    places: NDArray[np.int64] = np.argmax(np.where(candidates, draws, -1), axis=1)
+    return found, places
+
+
+def masked_line_batch(
+    source: TextSource,
+    windows: Windows,
+    *,
+    task: str,
+    first_sample: int,
+    found: NDArray[np.bool_],
+    line_starts: NDArray[np.int64],
+    line_lengths: NDArray[np.int64],
+    ends_with_line: bool,
+    max_line_tokens: int,
+) -> Batch:
+    """A batch of windows in which a line is wholly masked, at the end or at the beginning.
+
+    Args:
+        source: the text and the tokenizer's ids.
+        windows: what was looked at; samples that are not `found` keep theirs.
+        task: for the log.
+        first_sample: number of the first row in the run.
+        found: shape (samples): whether there is a line to mask.
+        line_starts: shape (samples): where it starts in the window.
+        line_lengths: shape (samples): its tokens.
+        ends_with_line: the row ends with the line, after as much text as fits; else it begins so.
+        max_line_tokens: no line is longer.
+    """
+    starts = windows.starts + line_starts
+    if ends_with_line:
+        starts = np.maximum(
+            starts + line_lengths - source.corpus.window, source.corpus.document_start(windows)
+        )
+    starts = np.where(found, starts, windows.starts)
+    cut = source.corpus.cut(windows.datasets, windows.documents, starts)
+    offsets = windows.starts + line_starts - starts
+    lengths = np.where(found & ends_with_line, offsets + line_lengths, cut.lengths)
+    input_ids, attention_mask = framed(source.tokenizer, cut.tokens, lengths, source.max_length)
+    places = np.arange(source.max_length) - 1
+    maskable = (places >= 0) & (places < lengths[:, None])
+    corrupted, labels = mask_tokens(source, input_ids, maskable, first_sample, FALLBACK)
+    in_line = (places >= offsets[:, None]) & (places < (offsets + line_lengths)[:, None])
+    line_ids = np.where(in_line, source.tokenizer.mask_id, input_ids)
+    return assemble(
+        source,
+        cut,
+        task=task,
+        input_ids=np.where(found[:, None], line_ids, corrupted),
+        attention_mask=attention_mask,
+        labels=np.where(found[:, None], np.where(in_line, input_ids, IGNORED_LABEL), labels),
+        targets_per_sample=max(
+            min(max_line_tokens, source.corpus.window),
+            max_budget(source.corpus.window, FALLBACK.mask_rate),
+        ),
+        num_fallback=int((~found).sum()),
+    )

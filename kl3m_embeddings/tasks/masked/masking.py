@@ -1,0 +1,113 @@
+"""Which tokens are predicted, and what stands in their place.
+
+Tokens are chosen in groups: single tokens, words, or spans. Every sample has a budget, its share of
+tokens rounded, and groups are taken in a random order until the next would exceed it. A budget, and
+not a coin for every token, makes the number of targets known in advance, so that shapes are fixed.
+
+80% of the chosen are masked, 10% replaced, 10% kept: Devlin et al. 2019,
+https://arxiv.org/abs/1810.04805. Spans: Joshi et al. 2020, https://arxiv.org/abs/1907.10529.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kl3m_embeddings.config.tasks import MlmOptions
+from kl3m_embeddings.data.batch import IGNORED_LABEL
+from kl3m_embeddings.data.counter_random import derive_key, random_uint32
+from kl3m_embeddings.tasks.base import TextSource
+
+MASK_SHARE, REPLACE_SHARE = 0.8, 0.1
+UINT32_RANGE = 2.0**32
+
+
+def budget(lengths: NDArray[np.int64], mask_rate: float) -> NDArray[np.int64]:
+    """Tokens to predict for each length: its share rounded, and at least one."""
+    rounded: NDArray[np.int64] = np.rint(lengths * mask_rate).astype(np.int64)
+    return np.maximum(rounded, 1)
+
+
+def max_budget(window: int, mask_rate: float) -> int:
+    """The budget of a full window."""
+    return int(budget(np.array([window]), mask_rate)[0])
+
+
+def mask_tokens(
+    source: TextSource,
+    input_ids: NDArray[np.int64],
+    maskable: NDArray[np.bool_],
+    first_sample: int,
+    options: MlmOptions,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Corrupted ids and labels, both of shape (samples, length).
+
+    Args:
+        source: the tokenizer's ids and the seed.
+        input_ids: shape (samples, length).
+        maskable: where ordinary tokens stand; every row has at least one.
+        first_sample: number of the first row in the run: rows are masked alike wherever they are.
+        options: rate and kind of groups.
+    """
+    num_rows, length = input_ids.shape
+    key = derive_key(source.seed, "mask")
+    random = random_uint32(key, first_sample, num_rows, 4 * length)
+    keys, actions, replacements, breaks = random.reshape(num_rows, 4, length).swapaxes(0, 1)
+    first_of_run = maskable & ~np.pad(maskable, ((0, 0), (1, 0)))[:, :-1]
+    starts = first_of_run | (maskable & group_starts(source, input_ids, breaks, options))
+    budgets = budget(maskable.sum(axis=1), options.mask_rate)
+    chosen = choose_groups(starts, maskable, keys, budgets)
+    labels = np.where(chosen, input_ids, IGNORED_LABEL)
+    masked = chosen & (actions < MASK_SHARE * UINT32_RANGE)
+    replaced = chosen & ~masked & (actions < (MASK_SHARE + REPLACE_SHARE) * UINT32_RANGE)
+    corrupted = np.where(masked, source.tokenizer.mask_id, input_ids)
+    corrupted[replaced] = source.ordinary_ids[replacements[replaced] % len(source.ordinary_ids)]
+    return corrupted, labels
+
+
+def group_starts(
+    source: TextSource,
+    input_ids: NDArray[np.int64],
+    breaks: NDArray[np.uint32],
+    options: MlmOptions,
+) -> NDArray[np.bool_]:
+    """Where a token begins a new group, bool of shape (samples, length)."""
+    if options.masking == "word":
+        return source.word_start_ids[input_ids]
+    if options.masking == "span":
+        # a break before each token with probability 1/mean gives spans of a geometric length
+        return breaks < UINT32_RANGE / max(options.mean_span_tokens, 1.0)
+    return np.ones_like(input_ids, dtype=np.bool_)
+
+
+def choose_groups(
+    starts: NDArray[np.bool_],
+    maskable: NDArray[np.bool_],
+    keys: NDArray[np.uint32],
+    budgets: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Choose whole groups, in random order, up to each row's budget of tokens.
+
+    Args:
+        starts: shape (samples, length): where groups begin; others continue the group before.
+        maskable: which tokens may be chosen.
+        keys: random numbers; a group's place in the order is that of its number in this row.
+        budgets: shape (samples), at least 1. A first group above it is chosen in part.
+    """
+    num_rows, length = starts.shape
+    rows = np.arange(num_rows)[:, None]
+    groups = np.maximum(np.cumsum(starts, axis=1) - 1, 0)
+    # the group number breaks ties between equal keys, and the position keeps a group in one run
+    order_keys = (keys[rows, groups].astype(np.uint64) << np.uint64(31)) | (
+        (groups.astype(np.uint64) << np.uint64(15)) | np.arange(length, dtype=np.uint64)
+    )
+    order_keys[~maskable] = np.iinfo(np.uint64).max
+    order = np.argsort(order_keys, axis=1)
+    ordered_groups = np.where(maskable, groups, length)[rows, order]
+    ends = np.where(np.diff(ordered_groups, axis=1, append=-1) != 0, np.arange(length), length)
+    group_ends = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+    num_maskable = maskable.sum(axis=1)[:, None]
+    taken = group_ends < np.minimum(budgets[:, None], num_maskable)
+    first_too_long = ~taken.any(axis=1)
+    taken[first_too_long] = np.arange(length) < budgets[first_too_long, None]
+    chosen = np.zeros_like(maskable)
+    chosen[rows, order] = taken
+    return chosen & maskable

@@ -1,0 +1,54 @@
+"""Masked language modelling of rows that hold several short documents."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kl3m_embeddings.config.tasks import MlmOptions
+from kl3m_embeddings.data.batch import Batch
+from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
+from kl3m_embeddings.tasks.base import TextSource, assemble, framed
+from kl3m_embeddings.tasks.masked.masking import mask_tokens, max_budget
+
+
+def packed_batch(source: TextSource, first_sample: int, count: int, options: MlmOptions) -> Batch:
+    """Rows of documents, each framed, with `mask_rate` of a row's tokens to predict."""
+    rows = source.packs.rows(first_sample, count)
+    windows = source.corpus.read(rows.spans, source.corpus.window)
+    ids, mask = framed(source.tokenizer, windows.tokens, windows.lengths, source.max_length)
+    sizes = windows.lengths + NUM_SPECIAL
+    starts = rows.row_of * source.max_length + offsets_in_rows(sizes, rows.row_of)
+    is_token = mask.astype(bool)
+    places = (starts[:, None] + np.arange(source.max_length))[is_token]
+
+    input_ids = np.full((count, source.max_length), source.tokenizer.pad_id, dtype=np.int64)
+    attention_mask = np.zeros_like(input_ids)
+    input_ids.flat[places], attention_mask.flat[places] = ids[is_token], 1
+    maskable = attention_mask.astype(bool)
+    maskable.flat[starts] = maskable.flat[starts + sizes - 1] = False
+    corrupted, labels = mask_tokens(source, input_ids, maskable, first_sample, options)
+    batch = assemble(
+        source,
+        windows,
+        task="mlm",
+        input_ids=corrupted,
+        attention_mask=attention_mask,
+        labels=labels,
+        targets_per_sample=max_budget(source.corpus.window, options.mask_rate),
+        row_datasets=rows.datasets,
+    )
+    bounds = np.zeros((count * source.packs.max_windows, 2), dtype=np.int64)
+    bounds[: len(starts)] = np.stack([starts, starts + sizes], axis=1)
+    return replace(batch, bounds=torch.from_numpy(bounds))
+
+
+def offsets_in_rows(sizes: NDArray[np.int64], row_of: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each document begins in its row; all of shape (documents), row after row."""
+    ends = np.cumsum(sizes)
+    firsts = np.flatnonzero(np.diff(row_of, prepend=-1))
+    before_row = np.concatenate([[0], ends[firsts[1:] - 1]])
+    num_documents = np.diff(firsts, append=len(sizes))
+    offsets: NDArray[np.int64] = ends - sizes - np.repeat(before_row, num_documents)
+    return offsets

@@ -1,0 +1,37 @@
+"""Locks of folders: who holds one, and where there can be none."""
+
+import os
+
+import pytest
+
+from kl3m_embeddings.errors import OutputError, RetryError
+from kl3m_embeddings.files.lock import folder_lock
+
+
+def test_a_second_holder_is_told_who_holds_it_and_what_it_does(tmp_path):
+    with folder_lock(tmp_path / ".lock", "trains"):
+        with (
+            pytest.raises(RetryError, match=f": process {os.getpid()} trains here; wait for it"),
+            folder_lock(tmp_path / ".lock", "trains"),
+        ):
+            pass
+        with folder_lock(tmp_path / ".other", "scores models"):  # another kind of work
+            pass
+    with folder_lock(tmp_path / ".lock", "trains"):
+        pass
+
+
+def test_an_error_inside_frees_it_and_is_not_taken_for_the_locks_own(tmp_path):
+    with pytest.raises(OSError, match="mine"), folder_lock(tmp_path / ".lock", "trains"):
+        raise OSError("mine")
+    with folder_lock(tmp_path / ".lock", "trains"):
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / ".lock"
+    with pytest.raises(OutputError) as caught, folder_lock(path, "trains"):
+        pass
+    assert str(caught.value).startswith(f"{path}: cannot be written: Not a directory; ")
+    assert caught.value.exit_code == 73
