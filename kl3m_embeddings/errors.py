@@ -1,6 +1,7 @@
 """Errors a user can cause: one line with file, line or key and the remedy, and an exit code."""
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,3 +62,16 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"{place}: cannot be written: {error.strerror}; {remedy}") from error
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The known name that is nearest to a wrong one, as in " (did you mean peak_lr?)".
+
+    Args:
+        name: the wrong one.
+        known: the right ones.
+        otherwise: what to say in the parentheses if none is near; without it, nothing is said.
+    """
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]}?" if close else otherwise
+    return f" ({hint})" if hint else ""

@@ -15,7 +15,9 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from kl3m_embeddings.benchmark.aggregates import tasks_with_data
 from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.encoder.folder.model_paths import ModelPath, model_paths
-from kl3m_embeddings.encoder.text_encoder import Precision, TextEncoder, read_text_files
+from kl3m_embeddings.encoder.folder.opened import read_text_files
+from kl3m_embeddings.encoder.kernels.precision import Precision
+from kl3m_embeddings.encoder.text_encoder import TextEncoder
 
 BASELINES = {"bm25": "mteb/baseline-bm25s", "random": "mteb/baseline-random-encoder"}
 

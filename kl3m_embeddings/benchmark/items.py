@@ -13,14 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from kl3m_embeddings.files.json_lines import write_whole
-from kl3m_embeddings.metrics.ranking import (
-    binary_average_precision,
-    grade_ranking,
-    pearson,
-    ranking_metric,
-    spearman,
-)
+from kl3m_embeddings.files.whole import write_whole
+from kl3m_embeddings.metrics.labelled import binary_average_precision, pearson, spearman
+from kl3m_embeddings.metrics.ranking import grade_ranking, ranking_metric
 
 # mteb rounds, and breaks ties between documents in an order of its own.
 TOLERANCE = 2e-3

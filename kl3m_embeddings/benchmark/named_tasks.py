@@ -9,8 +9,7 @@ import mteb
 from mteb.abstasks import AbsTask
 from mteb.get_tasks import _TASKS_REGISTRY
 
-from kl3m_embeddings.config.read import did_you_mean
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, did_you_mean
 
 LISTS = files("kl3m_embeddings.benchmark") / "task_lists"
 
@@ -33,10 +32,10 @@ def named_tasks(names: Sequence[str]) -> list[AbsTask]:
             found = [task for task in benchmarks[name].tasks if is_text(task)]
         else:
             found = []
-            hint = did_you_mean(name, [*_TASKS_REGISTRY, *benchmarks])
+            known_names = [*_TASKS_REGISTRY, *benchmarks]
             problems.append(
                 f"{name}: mteb {mteb.__version__} has no such task or benchmark"
-                + (f" ({hint})" if hint else ": see mteb available-tasks")
+                + did_you_mean(name, known_names, "see mteb available-tasks")
             )
         for task in found:
             known = tasks.get(task.metadata.name)

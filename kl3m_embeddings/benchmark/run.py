@@ -27,8 +27,8 @@ from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.benchmark.neighbours import write_neighbours
 from kl3m_embeddings.benchmark.scores import Score, merged, read_scores, write_scores
 from kl3m_embeddings.benchmark.variants import Dtype, Variant, variants
-from kl3m_embeddings.files.json_lines import make_folder
 from kl3m_embeddings.files.lock import folder_lock
+from kl3m_embeddings.files.whole import make_folder
 
 NOT_A_NUMBER = "the score is not a number: are all vectors, or all answers, the same?"
 LOCK_FILE = ".scoring.lock"

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kl3m_embeddings.errors import DataError
-from kl3m_embeddings.files.json_lines import read_lines, write_lines, write_whole
+from kl3m_embeddings.files.json_lines import read_lines, write_lines
+from kl3m_embeddings.files.whole import write_whole
 
 SCORES = "scores.jsonl"
 TABLE = "scores.csv"

@@ -20,7 +20,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
-from kl3m_embeddings.evaluation.held_out_pairs import unit_vectors
+from kl3m_embeddings.metrics.vectors import unit_vectors
 
 NUM_SHOWN = 64
 LAYER = re.compile(r"[._]layers?\.(\d+)\.")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.errors import ConfigError, OutputError, RetryError
+from kl3m_embeddings.messages import say, warn
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

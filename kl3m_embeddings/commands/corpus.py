@@ -37,6 +37,7 @@ def build(
     ] = False,
 ) -> None:
     """Build datasets; an interrupted build goes on where it was. A NAME given twice joins PATHs."""
+    from kl3m_embeddings.commands.named import named_values
     from kl3m_embeddings.data.shards.build import BuildOptions, build_shards
     from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
 
@@ -48,7 +49,7 @@ def build(
         shard_tokens=shard_tokens,
         max_line_mb=max_line_mb,
     )
-    paths_of = _paths_by_name(datasets)
+    paths_of = named_values(datasets, "NAME=PATH, as in legal=documents.jsonl.gz")
     loaded = load_tokenizer(tokenizer)
     for name, paths in paths_of.items():
         result = build_shards(name, paths, loaded, out, options=options, overwrite=overwrite)
@@ -113,19 +114,6 @@ def installed_docs(
     for file in files:
         print(f"{file.path}: {file.num_rows:,} rows, {file.num_bytes / 1e6:.1f} MB")
     print(f"skipped: {', '.join(f'{count:,} {reason}' for reason, count in skipped.items())}")
-
-
-def _paths_by_name(datasets: list[str]) -> dict[str, list[str]]:
-    """The paths of each name, from arguments NAME=PATH."""
-    from kl3m_embeddings.errors import ConfigError
-
-    paths_of: dict[str, list[str]] = {}
-    for dataset in datasets:
-        name, equals, path = dataset.partition("=")
-        if not (name and equals and path):
-            raise ConfigError(f"{dataset!r}: expected NAME=PATH, as in legal=documents.jsonl.gz")
-        paths_of.setdefault(name, []).append(path)
-    return paths_of
 
 
 def _print_counts(path: Path, info: Mapping[str, Any]) -> None:

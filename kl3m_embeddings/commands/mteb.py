@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from kl3m_embeddings.encoder.text_encoder import Precision
+    from kl3m_embeddings.encoder.kernels.precision import Precision
 
 
 def mteb(
@@ -50,7 +50,8 @@ def mteb(
     ] = None,
 ) -> int:
     """Score models; what is there is not scored again. Prints a table, writes scores.csv."""
-    from kl3m_embeddings.commands.scoring import BenchmarkRequest, run_benchmark, split_names
+    from kl3m_embeddings.benchmark.request import BenchmarkRequest, split_names
+    from kl3m_embeddings.commands.scoring import run_benchmark
 
     prompts = {"query": query_prompt, "document": document_prompt}
     return run_benchmark(
@@ -86,7 +87,7 @@ def checked_precision(name: str | None) -> "Precision | None":
     """A known precision."""
     from typing import get_args
 
-    from kl3m_embeddings.encoder.text_encoder import Precision
+    from kl3m_embeddings.encoder.kernels.precision import Precision
     from kl3m_embeddings.errors import ConfigError
 
     known: tuple[Precision, ...] = get_args(Precision)

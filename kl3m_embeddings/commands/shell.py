@@ -1,22 +1,10 @@
 """Runs a command: turns its errors into one line on standard error and an exit code."""
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
 
 from kl3m_embeddings.errors import INTERNAL_ERROR, INTERRUPTED, OtherRankError
-
-
-def say(message: str) -> None:
-    """Tell the person at the terminal; of several ranks only the first does."""
-    if os.environ.get("RANK", "0") == "0":
-        print(message, file=sys.stderr)
-
-
-def warn(message: str) -> None:
-    """Tell the person at the terminal; the run goes on."""
-    say(f"warning: {message}")
 
 
 def run(command: Callable[[], int], *, debug: bool = False) -> int:

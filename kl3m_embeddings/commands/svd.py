@@ -44,11 +44,11 @@ def svd(
     from rich.console import Console
     from tqdm import tqdm
 
-    from kl3m_embeddings.commands.shell import say, warn
     from kl3m_embeddings.encoder.folder.model_paths import check_unique, is_run, model_paths
     from kl3m_embeddings.encoder.hardware import pick_device
     from kl3m_embeddings.encoder.text_encoder import TextEncoder
     from kl3m_embeddings.files.json_lines import replace_lines
+    from kl3m_embeddings.messages import say, warn
 
     places = [
         place

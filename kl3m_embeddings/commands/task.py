@@ -36,18 +36,15 @@ def make(
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of rows.")] = 0,
 ) -> None:
     """Make a task folder from a table, and say what is in it."""
-    from kl3m_embeddings.errors import ConfigError
+    from kl3m_embeddings.commands.named import named_value
     from kl3m_embeddings.local_tasks.make import make_task
 
-    pairs = [text.partition("=") for text in columns or ()]
-    if wrong := [left for left, equals, right in pairs if not (left and equals and right)]:
-        raise ConfigError(f"--column {wrong[0]}: write NAME=COLUMN, as in query=question")
     fields = {"name": name or out.name, "type": kind, "main_score": main_score, "prompt": prompt}
     made = make_task(
         table,
         out,
         {key: value for key, value in fields.items() if value is not None},
-        columns={left: right for left, _, right in pairs},
+        columns=named_value(columns or (), "--column NAME=COLUMN, as in query=question"),
         train_table=train,
         max_rows=max_rows,
         test_share=test_share,

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kl3m_embeddings.commands import shell
+from kl3m_embeddings.commands.named import named_values
 from kl3m_embeddings.config.read import apply_overrides, parse_training
 from kl3m_embeddings.errors import ConfigError, OutputError, RetryError
 from kl3m_embeddings.files.strict_json import read_json_object
+from kl3m_embeddings.messages import warn
 
 if TYPE_CHECKING:
     from kl3m_embeddings.run.setup import RunRequest
@@ -90,15 +92,15 @@ def read_request(
     if arguments.tokenizer:
         fields["tokenizer"] = arguments.tokenizer
     if arguments.data:
-        fields["data"] = parse_named_paths("--data", arguments.data)
+        fields["data"] = named_paths("--data", arguments.data)
     if arguments.pairs:
-        fields["pairs"] = parse_named_paths("--pairs", arguments.pairs)
+        fields["pairs"] = named_paths("--pairs", arguments.pairs)
     if arguments.eval_pairs:
-        held_out = parse_named_paths("--eval-pairs", arguments.eval_pairs)
+        held_out = named_paths("--eval-pairs", arguments.eval_pairs)
         fields["eval"] = {**fields.get("eval", {}), "pairs": held_out}
     training = parse_training(apply_overrides(fields, overrides), path)
     if training.endpoint_url:
-        shell.warn("endpoint_url is ignored: name datasets in `data`")
+        warn("endpoint_url is ignored: name datasets in `data`")
     if (folder / "config.json").exists() or training.init_from is None:
         read_json_object(folder / "config.json")
 
@@ -151,15 +153,10 @@ def run(request: "RunRequest") -> int:
         ) from None
 
 
-def parse_named_paths(option: str, arguments: Sequence[str]) -> dict[str, dict[str, str]]:
-    """`NAME=PATH` as a section of training.json."""
-    named = {}
-    for argument in arguments:
-        name, equals, path = argument.partition("=")
-        if not (name and equals and path):
-            raise ConfigError(f"{option} {argument}: write NAME=PATH")
-        named[name] = {"path": path}
-    return named
+def named_paths(option: str, arguments: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """`NAME=PATH` as a section of training.json; a NAME given twice joins its PATHs."""
+    named = named_values(arguments, f"{option} NAME=PATH")
+    return {name: {"path": paths} for name, paths in named.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,5 @@
 """Reads training.json and its like: all errors at once, each with the file, the key, a remedy."""
 
-import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from kl3m_embeddings.config.training import TrainingConfig
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, did_you_mean
 from kl3m_embeddings.files.strict_json import read_json_object
 
 S = TypeVar("S", bound=BaseModel)
@@ -72,28 +71,22 @@ def _error_line(kind: type[BaseModel], path: Path, details: dict[str, Any], refe
     location, section = _walk(kind, [str(part) for part in details["loc"]])
     key = ".".join(location)
     if details["type"] == "extra_forbidden":
-        hint = did_you_mean(location[-1], section.model_fields) or f"see {reference}"
-        return f"{path}: {key}: unknown key ({hint})"
+        hint = did_you_mean(location[-1], section.model_fields, f"see {reference}")
+        return f"{path}: {key}: unknown key{hint}"
     if details["type"] == "missing":
         return f"{path}: {key}: missing, and there is no default (see {reference})"
     if details["type"] == "value_error":
         return f"{path}: {key + ': ' if key else ''}{details['ctx']['error']}"
     if details["type"] == "union_tag_invalid":
         tag, tags = details["ctx"]["tag"], details["ctx"]["expected_tags"].replace("'", "")
-        hint = did_you_mean(tag, tags.split(", ")) or f"one of {tags}"
-        return f"{path}: {key}: there is no {tag!r} ({hint})"
+        hint = did_you_mean(tag, tags.split(", "), f"one of {tags}")
+        return f"{path}: {key}: there is no {tag!r}{hint}"
     return f"{path}: {key}: {details['msg']} (it is {_shown(details['input'])})"
 
 
 def _shown(value: object) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The known name that is nearest to a wrong one, as a question; empty if none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"did you mean {close[0]}?" if close else ""
 
 
 def _walk(root: type[BaseModel], location: list[str]) -> tuple[list[str], type[BaseModel]]:

@@ -17,26 +17,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
+from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.encode import encode_ids
 from kl3m_embeddings.encoder.folder.architecture import check_vocabulary, max_sequence_length
 from kl3m_embeddings.encoder.folder.load import load_encoder, transformer_folder
+from kl3m_embeddings.encoder.folder.opened import read_text_files
 from kl3m_embeddings.encoder.folder.sentence_modules import (
     SentenceModules,
     build_embedding_head,
-    read_sentence_modules,
 )
-from kl3m_embeddings.encoder.folder.source import resolve_source
+from kl3m_embeddings.encoder.kernels.precision import Precision, default_precision
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
-
-Precision = Literal["bfloat16", "float32"]
 
 # Texts whose ids are held at once; sorting by length needs many, memory sets the limit.
 TEXTS_PER_BLOCK = 50_000
@@ -160,25 +157,3 @@ class TextEncoder:
         }
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         return digest.hexdigest()
-
-
-def read_text_files(source: str | Path) -> tuple[Path, SentenceModules, Tokenizer]:
-    """A model's folder and all that it has beside the encoder itself; for `source` see `load`.
-
-    Raises:
-        ConfigError: It is no model, or lacks a tokenizer.
-    """
-    folder = resolve_source(source)
-    return folder, read_sentence_modules(folder), load_tokenizer(transformer_folder(folder))
-
-
-def default_precision(device: torch.device) -> Precision:
-    """bfloat16 where products of it are fast."""
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if device.type == "cpu" and cpu_has_bfloat16() else "float32"
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16, as torch sees it."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

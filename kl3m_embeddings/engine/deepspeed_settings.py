@@ -14,12 +14,11 @@ is an error, unless it says the same. In stage 0 the weights stay fp32 under aut
 device; from stage 1 on `bf16` and `fp16` are DeepSpeed's, with fp32 masters.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from kl3m_embeddings.config.training import TrainingConfig
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, did_you_mean
 
 PRECISIONS = {"bfloat16": "bf16", "float16": "fp16"}
 OWNED = {
@@ -118,9 +117,7 @@ def _unknown(section: Mapping[str, Any]) -> list[str]:
     problems = [f"{key}: {why}" for key, why in OWNED.items() if key in section]
     for key in section:
         if key not in KNOWN:
-            nearest = difflib.get_close_matches(key, KNOWN, 1)
-            hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-            problems.append(f"{key}: unknown key{hint}")
+            problems.append(f"{key}: unknown key{did_you_mean(key, KNOWN)}")
     return problems
 
 

@@ -22,6 +22,7 @@ from kl3m_embeddings.data.pair_sets.pair_set import PairSet
 from kl3m_embeddings.evaluation import labelled_pairs, retrieval
 from kl3m_embeddings.evaluation.labelled_pairs import LabelledJudgements
 from kl3m_embeddings.evaluation.retrieval import RetrievalJudgements, sample
+from kl3m_embeddings.metrics.vectors import unit_vectors
 
 Kind = Literal["similarity", "classification", "retrieval"]
 Vectors = Float32[np.ndarray, "_ size"]
@@ -162,19 +163,6 @@ class PairEvaluation:
         if not all(np.isfinite(side).all() for side in sides):
             return {}
         return self.judgements.metrics(*map(unit_vectors, sides))
-
-
-def unit_vectors(
-    embeddings: Float32[np.ndarray, "texts size"],
-) -> Float32[np.ndarray, "texts size"]:
-    """Embeddings brought to length 1; those of length 0 stay so.
-
-    They are divided by their largest number before they are squared: no finite vector overflows.
-    """
-    largest = np.maximum(embeddings.max(axis=1), -embeddings.min(axis=1))[:, None]
-    vectors = embeddings / np.where(largest > 0, largest, np.float32(1))
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1)
-    return vectors
 
 
 def _known(values: dict[str, float], metric: str) -> float | None:

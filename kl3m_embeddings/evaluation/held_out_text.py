@@ -17,8 +17,9 @@ from torch import Tensor
 
 from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch
 from kl3m_embeddings.engine.base import Engine
+from kl3m_embeddings.files.json_lines import json_line
+from kl3m_embeddings.files.whole import whole_file
 from kl3m_embeddings.tasks.base import Task, TextSource
-from kl3m_embeddings.train.logs import json_line
 
 SAMPLES_FILE = "eval_samples.jsonl"
 LENGTH_MULTIPLE = 32
@@ -136,9 +137,8 @@ def target_matrix(batch: Batch) -> Int[Tensor, "samples length"]:
 
 def write_samples(evaluation: TextEvaluation, path: Path) -> None:
     """Write the samples as JSON lines, for people and programs to look at."""
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_bytes(b"".join(json_line(row) for row in _rows(evaluation)))
-    unfinished.rename(path)
+    with whole_file(path, "make room, or mend its rights") as temporary:
+        temporary.write_bytes(b"".join(json_line(row) for row in _rows(evaluation)))
 
 
 def _rows(evaluation: TextEvaluation) -> Iterator[dict[str, Any]]:

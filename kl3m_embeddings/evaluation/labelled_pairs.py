@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
-from kl3m_embeddings.metrics.ranking import (
+from kl3m_embeddings.metrics.labelled import (
     best_accuracy,
     best_f1,
     binary_average_precision,

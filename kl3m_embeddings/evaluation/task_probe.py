@@ -11,30 +11,27 @@ The result is a flat part of a row of eval.jsonl: `tasks/statutes/ndcg_at_10`, a
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Int64
 
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.evaluation.held_out_pairs import unit_vectors
 from kl3m_embeddings.local_tasks.folder import LocalTask, PairTexts, RankingTexts, joined
-from kl3m_embeddings.metrics.ranking import (
-    binary_average_precision,
-    grade_ranking,
-    pearson,
-    ranking_metric,
-    spearman,
+from kl3m_embeddings.metrics.labelled import binary_average_precision, pearson, spearman
+from kl3m_embeddings.metrics.ranking import grade_ranking, ranking_metric
+from kl3m_embeddings.metrics.vectors import (
+    ALIKENESS,
+    SIMILARITIES,
+    Similarities,
+    Vectors,
 )
 
 PROBED = ("Retrieval", "Reranking", "STS", "PairClassification")
 # As deep as mteb ranks.
 DEPTH = 1000
 
-Vectors = Float32[np.ndarray, "_ size"]
-Similarities = Float32[np.ndarray, "queries documents"]
 # token ids of texts, without special ones, to embeddings; None where a stop was asked for meanwhile
 EmbedIds = Callable[[Sequence[Sequence[int]]], Vectors | None]
 
@@ -172,20 +169,6 @@ def ranking_score(
     return score
 
 
-def all_distances(first: Vectors, second: Vectors, order: int) -> Similarities:
-    """Minus the distance of each of the first to each of the second; the sum of powers `order`."""
-    return np.stack([-np.linalg.norm(second - one, ord=order, axis=1) for one in first])
-
-
-# By which documents are ranked: the names in sentence-transformers' `similarity_fn_name`.
-SIMILARITIES: dict[str, Callable[[Vectors, Vectors], Similarities]] = {
-    "cosine": lambda first, second: unit_vectors(first) @ unit_vectors(second).T,
-    "dot": lambda first, second: first @ second.T,
-    "manhattan": partial(all_distances, order=1),
-    "euclidean": partial(all_distances, order=2),
-}
-
-
 def best_first(
     similarities: Similarities,
     allowed: Bool[np.ndarray, "queries documents"] | None,
@@ -218,35 +201,3 @@ def pair_score(
         return max(statistic(ALIKENESS[one](first, second), values) for one in kinds)
 
     return score
-
-
-def cosine(first: Vectors, second: Vectors) -> Float32[np.ndarray, "pairs"]:
-    """Of the vectors of each pair."""
-    return dot(unit_vectors(first), unit_vectors(second))
-
-
-def dot(first: Vectors, second: Vectors) -> Float32[np.ndarray, "pairs"]:
-    """Of the vectors of each pair."""
-    products: Float32[np.ndarray, pairs] = (first * second).sum(axis=1)
-    return products
-
-
-def manhattan(first: Vectors, second: Vectors) -> Float32[np.ndarray, "pairs"]:
-    """Minus the distance of each pair."""
-    distances: Float32[np.ndarray, pairs] = -np.abs(first - second).sum(axis=1)
-    return distances
-
-
-def euclidean(first: Vectors, second: Vectors) -> Float32[np.ndarray, "pairs"]:
-    """Minus the distance of each pair."""
-    distances: Float32[np.ndarray, pairs] = -np.linalg.norm(first - second, axis=1)
-    return distances
-
-
-# How alike two vectors are: the names in mteb's scores.
-ALIKENESS: dict[str, Callable[[Vectors, Vectors], Float32[np.ndarray, "pairs"]]] = {
-    "cosine": cosine,
-    "dot": dot,
-    "manhattan": manhattan,
-    "euclidean": euclidean,
-}

@@ -10,7 +10,6 @@ A process that dies anywhere leaves the checkpoint before as it was.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,6 +21,8 @@ from safetensors import SafetensorError
 
 from kl3m_embeddings.errors import DataError, OutputError
 from kl3m_embeddings.files.faults import fault_point
+from kl3m_embeddings.files.hashes import sha256_of_file
+from kl3m_embeddings.files.whole import sync
 
 MANIFEST = "manifest.json"
 TRAINER = "trainer"
@@ -74,7 +75,7 @@ def save_checkpoint(
             "on from the last checkpoint"
         ) from None
     fault_point("after_rename")
-    _sync(folder)
+    sync(folder)
     point_latest(folder, final.name)
     fault_point("after_latest")
     return final
@@ -84,16 +85,16 @@ def write_manifest(path: Path, details: dict[str, Any]) -> None:
     """Sync every file in the folder, and list them all in its manifest."""
     files = {}
     for file in _files(path):
-        _sync(file)
+        sync(file)
         name = file.relative_to(path).as_posix()
-        files[name] = {"size": file.stat().st_size, "sha256": _sha256(file)}
+        files[name] = {"size": file.stat().st_size, "sha256": sha256_of_file(file)}
     fault_point("before_manifest")
     manifest = path / MANIFEST
     content = {**details, "files": files}
     text = json.dumps({**content, "sha256": _digest(content)}, allow_nan=False, indent=1)
     manifest.write_text(text + "\n", encoding="utf-8")
     for entry in (manifest, *(file for file in path.rglob("*") if file.is_dir()), path):
-        _sync(entry)
+        sync(entry)
 
 
 def verify(path: Path) -> Checkpoint:
@@ -115,7 +116,7 @@ def verify(path: Path) -> Checkpoint:
             raise DataError(f"{file}: missing")
         if file.stat().st_size != expected["size"]:
             raise DataError(f"{file}: {file.stat().st_size} bytes, not {expected['size']}")
-        if _sha256(file) != expected["sha256"]:
+        if sha256_of_file(file) != expected["sha256"]:
             raise DataError(f"{file}: its content has changed since it was written")
     return Checkpoint(path, manifest)
 
@@ -194,7 +195,7 @@ def point_latest(folder: Path, name: str) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(name)
     link.rename(folder / LATEST)
-    _sync(folder)
+    sync(folder)
 
 
 def set_aside(path: Path) -> None:
@@ -211,16 +212,3 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

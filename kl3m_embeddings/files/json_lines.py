@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kl3m_embeddings.errors import DataError, writing
-
-REMEDY = "make room, or choose another folder with --out"
+from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.files.whole import write_whole
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -45,24 +44,6 @@ def replace_lines(path: Path, rows: Sequence[Mapping[str, Any]], keys: Sequence[
     write_lines(path, [*(row for row in read_lines(path) if identity(row) not in replaced), *rows])
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file; a reader never sees half of it.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, REMEDY):
-        temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(path)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, unless it is there.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    with writing(folder, REMEDY):
-        folder.mkdir(parents=True, exist_ok=True)
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """The row as a line of JSON."""
+    return (json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n").encode()

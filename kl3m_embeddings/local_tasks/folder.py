@@ -24,6 +24,7 @@ from kl3m_embeddings.config.read import parse_section
 from kl3m_embeddings.data.readers.records import EMPTY, ReadOptions, fault_of
 from kl3m_embeddings.data.readers.rows import TEXT_ROW_READERS, bare_suffix
 from kl3m_embeddings.errors import ConfigError, DataError
+from kl3m_embeddings.files.hashes import sha256_of_file
 from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.local_tasks.qrels import read_qrels
 from kl3m_embeddings.local_tasks.settings import TaskSettings
@@ -94,9 +95,8 @@ class _Folder:
             problem = f"no {name} file ({types}; also .gz, .zst)" if not found else "several files"
             names = ": " + ", ".join(file.name for file in found) if found else ""
             raise DataError(f"{self.path / folder}: {problem} for {stem}{names}: one is needed")
-        with found[0].open("rb") as stream:
-            self.digest.update(f"\0{found[0].name}\0".encode())
-            self.digest.update(hashlib.file_digest(stream, "sha256").digest())
+        self.digest.update(f"\0{found[0].name}\0".encode())
+        self.digest.update(bytes.fromhex(sha256_of_file(found[0])))
         return found[0]
 
     def rows(self, stem: str, keys: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, object]]]:

@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from kl3m_embeddings.config.read import did_you_mean, parse_section
+from kl3m_embeddings.config.read import parse_section
 from kl3m_embeddings.data.counter_random import derive_key, permute
 from kl3m_embeddings.data.readers.records import EMPTY, ReadOptions, fault_of
 from kl3m_embeddings.data.readers.rows import TEXT_ROW_READERS, bare_suffix
-from kl3m_embeddings.errors import ConfigError, DataError, OutputError
+from kl3m_embeddings.errors import ConfigError, DataError, OutputError, did_you_mean
 from kl3m_embeddings.local_tasks.folder import LocalTask, read_task
 from kl3m_embeddings.local_tasks.settings import TaskSettings, TaskType
 
@@ -131,8 +131,9 @@ def read_rows(
     """The rows of a table, each once, under the names that a task has for its columns."""
     wanted, optional = COLUMNS[kind], OPTIONAL.get(kind, ())
     if unknown := [name for name in columns if name not in (*wanted, *optional)]:
-        hint = did_you_mean(unknown[0], wanted) or f"{kind} has {', '.join((*wanted, *optional))}"
-        raise ConfigError(f"--column {unknown[0]}=...: unknown ({hint})")
+        names = (*wanted, *optional)
+        hint = did_you_mean(unknown[0], names, f"{kind} has {', '.join(names)}")
+        raise ConfigError(f"--column {unknown[0]}=...: unknown{hint}")
     reader = TEXT_ROW_READERS.get(bare_suffix(table))
     if reader is None:
         raise DataError(

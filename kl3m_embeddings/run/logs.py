@@ -6,10 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kl3m_embeddings.commands.shell import warn
 from kl3m_embeddings.encoder.hardware import describe_versions
 from kl3m_embeddings.engine.base import TrainState
+from kl3m_embeddings.files.json_lines import json_line
 from kl3m_embeddings.files.strict_json import read_json_object
+from kl3m_embeddings.messages import warn
 from kl3m_embeddings.train.logs import (
     EVAL,
     LOG,
@@ -18,7 +19,6 @@ from kl3m_embeddings.train.logs import (
     JsonlWriter,
     RowWriter,
     cut_logs,
-    json_line,
 )
 from kl3m_embeddings.train.resume import RUN_FILE
 

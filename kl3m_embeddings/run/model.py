@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
@@ -22,16 +21,16 @@ from kl3m_embeddings.encoder.folder.architecture import (
 )
 from kl3m_embeddings.encoder.folder.export import write_model_folder
 from kl3m_embeddings.encoder.folder.load import build_encoder, load_encoder, transformer_folder
-from kl3m_embeddings.encoder.folder.model_paths import model_paths
+from kl3m_embeddings.encoder.folder.model_paths import initial_folder
 from kl3m_embeddings.encoder.folder.sentence_modules import (
     SentenceModules,
     build_embedding_head,
     read_sentence_modules,
-    resolve_source,
 )
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.checkpoint import Checkpoint
+from kl3m_embeddings.messages import say, warn
 from kl3m_embeddings.tasks.objective import Objective
 
 
@@ -128,12 +127,6 @@ def check_prefixes(model: RunModel, length_key: str) -> None:
                 f"{key}: {prefix!r} has {num_tokens} tokens, which leaves none of "
                 f"{model.text_length} for a text: shorten it, or raise {length_key}"
             )
-
-
-def initial_folder(init_from: str) -> Path:
-    """The folder of a model's weights: of a model folder of ours, its newest whole checkpoint."""
-    (where,) = model_paths(init_from, warn)
-    return resolve_source(where.path)
 
 
 def build_objective(

@@ -7,16 +7,17 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config.tasks import PairsOptions
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.pair_sets.build import open_or_build_pair_set
 from kl3m_embeddings.data.pair_sets.order import PairOrder
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
+from kl3m_embeddings.encoder.folder.model_paths import initial_folder
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.evaluation.held_out_pairs import PairEvaluation
-from kl3m_embeddings.run.model import initial_folder
+from kl3m_embeddings.files.whole import whole_file
+from kl3m_embeddings.messages import say, warn
 from kl3m_embeddings.run.text import cache_folder
 from kl3m_embeddings.tasks.embedding.guide import guide_embeddings, guide_sha256
 from kl3m_embeddings.tasks.embedding.pairs import PairSource, check_loss
@@ -102,12 +103,10 @@ def _guide(guide: str, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float
     path = cache_folder("guides") / f"{key}.npy"
     if not path.exists():
         say(f"{guide}: embedding {pairs.num_texts:,} texts of {pairs.name}")
-        path.parent.mkdir(parents=True, exist_ok=True)
         vectors = guide_embeddings(folder, pairs, tokenizer)
-        unfinished = path.with_suffix(".partial")
-        with unfinished.open("wb") as file:
+        remedy = "make room, or name another cache with KL3M_CACHE"
+        with whole_file(path, remedy) as temporary, temporary.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)
-        unfinished.rename(path)
     mapped: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
 

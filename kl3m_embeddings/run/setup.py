@@ -12,7 +12,6 @@ import torch
 from torch.optim import Optimizer
 from transformers import PretrainedConfig
 
-from kl3m_embeddings.commands.shell import say, warn
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.encoder.allocator import keep_freed_memory
 from kl3m_embeddings.encoder.hardware import (
@@ -34,6 +33,7 @@ from kl3m_embeddings.files.checkpoint import (
     remove_unfinished,
 )
 from kl3m_embeddings.files.strict_json import read_json_object
+from kl3m_embeddings.messages import say, warn
 from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.run.card import card_writer
 from kl3m_embeddings.run.logs import open_logs, write_run_record

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from kl3m_embeddings.commands.shell import warn
 from kl3m_embeddings.config.tasks import EmbeddingOptions, PairsOptions, TaskOptions
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
@@ -16,6 +15,7 @@ from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.evaluation.evaluator import Evaluator
 from kl3m_embeddings.evaluation.task_probe import TaskProbe
 from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.messages import warn
 from kl3m_embeddings.run.model import RunModel, eval_dims
 from kl3m_embeddings.run.pairs import (
     open_pairs,

@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kl3m_embeddings.commands.shell import warn
 from kl3m_embeddings.config.tasks import MlmOptions
 from kl3m_embeddings.config.training import DatasetConfig, TrainingConfig
 from kl3m_embeddings.data.counter_random import derive_key
@@ -14,6 +13,7 @@ from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, TokenShards
 from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
 from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.evaluation.held_out_text import TextEvaluation, draw_samples
+from kl3m_embeddings.messages import warn
 from kl3m_embeddings.tasks import MASKED_TASKS
 from kl3m_embeddings.tasks.base import TextSource
 

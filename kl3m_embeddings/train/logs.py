@@ -4,21 +4,17 @@ What lies past the checkpoint that a run resumes from did not happen: it is move
 """
 
 import gzip
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
+from kl3m_embeddings.files.json_lines import json_line
+
 LOG, EVAL, OBJECTS = "log.jsonl", "eval.jsonl", "objects.jsonl.gz"
 LOG_FILES = (LOG, EVAL, OBJECTS)
 ROWS_PER_MEMBER = 1000
-
-
-def json_line(row: Mapping[str, Any]) -> bytes:
-    """The row as a line of JSON."""
-    return (json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
 @runtime_checkable

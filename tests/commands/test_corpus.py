@@ -58,7 +58,7 @@ def test_one_name_joins_paths_and_several_names_give_several_sets(
 
 @pytest.mark.parametrize("dataset", ["x.jsonl", "=x.jsonl", "name="])
 def test_a_dataset_is_name_and_path(run, tiny_tokenizer_folder, tmp_path, dataset):
-    with pytest.raises(ConfigError, match="expected NAME=PATH"):
+    with pytest.raises(ConfigError, match="write NAME=PATH"):
         run("build", dataset, "--tokenizer", tiny_tokenizer_folder, "--out", tmp_path)
 
 

@@ -123,7 +123,7 @@ def test_empty_log(tmp_path, capsys):
             '{"step": 1}\n',
             "log.jsonl/out",
             73,
-            "cannot be written: Not a directory: choose another",
+            "cannot be written: Not a directory; make room, or choose another",
         ),
     ],
 )

@@ -187,7 +187,7 @@ def test_a_faulty_task_is_told_before_anything_is_scored(kl3m, model, sts, tmp_p
 
 
 def test_names_keep_the_commas_in_parentheses():
-    from kl3m_embeddings.commands.scoring import split_names
+    from kl3m_embeddings.benchmark.request import split_names
 
     assert split_names("SciFact, MTEB(eng, v2),STS12,,") == ["SciFact", "MTEB(eng, v2)", "STS12"]
     assert split_names("MTEB(eng, v2)") == ["MTEB(eng, v2)"]
@@ -231,7 +231,7 @@ def test_a_wrong_column_is_told(kl3m, tmp_path):
     table.write_text("question,answer\nw1,w2\n")
     make = ("task", "make", table, tmp_path / "qa", "--type", "Retrieval", "--column")
     for column, message in (
-        ("query", "write NAME=COLUMN"),
+        ("query", "write --column NAME=COLUMN"),
         ("querry=question", "did you mean query"),
     ):
         code, _, errors = kl3m(*make, column)

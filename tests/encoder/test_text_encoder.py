@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from kl3m_embeddings.encoder import text_encoder
 from kl3m_embeddings.encoder.embedding_head import DenseSettings
+from kl3m_embeddings.encoder.kernels.precision import cpu_has_bfloat16, default_precision
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 from kl3m_embeddings.errors import ConfigError
 from tests.benchmark.folders import sentences, write_model
@@ -104,8 +105,8 @@ def test_bfloat16_is_near(folder, loaded):
 
 def test_precision_is_the_devices_unless_given(folder):
     chosen = TextEncoder.load(folder).precision
-    assert chosen == text_encoder.default_precision(torch.device("cpu"))
-    assert (chosen == "bfloat16") == text_encoder.cpu_has_bfloat16()
+    assert chosen == default_precision(torch.device("cpu"))
+    assert (chosen == "bfloat16") == cpu_has_bfloat16()
 
 
 def change_json(path, **fields):

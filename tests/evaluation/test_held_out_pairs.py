@@ -10,7 +10,8 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from kl3m_embeddings.evaluation import labelled_pairs, retrieval
-from kl3m_embeddings.evaluation.held_out_pairs import PairEvaluation, unit_vectors
+from kl3m_embeddings.evaluation.held_out_pairs import PairEvaluation
+from kl3m_embeddings.metrics.vectors import unit_vectors
 from tests.data.pair_sets.in_memory import distinct_rows, pair_set
 
 SIZE = 16

@@ -21,6 +21,21 @@ def test_a_second_holder_is_told_who_holds_it_and_what_it_does(tmp_path):
         pass
 
 
+def test_a_folder_itself_is_locked_without_a_file_in_it(tmp_path):
+    """A build renames its folder, or lists what is in it."""
+    with folder_lock(tmp_path, "builds a dataset"):
+        with (
+            pytest.raises(RetryError, match=": another process builds a dataset here; wait"),
+            folder_lock(tmp_path, "builds a dataset"),
+        ):
+            pass
+        with folder_lock(tmp_path / ".lock", "trains"):  # another kind of work
+            pass
+        assert [one.name for one in tmp_path.iterdir()] == [".lock"]
+    with folder_lock(tmp_path, "builds a dataset"):
+        pass
+
+
 def test_an_error_inside_frees_it_and_is_not_taken_for_the_locks_own(tmp_path):
     with pytest.raises(OSError, match="mine"), folder_lock(tmp_path / ".lock", "trains"):
         raise OSError("mine")

@@ -9,19 +9,21 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from kl3m_embeddings.metrics.ranking import (
-    average_precision,
+from kl3m_embeddings.metrics.labelled import (
     best_accuracy,
     best_f1,
     binary_average_precision,
+    pearson,
+    roc_auc,
+    spearman,
+)
+from kl3m_embeddings.metrics.ranking import (
+    average_precision,
     grade_ranking,
     grades_at_ranks,
     mrr_at_k,
     ndcg_at_k,
-    pearson,
     recall_at_k,
-    roc_auc,
-    spearman,
 )
 
 NUM_DOCUMENTS = 30

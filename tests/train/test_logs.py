@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from kl3m_embeddings.files.json_lines import json_line
 from kl3m_embeddings.train.logs import (
     EVAL,
     LOG,
@@ -12,7 +13,6 @@ from kl3m_embeddings.train.logs import (
     GzipWriter,
     JsonlWriter,
     cut_logs,
-    json_line,
 )
 
 

@@ -16,9 +16,10 @@ from kl3m_embeddings.data.installed.docs import (
     installed_roots,
 )
 from kl3m_embeddings.data.installed.docstring_pairs import is_held_out, package_of, split_pairs
-from kl3m_embeddings.errors import writing
+from kl3m_embeddings.files.whole import whole_file
 
 HELD_OUT = "documents of held-out packages"
+REMEDY = "make room, or name another folder"
 
 
 class WrittenFile(NamedTuple):
@@ -50,9 +51,7 @@ def write_default_corpus(out: Path) -> tuple[list[WrittenFile], Mapping[str, int
         rows_of[name] = [
             {"id": pair.id, "query": pair.query, "positive": [pair.positive]} for pair in pairs
         ]
-    with writing(out, "name another"):
-        out.mkdir(parents=True, exist_ok=True)
-        files = [_write_jsonl(out / f"{name}.jsonl", rows) for name, rows in rows_of.items()]
+    files = [_write_jsonl(out / f"{name}.jsonl", rows) for name, rows in rows_of.items()]
     return files, skipped
 
 
@@ -61,15 +60,9 @@ def _is_held_out(text: Text) -> bool:
 
 
 def _write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> WrittenFile:
-    """Write rows so that the file is there whole or not at all."""
-    partial = path.with_suffix(".partial")
     num_rows = 0
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-                num_rows += 1
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path, REMEDY) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            num_rows += 1
     return WrittenFile(path, num_rows, path.stat().st_size)

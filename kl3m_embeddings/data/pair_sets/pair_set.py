@@ -30,12 +30,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from kl3m_embeddings.data.shards.token_shards import (
-    DATASET_FILE,
-    TokenShards,
-    read_checked_info,
-    verify_files,
-)
+from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, TokenShards, read_checked_info
+from kl3m_embeddings.files.hashes import verify_files
 
 FORMAT = "kl3m-pair-set"
 VERSION = 3

@@ -31,9 +31,11 @@ from kl3m_embeddings.data.pair_sets.formats import (
 from kl3m_embeddings.data.pair_sets.pair_set import ARRAYS, FORMAT, VERSION
 from kl3m_embeddings.data.readers.records import Document, Skipped
 from kl3m_embeddings.data.shards.encoding import encode_texts
-from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, sha256_of_file, sha256_of_files
-from kl3m_embeddings.data.shards.writer import ShardWriter, flush_to_disk, write_atomically
+from kl3m_embeddings.data.shards.token_shards import DATASET_FILE
+from kl3m_embeddings.data.shards.writer import ShardWriter
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
+from kl3m_embeddings.files.hashes import sha256_of_file, sha256_of_files
+from kl3m_embeddings.files.whole import flush_to_disk, write_durable_json
 
 DIGEST_BYTES = 16
 NO_TOKENS = -1  # the id of a text of which the tokenizer leaves nothing
@@ -122,7 +124,7 @@ class PairSetWriter:
             "files": files,
             "sha256": sha256_of_files(files),
         }
-        write_atomically(folder / DATASET_FILE, info)
+        write_durable_json(folder / DATASET_FILE, info)
 
     def _write_arrays(self, folder: Path) -> None:
         """Write the arrays; labels or scores that are all missing make an empty one."""

@@ -7,8 +7,6 @@ read and the one before is written:
     rows of the sources -> duplicates marked -> batches of about 1 MB -> tokens -> shards
 """
 
-import fcntl
-import os
 import re
 import time
 from collections import deque
@@ -47,7 +45,9 @@ from kl3m_embeddings.data.shards.writer import (
     remove_build_files,
 )
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
-from kl3m_embeddings.errors import ConfigError, DataError, RetryError, writing
+from kl3m_embeddings.errors import ConfigError, DataError, writing
+from kl3m_embeddings.files.lock import folder_lock
+from kl3m_embeddings.files.whole import make_folder
 
 BATCH_CHARS = 1 << 20
 BATCH_ROWS = 1 << 12
@@ -122,7 +122,8 @@ def build_shards(
     folder = Path(out_dir) / name
     sources = list_sources(paths)
     identity = _identity(name, sources, tokenizer, options)
-    with writing(folder, REMEDY), build_lock(folder), _tidied(folder):
+    make_folder(folder, REMEDY)
+    with writing(folder, REMEDY), folder_lock(folder, "builds a dataset"), _tidied(folder):
         if _is_there(folder, identity, overwrite=overwrite):
             remove_build_files(folder, keep_dataset=True)
             return BuildResult(TokenShards.open(folder), 0.0, 0, was_built=False)
@@ -259,20 +260,6 @@ def _is_there(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> boo
             "give --overwrite to replace it, or another name"
         )
     return not differing
-
-
-@contextmanager
-def build_lock(folder: Path) -> Iterator[None]:
-    """Holds the dataset's folder; the lock ends with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise RetryError(f"{folder}: another process is building it; wait for its end") from error
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -15,7 +15,6 @@ A dataset is a folder that holds
 Everything is memory-mapped: opening costs milliseconds however large the dataset is.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import numpy as np
 from jaxtyping import Int64, UInt16, UInt32
 
 from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.files.hashes import sha256_of_files, verify_files
 
 FORMAT = "kl3m-token-shards"
 VERSION = 1
@@ -47,18 +47,6 @@ def token_dtype(vocab_size: int) -> np.dtype[Any]:
 def shard_file(index: int) -> str:
     """Name of the shard with this index."""
     return f"tokens-{index:05d}.bin"
-
-
-def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in bounded memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_of_files(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """One hash of a whole dataset: that of its files' names and hashes, in order of name."""
-    lines = "".join(f"{name} {files[name]['sha256']}\n" for name in sorted(files))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -152,17 +140,6 @@ class TokenShards:
             DataError: naming the first file that differs.
         """
         verify_files(self.path, self.info, REMEDY)
-
-
-def verify_files(path: Path, info: Mapping[str, Any], remedy: str) -> None:
-    """Compare every file that `dataset.json` names with its SHA-256.
-
-    Raises:
-        DataError: naming the first file that differs.
-    """
-    for name, file in info["files"].items():
-        if sha256_of_file(path / name) != file["sha256"]:
-            raise DataError(f"{path / name}: its SHA-256 is not the one recorded; {remedy}")
 
 
 def read_info(path: Path) -> dict[str, Any]:

@@ -14,7 +14,6 @@ comes last and makes it a dataset.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -33,10 +32,10 @@ from kl3m_embeddings.data.shards.token_shards import (
     QUARANTINE_FILE,
     STARTS_FILE,
     VERSION,
-    sha256_of_file,
-    sha256_of_files,
     shard_file,
 )
+from kl3m_embeddings.files.hashes import sha256_of_file, sha256_of_files
+from kl3m_embeddings.files.whole import flush_to_disk, write_durable_json
 
 PROGRESS_FILE = "progress.json"
 FINGERPRINT_FILES = ("exact.fingerprints", "near.fingerprints")
@@ -201,7 +200,7 @@ class ShardWriter:
             flush_to_disk(file)
             self.progress.sizes[name] = file.tell()
         self.progress.next_row = next_row
-        write_atomically(self._folder / PROGRESS_FILE, asdict(self.progress))
+        write_durable_json(self._folder / PROGRESS_FILE, asdict(self.progress))
 
     def finish(self, end_row: tuple[int, int]) -> None:
         """Close the last shard and make the folder a dataset."""
@@ -220,7 +219,7 @@ class ShardWriter:
             "files": files,
             "sha256": sha256_of_files(files),
         }
-        write_atomically(self._folder / DATASET_FILE, dataset)
+        write_durable_json(self._folder / DATASET_FILE, dataset)
         remove_build_files(self._folder, keep_dataset=True)
 
     def discard_open_shard(self) -> None:
@@ -230,37 +229,12 @@ class ShardWriter:
             self._shard.close()
 
 
-def write_atomically(path: Path, value: object) -> None:
-    """Write JSON so that the file is there whole or not at all, whatever happens."""
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
-            file.write(text.encode() + b"\n")
-            flush_to_disk(file)
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def _open_at(path: Path, size: int) -> BinaryIO:
     """Open a file to append to it from `size` on; what comes after is cut off."""
     file = path.open("r+b" if size else "wb")
     file.truncate(size)
     file.seek(size)
     return file
-
-
-def flush_to_disk(file: BinaryIO) -> None:
-    """Put what was written where a power cut does not reach it."""
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _int64(value: int) -> bytes:

@@ -7,7 +7,6 @@
 3. transformers checks the types; the values are checked here. All errors are reported at once.
 """
 
-import difflib
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldVal
 from transformers import CONFIG_MAPPING, PretrainedConfig
 from transformers.activations import ACT2FN
 
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, did_you_mean
 from kl3m_embeddings.files.strict_json import read_json_object
 
 # Where a file came from, and its dtype: set anew when a model is written.
@@ -81,7 +80,7 @@ def load_architecture(path: Path) -> PretrainedConfig:
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise ConfigError(
             f"{path}: model_type: {model_type!r} is not an architecture that transformers knows"
-            + did_you_mean(str(model_type), list(CONFIG_MAPPING))
+            + did_you_mean(str(model_type), CONFIG_MAPPING)
         )
     config_class = CONFIG_MAPPING[model_type]
     known = known_keys(config_class)
@@ -137,12 +136,6 @@ def max_sequence_length(config: PretrainedConfig) -> int:
     return num_positions
 
 
-def did_you_mean(name: str, known: list[str]) -> str:
-    """A hint at the nearest known name, if one is near."""
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {nearest[0]}?)" if nearest else ""
-
-
 def known_keys(config_class: type[PretrainedConfig]) -> set[str]:
     """Names that the config class declares or that the architecture's source reads."""
     known = {field.name for field in fields(config_class)} | set(config_class.attribute_map)
@@ -184,7 +177,7 @@ def value_problems(config: PretrainedConfig) -> Iterator[str]:
         if key.endswith(("dropout", "dropout_prob")) and value is not None and not 0 <= value < 1:
             yield f"{key}: must be a probability below 1 (it is {value})"
         if key.endswith(("_act", "_activation")) and value is not None and value not in ACT2FN:
-            yield f"{key}: unknown activation{did_you_mean(str(value), list(ACT2FN))}"
+            yield f"{key}: unknown activation{did_you_mean(str(value), ACT2FN)}"
     if config.model_type == "deberta-v2":
         yield from deberta_problems(config)
 

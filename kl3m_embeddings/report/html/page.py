@@ -7,9 +7,9 @@
 
 from pathlib import Path
 
+from kl3m_embeddings.files.whole import write_whole
 from kl3m_embeddings.report.html.blocks import Page
 from kl3m_embeddings.report.names import printable
-from kl3m_embeddings.report.tables.output import whole_file
 
 TEMPLATE = "report.html.j2"
 ANY_LENGTH = 2**31
@@ -17,9 +17,7 @@ ANY_LENGTH = 2**31
 
 def write_page(page: Page, path: Path) -> Path:
     """Write the page to `path`, whole."""
-    text = as_html(page)
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_whole(path, as_html(page))
     return path
 
 

@@ -18,9 +18,9 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
+from kl3m_embeddings.files.whole import whole_file
 from kl3m_embeddings.report.names import count, number
 from kl3m_embeddings.report.statistics.columns import percentile
-from kl3m_embeddings.report.tables.output import whole_file
 
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 ORANGE, SKY, PURPLE, YELLOW = "#E69F00", "#56B4E9", "#CC79A7", "#F0E442"

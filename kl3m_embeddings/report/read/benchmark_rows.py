@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kl3m_embeddings.report.errors import DATA, ReportError
+from kl3m_embeddings.errors import DataError
 
 FULL_PRECISION = "float32"
 MAX_NEIGHBOURS = 100
@@ -133,7 +133,7 @@ def read_query(row: object) -> Query:
     fields = as_object(row)
     found = fields.get("neighbours")
     if not isinstance(found, list):
-        raise ReportError("no usable neighbours", DATA)
+        raise DataError("no usable neighbours")
     neighbours = [as_object(one) for one in found[:MAX_NEIGHBOURS]]
     return Query(
         model=text(fields, "model"),
@@ -152,11 +152,11 @@ def read_spectrum(row: object) -> Spectrum:
     fields = as_object(row)
     kind = fields.get("kind")
     if kind not in ("layer", "embeddings"):
-        raise ReportError("no usable kind", DATA)
+        raise DataError("no usable kind")
     is_layer = kind == "layer"
     layer = whole(fields, "layer")
     if is_layer and layer is None:
-        raise ReportError("no usable layer", DATA)
+        raise DataError("no usable layer")
     given = fields.get("singular_values")
     values = [as_real(value) for value in (given if isinstance(given, list) else [])]
     known = {
@@ -176,7 +176,7 @@ def read_spectrum(row: object) -> Spectrum:
 def as_object(row: object) -> Mapping[str, Any]:
     """`row`, if it is an object."""
     if not isinstance(row, dict):
-        raise ReportError("not an object", DATA)
+        raise DataError("not an object")
     return row
 
 
@@ -186,7 +186,7 @@ def text(fields: Mapping[str, Any], name: str, default: str | None = None) -> st
     if isinstance(value, str) and value:
         return value
     if default is None:
-        raise ReportError(f"no usable {name}", DATA)
+        raise DataError(f"no usable {name}")
     return default
 
 

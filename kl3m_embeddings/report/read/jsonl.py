@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import polars as pl
 
-from kl3m_embeddings.report.errors import DATA, USAGE, ReportError
+from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.report.names import counted
 
 BLOCK_BYTES = 16 * 2**20
@@ -88,7 +88,7 @@ def read_objects(path: Path) -> tuple[list[dict[str, Any]], Lines]:
 def read_rows(path: Path, check: Callable[[object], Row]) -> tuple[list[Row], Lines]:
     """What `check` makes of each line of a small JSONL file, and the account of its lines.
 
-    A line for which `check` raises a `ReportError` is bad, for the reason that the error gives.
+    A line for which `check` raises a `DataError` is bad, for the reason that the error gives.
     """
     lines = Lines()
     rows: list[Row] = []
@@ -103,7 +103,7 @@ def open_to_read(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise ReportError(f"{path}: cannot be read: {error.strerror}", USAGE) from None
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def blocks_of_lines(file: BinaryIO) -> Iterator[bytes]:
@@ -163,7 +163,7 @@ def parse_lines(
         except (RecursionError, OverflowError):
             lines.reject("nested too deeply, or a number too large")
         except ValueError as error:
-            reason = str(error) if isinstance(error, ReportError) else "not JSON"
+            reason = str(error) if isinstance(error, DataError) else "not JSON"
             if text.endswith(b"\n") or reason != "not JSON":
                 lines.reject(reason)
             else:
@@ -174,10 +174,10 @@ def parse_lines(
 def checked(row: object, schema: Schema) -> dict[str, Any]:
     """The fields of `schema` in `row`, in their types; the row as it is where `schema` is empty."""
     if not isinstance(row, dict):
-        raise ReportError("not an object", DATA)
+        raise DataError("not an object")
     step = row.get("step")
     if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**63:
-        raise ReportError("no usable step", DATA)
+        raise DataError("no usable step")
     if not schema:
         return row
     return {name: as_column(name, row.get(name), schema) for name in schema}
@@ -195,7 +195,7 @@ def as_column(name: str, value: object, schema: Schema) -> object:
         return value
     if kind != pl.Boolean and isinstance(value, int | float) and not isinstance(value, bool):
         return value if kind == pl.Int64 else float(value)
-    raise ReportError(f"{name} is not a {'truth value' if kind == pl.Boolean else 'number'}", DATA)
+    raise DataError(f"{name} is not a {'truth value' if kind == pl.Boolean else 'number'}")
 
 
 def object_text(value: dict[str, Any]) -> str:

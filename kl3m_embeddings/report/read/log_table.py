@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from kl3m_embeddings.report.errors import DATA, ReportError
+from kl3m_embeddings.errors import DataError
 from kl3m_embeddings.report.read.jsonl import Lines, Schema, read_columns
 
 SINGLE = (
@@ -75,10 +75,9 @@ def read_log(path: Path) -> LogTable:
     steps, samples, tokens = (pl.concat(tables) for tables in zip(*parts, strict=True))
     if lines.bad and steps.is_empty():
         bad = lines.bad[0]
-        raise ReportError(
+        raise DataError(
             f"{path}:{bad.number}: {bad.reason}; no line of {lines.num_lines:,} is one of a "
-            "training log: pass the log.jsonl of a model folder",
-            DATA,
+            "training log: pass the log.jsonl of a model folder"
         )
     # A log that does not say so skipped the steps without a loss, if there is any with one.
     has_no_loss = pl.col("loss").is_null() & pl.col("loss").is_not_null().any()

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from kl3m_embeddings.report.errors import USAGE, ReportError
+from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.report.names import printable
 from kl3m_embeddings.report.read.benchmark import Benchmark, read_benchmark
 from kl3m_embeddings.report.read.jsonl import read_objects
@@ -77,7 +77,7 @@ def find_log(path: Path) -> Path:
             if path.is_dir() or log.name == "log.jsonl"
             else "pass a model folder or its log.jsonl"
         )
-        raise ReportError(f"{log}: no such file: {remedy}", USAGE)
+        raise ConfigError(f"{log}: no such file: {remedy}")
     return log
 
 

@@ -25,6 +25,7 @@ from kl3m_embeddings.report.statistics.pair_metrics import (
 )
 from kl3m_embeddings.report.statistics.quality import probe_statistics, svd_and_quality
 from kl3m_embeddings.report.statistics.scores import score_statistics
+from kl3m_embeddings.report.statistics.spectra import spectra_statistics
 from kl3m_embeddings.report.statistics.steps import (
     Statistics,
     clipping,
@@ -35,7 +36,6 @@ from kl3m_embeddings.report.statistics.steps import (
     speed,
 )
 from kl3m_embeddings.report.statistics.warnings import find_warnings
-from kl3m_embeddings.report.tables.spectra import spectra_statistics
 
 WINDOWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 NUM_RECENT = 1000

@@ -1,34 +1,16 @@
-"""Writes whole files or none: each is made beside its place and renamed into it."""
+"""Where tables go: the terminal, and `stats.txt` and `stats.json`."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from kl3m_embeddings.report.errors import OUTPUT, ReportError
+from kl3m_embeddings.files.whole import whole_file, write_whole
 from kl3m_embeddings.report.names import printable
 
 TEXT_WIDTH = 100
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, which becomes `path` when the block ends well."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ReportError(
-            f"{path}: cannot be written: {error.strerror}: choose another folder with --out", OUTPUT
-        ) from None
 
 
 def write_statistics(
@@ -40,8 +22,7 @@ def write_statistics(
         console = Console(file=file, width=TEXT_WIDTH, color_system=None, legacy_windows=False)
         for renderable in renderables:
             console.print(renderable)
-    with whole_file(numbers) as path:
-        path.write_text(json.dumps(statistics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(numbers, json.dumps(statistics, indent=2, allow_nan=False) + "\n")
     return [text, numbers]
 
 

@@ -6,31 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kl3m_embeddings.report.names import NO_VALUE, number, printable
-from kl3m_embeddings.report.read.benchmark import newest
-from kl3m_embeddings.report.read.benchmark_rows import Spectrum
 from kl3m_embeddings.report.statistics.steps import Statistics
 from kl3m_embeddings.report.tables.parts import MAX_NAMES, escaped, grid, with_rest
-
-
-def spectra_statistics(spectra: Sequence[Spectrum]) -> list[Statistics]:
-    """Each spectrum of the newest steps, its singular values left out."""
-    return [
-        {
-            "model": one.model,
-            "step": one.step,
-            "layer": one.layer,
-            "name": one.name,
-            "kind": one.kind,
-            "shape": list(one.shape) if one.shape else None,
-            **one.numbers,
-        }
-        for one in sorted(newest(spectra), key=place)
-    ]
-
-
-def place(one: Spectrum) -> tuple[str, int, str]:
-    """Models in order, and their layers from the first to the last."""
-    return one.model, -1 if one.layer is None else one.layer, one.name
 
 
 def spectra_tables(rows: Sequence[Statistics], max_rows: int = MAX_NAMES) -> Iterator[Table]:

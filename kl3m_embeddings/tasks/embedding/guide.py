@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
-from kl3m_embeddings.data.shards.token_shards import sha256_of_file
 from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
 from kl3m_embeddings.encoder.encode import encode_ids
 from kl3m_embeddings.encoder.folder.architecture import max_sequence_length
@@ -25,6 +24,7 @@ from kl3m_embeddings.encoder.folder.sentence_modules import (
     build_embedding_head,
     read_sentence_modules,
 )
+from kl3m_embeddings.files.hashes import sha256_of_file
 
 VERSION = 1  # of what is done with the guide's files
 FILE_TYPES = {".safetensors", ".json", ".txt", ".model"}  # weights, settings, vocabularies

@@ -365,7 +365,7 @@ import os, signal, sys
 from kl3m_embeddings.data.pair_sets import writer
 from kl3m_embeddings.data.pair_sets.build import build_pair_set
 from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
-writer.write_atomically = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+writer.write_durable_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 source, tokenizer, out = sys.argv[1:]
 build_pair_set("tiny", source, load_tokenizer(tokenizer), out, overwrite=True)
 """

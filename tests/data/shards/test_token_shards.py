@@ -7,13 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kl3m_embeddings.data.shards.build import BuildOptions, build_shards
-from kl3m_embeddings.data.shards.token_shards import (
-    DATASET_FILE,
-    TokenShards,
-    sha256_of_files,
-    token_dtype,
-)
+from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, TokenShards, token_dtype
 from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.files.hashes import sha256_of_files
 
 NUM_DOCUMENTS = 30
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kl3m_embeddings.report.errors import ReportError
+from kl3m_embeddings.errors import OutputError
 from kl3m_embeddings.report.plots import style
 from kl3m_embeddings.report.tables.output import whole_file
 
@@ -82,7 +82,7 @@ def test_saving_replaces_whole_files_or_none(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
     assert [entry.name for entry in path.parent.iterdir()] == ["plot.png"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(ReportError, match=r"plot\.png: cannot be written: .*--out") as error:
+    with pytest.raises(OutputError, match=r"plot\.png: cannot be written: .*--out") as error:
         style.save(figure, tmp_path / "file" / "plot.png")
     assert error.value.exit_code == 73
 
@@ -90,7 +90,7 @@ def test_saving_replaces_whole_files_or_none(tmp_path):
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
     path = tmp_path / "stats.json"
     path.write_text("old")
-    with pytest.raises(ReportError, match="No space"), whole_file(path) as temporary:
+    with pytest.raises(OutputError, match="No space"), whole_file(path) as temporary:
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert [entry.name for entry in tmp_path.iterdir()] == ["stats.json"]

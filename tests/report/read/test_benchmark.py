@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kl3m_embeddings.report.errors import ReportError
+from kl3m_embeddings.errors import DataError
 from kl3m_embeddings.report.read.benchmark import newest, read_benchmark, unique_task_names
 from kl3m_embeddings.report.read.benchmark_rows import read_query, read_score, read_spectrum
 from kl3m_embeddings.report.read.run import read_run
@@ -81,7 +81,7 @@ def test_values_of_other_types_count_as_missing(value):
 
 
 def test_neighbours_must_have_text():
-    with pytest.raises(ReportError, match="no usable text"):
+    with pytest.raises(DataError, match="no usable text"):
         read_query({**query_row(), "neighbours": [{"score": 1}]})
 
 

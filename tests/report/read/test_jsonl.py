@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kl3m_embeddings.report.errors import ReportError
+from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.report.read import jsonl
 from kl3m_embeddings.report.read.log_table import SCHEMA
 from tests.report.logs import log_row, write_lines
@@ -112,7 +112,7 @@ def test_deep_nesting_is_a_bad_line(tmp_path):
 
 
 def test_a_folder_in_place_of_a_file_is_an_error(tmp_path):
-    with pytest.raises(ReportError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         jsonl.read_objects(tmp_path)
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from kl3m_embeddings.report.errors import ReportError
+from kl3m_embeddings.errors import DataError
 from kl3m_embeddings.report.read import jsonl
 from kl3m_embeddings.report.read.log_table import read_log
 from tests.report.logs import PUBLISHED_STEP, log_row, pair_row, write_lines
@@ -90,6 +90,6 @@ def test_empty_log_is_no_error_but_one_of_rubbish_is(tmp_path):
     path = write_lines(tmp_path / "log.jsonl", [])
     assert read_log(path).steps.is_empty()
     write_lines(path, ["rubbish", "more"])
-    with pytest.raises(ReportError, match=r"log\.jsonl:1: not JSON; no line of 2 is") as error:
+    with pytest.raises(DataError, match=r"log\.jsonl:1: not JSON; no line of 2 is") as error:
         read_log(path)
     assert error.value.exit_code == 65

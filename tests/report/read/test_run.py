@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kl3m_embeddings.report.errors import ReportError
+from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.report.read.run import read_run
 from tests.report.logs import PUBLISHED_EVAL, PUBLISHED_STEP, eval_row, write_lines, write_run
 
@@ -59,7 +59,7 @@ def test_the_last_start_knows_the_total_best(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "log.jsonl", "other.jsonl"])
 def test_missing_log_names_the_path_and_the_remedy(tmp_path, name):
-    with pytest.raises(ReportError, match=r"\.jsonl: no such file: (train|pass)") as error:
+    with pytest.raises(ConfigError, match=r"\.jsonl: no such file: (train|pass)") as error:
         read_run(tmp_path / name)
     assert error.value.exit_code == 2
 
