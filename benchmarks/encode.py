@@ -40,13 +40,15 @@ def measure(side: str, model: str, task: Path, vectors: Path) -> dict[str, Any]:
     """Seconds and tokens of one side; its vectors are written."""
     import torch
 
-    from kl3m_embeddings.encoder.folder.source import resolve_source
+    from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
     from kl3m_embeddings.encoder.text_encoder import TextEncoder
+    from kl3m_embeddings.files.source import resolve_source
 
     texts = read_texts(task)
     folder = str(resolve_source(model))
     counting = TextEncoder.load(folder)
-    num_tokens = sum(map(len, counting._framed(texts)))
+    longest, encode_one = counting.model.max_length, counting.model.tokenizer.encode
+    num_tokens = sum(min(len(encode_one(text)) + NUM_SPECIAL, longest) for text in texts)
     if side == "mteb":
         return measure_mteb(counting, task) | {"num_tokens": num_tokens, "num_texts": len(texts)}
     if side.startswith("st"):

@@ -130,7 +130,7 @@ def main() -> None:
     """Compare the sides, train one, or score a model."""
     arguments = parse_arguments()
     if arguments.score:
-        from kl3m_embeddings.encoder.folder.source import resolve_source
+        from kl3m_embeddings.files.source import resolve_source
 
         print(json.dumps(score(str(resolve_source(arguments.score)), arguments.heldout)))
     elif arguments.side:

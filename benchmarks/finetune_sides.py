@@ -83,7 +83,7 @@ def tokenise_pairs(pairs: Path, work: Path) -> tuple[float, int]:
     """Seconds that building the pair set takes, and how many pairs there are."""
     from kl3m_embeddings.data.pair_sets.build import build_pair_set
     from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
-    from kl3m_embeddings.encoder.folder.source import resolve_source
+    from kl3m_embeddings.files.source import resolve_source
 
     result = build_pair_set("pairs", pairs, load_tokenizer(resolve_source(MODEL)), work / "timed")
     return result.duration_s, len(result.pair_set.queries)
@@ -96,7 +96,7 @@ def train_theirs(arguments: argparse.Namespace) -> dict[str, Any]:
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from transformers import TrainerCallback
 
-    from kl3m_embeddings.encoder.folder.source import resolve_source
+    from kl3m_embeddings.files.source import resolve_source
 
     class StepEnds(TrainerCallback):  # type: ignore[misc]
         """When each step ended."""

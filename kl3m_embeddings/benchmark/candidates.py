@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from typing import Any
 
 import mteb
@@ -15,7 +15,7 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from kl3m_embeddings.benchmark.aggregates import tasks_with_data
 from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.encoder.folder.model_paths import ModelPath, model_paths
-from kl3m_embeddings.encoder.folder.opened import read_text_files
+from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
 from kl3m_embeddings.encoder.kernels.precision import Precision
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 
@@ -56,16 +56,21 @@ class LoadOptions:
 def candidate_at(where: ModelPath, options: LoadOptions, *, baseline: bool = False) -> Candidate:
     """A model in a folder."""
 
+    @cache
+    def opened() -> OpenedModel:
+        return open_model(where.path)
+
     def load() -> EmbeddingModel:
-        texts = TextEncoder.load(where.path, device=options.device, precision=options.precision)
-        own = {"query": texts.modules.query_prompt, "document": texts.modules.document_prompt}
+        texts = TextEncoder.load(opened(), device=options.device, precision=options.precision)
+        modules = texts.model.modules
+        own = {"query": modules.query_prompt, "document": modules.document_prompt}
         prompts = {**own, **(options.prompts or {})}
         return EmbeddingModel(name=where.name, texts=texts, prompts=prompts, quiet=options.quiet)
 
     return Candidate(
         name=where.name,
         load=load,
-        check=partial(read_text_files, where.path),
+        check=opened,
         step=where.step,
         baseline=baseline,
     )

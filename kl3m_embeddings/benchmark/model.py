@@ -48,7 +48,7 @@ class EmbeddingModel:
             "query": "",
             "document": "",
             **self.prompts,
-            "default": self.texts.modules.default_prompt,
+            "default": self.texts.model.modules.default_prompt,
         }
         settings = json.dumps([prompts, self._scoring.value], sort_keys=True)
         digest = hashlib.sha256(f"{self.texts.fingerprint}{settings}".encode())
@@ -62,7 +62,7 @@ class EmbeddingModel:
                 "name": self.name,
                 "revision": self.revision,
                 "embed_dim": self.texts.embedding_size,
-                "max_tokens": self.texts.max_length,
+                "max_tokens": self.texts.model.max_length,
                 "similarity_fn_name": self._scoring,
                 "experiment_kwargs": self.variant.settings,
             }
@@ -101,7 +101,7 @@ class EmbeddingModel:
             side = "query" if prompt_type == PromptType.query else "document"
             return self.task_prompts.get(side, "")
         if prompt_type is None:
-            return self.texts.modules.default_prompt
+            return self.texts.model.modules.default_prompt
         return self.prompts.get("query" if prompt_type == PromptType.query else "document", "")
 
     def similarity(self, first: Any, second: Any) -> Any:  # noqa: ANN401
@@ -118,7 +118,7 @@ class EmbeddingModel:
 
     @property
     def _scoring(self) -> ScoringFunction:
-        return ScoringFunction.from_str(self.texts.modules.similarity_fn_name or "cosine")
+        return ScoringFunction.from_str(self.texts.model.modules.similarity_fn_name or "cosine")
 
     def begin(self, task: Any) -> None:  # noqa: ANN401
         """Forget the vectors of the task before, and take this one's prompts."""

@@ -20,11 +20,10 @@ from kl3m_embeddings.benchmark.scores import Score
 from kl3m_embeddings.benchmark.variants import DTYPES, Dtype
 from kl3m_embeddings.encoder.folder.model_paths import (
     check_unique,
-    initial_folder,
     is_run,
     model_paths,
 )
-from kl3m_embeddings.encoder.folder.opened import read_text_files
+from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.hardware import pick_device
 from kl3m_embeddings.encoder.kernels.precision import Precision
 from kl3m_embeddings.errors import ConfigError, DataError, RetryError, UserError
@@ -94,7 +93,7 @@ def chosen_candidates(request: BenchmarkRequest) -> list[Candidate]:
 def can_be_found(base: str) -> bool:
     """Whether what a run started from is still whole; if not, it is only missing as a baseline."""
     try:
-        read_text_files(initial_folder(base))
+        open_model(base)
     except UserError as error:
         warn(f"not among the baselines: {error}")
         return False

@@ -9,14 +9,14 @@ from rich.table import Table
 from kl3m_embeddings.config.read import load_training
 from kl3m_embeddings.evaluation.unigrams import UnigramBaseline, unigram_baseline
 from kl3m_embeddings.files.checkpoint import newest_verified
-from kl3m_embeddings.run.model import open_model
+from kl3m_embeddings.run.model import open_run_model
 from kl3m_embeddings.run.text import open_text, text_evaluation
 
 
 def print_masked_tokens(folder: Path) -> None:
     """A table of held-out loss and accuracy."""
     training = load_training(folder / "training.json")
-    model = open_model(folder, training, newest_verified(folder, print))
+    model = open_run_model(folder, training, newest_verified(folder, print))
     text = open_text(training, model.tokenizer, model.max_length)
     evaluation = text_evaluation(training, text)
     assert evaluation is not None

@@ -19,7 +19,7 @@ OTHER_RANK_GONE = ("Connection closed by peer", "Connection reset by peer", "Bro
 def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """Join the other ranks, and train with them."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from kl3m_embeddings.engine.deepspeed import DeepSpeedEngine, join_ranks
+    from kl3m_embeddings.engine.deepspeed import join_ranks
     from kl3m_embeddings.engine.deepspeed_settings import deepspeed_settings
 
     ranks = join_ranks()
@@ -29,7 +29,7 @@ def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
             argv,
             launcher="train_deepspeed.py",
             ranks=ranks,
-            build_engine=DeepSpeedEngine,
+            engine="deepspeed",
         )
         training = request.training
         deepspeed_settings(training, batch_size=training.batch_size, world_size=ranks.world_size)

@@ -19,11 +19,16 @@ from kl3m_embeddings.config.section import (
 )
 
 
-class MlmOptions(Section):
-    """Masked language modelling."""
+class MaskedOptions(Section):
+    """What every masked task has."""
 
     probability: Probability
     """Share of steps that train this task."""
+
+
+class MlmOptions(MaskedOptions):
+    """Masked language modelling."""
+
     mask_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     """Share of a sample's tokens that are predicted: 80% masked, 10% random, 10% kept."""
     masking: Literal["token", "word", "span"] = "token"
@@ -34,31 +39,25 @@ class MlmOptions(Section):
     """Rows hold several short documents, which do not attend to each other. DeBERTa only."""
 
 
-class NspOptions(Section):
+class NspOptions(MaskedOptions):
     """Next segment or not, beside masked language modelling."""
 
-    probability: Probability
-    """Share of steps that train this task."""
     mask_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     """Share of tokens predicted by the masked-language-model head of the same step."""
     variant: Literal["next_segment", "sentence_order"] = "next_segment"
     """What is told apart: half of the pairs come from two documents, or half are swapped."""
 
 
-class NlpOptions(Section):
+class NlpOptions(MaskedOptions):
     """Next-line prediction: a line wholly masked, predicted from the lines before it."""
 
-    probability: Probability
-    """Share of steps that train this task."""
     max_line_tokens: PositiveInt = 32
     """Longer lines are predicted up to this many tokens."""
 
 
-class MhmOptions(Section):
+class MhmOptions(MaskedOptions):
     """Masked-heading modelling: a heading wholly masked, predicted from the body below it."""
 
-    probability: Probability
-    """Share of steps that train this task."""
     max_heading_tokens: PositiveInt = 24
     """A line longer than this is no heading."""
 
@@ -161,7 +160,7 @@ class PairsOptions(EmbeddingOptions):
         return self
 
 
-TaskOptions = MlmOptions | NspOptions | NlpOptions | MhmOptions | EmbeddingOptions
+TaskOptions = MaskedOptions | EmbeddingOptions
 
 
 def _task_value(value: object) -> object:

@@ -75,7 +75,7 @@ class Batch:
     embedding_mask: Float[Tensor, " hidden"] | None = None
     """Ones, then zeros from `reduced_dim` on; None: all dimensions."""
     dropout_seed: int | None = None
-    """Seeds torch's generators before the forward pass; None: evaluation, no dropout."""
+    """Seeds torch's generators before the forward pass; None where the batch is not trained on."""
     counts: dict[str, int] = field(default_factory=dict)
     """Number of targets of each loss: what its sum is divided by, over the whole step."""
     info: BatchInfo
@@ -93,6 +93,11 @@ class Batch:
             return float(length)
         lengths = (self.bounds[:, 1] - self.bounds[:, 0]).double()
         return float(lengths.square().sum()) / self.input_ids.numel()
+
+    @property
+    def trains(self) -> bool:
+        """Whether the batch is trained on, with dropout; else it is evaluated on, without."""
+        return self.dropout_seed is not None
 
     @property
     def num_targets(self) -> int:

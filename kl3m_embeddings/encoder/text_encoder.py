@@ -1,37 +1,29 @@
-"""A model folder, ready to embed: texts to vectors.
+"""A model, ready to embed: texts to vectors.
 
-1. Encoder, tokenizer, pooling, dense layers and prompts are read from one folder: a checkpoint of
-   ours, a sentence-transformers or a transformers folder.
+1. What the model is says `encoder/folder/opened.py`: encoder, tokenizer, pooling, dense layers and
+   prompts, of a checkpoint of ours, a sentence-transformers or a transformers folder.
 2. A text becomes `[CLS] ids [SEP]`, cut to the model's longest text, as in training.
 3. Texts of similar length share a batch, which holds as many tokens as the device likes.
 4. The computation runs in bfloat16 where the device multiplies in it; pooling and all that follows
    are float32, as in training.
-
-`fingerprint` names what the vectors depend on, so that results of two models are never mistaken
-for each other's.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
+from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.encode import encode_ids
-from kl3m_embeddings.encoder.folder.architecture import check_vocabulary, max_sequence_length
-from kl3m_embeddings.encoder.folder.load import load_encoder, transformer_folder
-from kl3m_embeddings.encoder.folder.opened import read_text_files
-from kl3m_embeddings.encoder.folder.sentence_modules import (
-    SentenceModules,
-    build_embedding_head,
-)
+from kl3m_embeddings.encoder.folder.architecture import check_vocabulary
+from kl3m_embeddings.encoder.folder.load import load_encoder
+from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
+from kl3m_embeddings.encoder.folder.sentence_modules import build_embedding_head
 from kl3m_embeddings.encoder.kernels.precision import Precision, default_precision
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 
@@ -45,47 +37,40 @@ CPU_BATCH_TOKENS, ACCELERATOR_BATCH_TOKENS = 4096, 32_768
 class TextEncoder:
     """An encoder with all that makes texts into vectors; see `load`."""
 
-    source: str
+    model: OpenedModel
     encoder: MaskedEncoder
     head: EmbeddingHead
-    tokenizer: Tokenizer
-    modules: SentenceModules
-    max_length: int
-    """Tokens of a text, special ones included; longer texts are cut."""
     device: torch.device
     precision: Precision
 
     @classmethod
     def load(
         cls,
-        source: str | Path,
+        model: OpenedModel | str | Path,
         *,
         device: torch.device | str = "cpu",
         precision: Precision | None = None,
     ) -> "TextEncoder":
-        """Read a model.
+        """Read a model's weights.
 
         Args:
-            source: A folder, `package:NAME/SUBFOLDER`, or a hub name.
+            model: One that is open, or what `open_model` takes.
             device: To compute on.
             precision: Of the computation; None: bfloat16 where the device multiplies in it.
 
         Raises:
             ConfigError: It is no model, lacks a tokenizer, or cannot be embedded with.
         """
-        folder, modules, tokenizer = read_text_files(source)
-        encoder = load_encoder(folder, masked_head=False)
-        check_vocabulary(encoder.config, tokenizer.vocab_size, transformer_folder(folder))
-        longest = max_sequence_length(encoder.config)
-        head = build_embedding_head(modules, encoder.hidden_size)
+        if not isinstance(model, OpenedModel):
+            model = open_model(model)
+        check_vocabulary(model.config, model.tokenizer.vocab_size, model.transformer)
+        encoder = load_encoder(model.transformer, config=model.config, masked_head=False)
+        head = build_embedding_head(model.modules, encoder.hidden_size)
         place = torch.device(device)
         return cls(
-            source=str(source),
+            model=model,
             encoder=encoder.to(place).eval(),
             head=head.to(place).eval(),
-            tokenizer=tokenizer,
-            modules=modules,
-            max_length=min(modules.max_seq_length or longest, longest),
             device=place,
             precision=precision or default_precision(place),
         )
@@ -94,7 +79,12 @@ class TextEncoder:
     def embedding_size(self) -> int:
         """Dimensions of a vector."""
         size = self.head.embedding_size
-        return min(self.modules.truncate_dim or size, size)
+        return min(self.model.modules.truncate_dim or size, size)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what vectors depend on: the model, and the precision of the computation."""
+        return hashlib.sha256(f"{self.model.fingerprint} {self.precision}".encode()).hexdigest()
 
     def encode(
         self,
@@ -110,50 +100,37 @@ class TextEncoder:
             prompt: Put before every text.
             on_texts: Told how many more texts are done.
         """
+        backend = self.model.tokenizer.backend
         vectors = np.empty((len(texts), self.embedding_size), dtype=np.float32)
         for start in range(0, len(texts), TEXTS_PER_BLOCK):
-            block = texts[start : start + TEXTS_PER_BLOCK]
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
-            ):
-                vectors[start : start + len(block)] = encode_ids(
-                    self.encoder,
-                    self._framed([prompt + text for text in block]),
-                    pad_id=self.tokenizer.pad_id,
-                    num_dims=self.embedding_size,
-                    normalise=False,
-                    head=self.head,
-                    max_batch_tokens=(
-                        CPU_BATCH_TOKENS if self.device.type == "cpu" else ACCELERATOR_BATCH_TOKENS
-                    ),
-                    on_texts=on_texts,
-                )
+            block = [prompt + text for text in texts[start : start + TEXTS_PER_BLOCK]]
+            encodings = backend.encode_batch_fast(block, add_special_tokens=False)
+            ids = [encoding.ids for encoding in encodings]
+            vectors[start : start + len(block)] = self.encode_ids(ids, on_texts=on_texts)
         return vectors
 
-    def _framed(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of texts, cut to the longest allowed, between the special ones."""
-        limit = self.max_length - NUM_SPECIAL
-        encodings = self.tokenizer.backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        cls_id, sep_id = self.tokenizer.cls_id, self.tokenizer.sep_id
-        return [[cls_id, *encoding.ids[:limit], sep_id] for encoding in encodings]
+    def encode_ids(
+        self,
+        texts: Sequence[Sequence[int]],
+        *,
+        on_texts: Callable[[int], None] = lambda _: None,
+    ) -> Float32[np.ndarray, "texts dim"]:
+        """As `encode`, of texts that are token ids of the model's own tokenizer.
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of what vectors depend on: weights, architecture, tokenizer, pooling, cutting."""
-        digest = hashlib.sha256()
-        for module in (self.encoder, self.head):
-            for name, tensor in sorted(module.state_dict().items()):
-                digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
-        settings = {
-            "architecture": self.encoder.config.to_diff_dict(),
-            "tokenizer": self.tokenizer.fingerprint,
-            "pooling": self.head.pooling,
-            "normalise": self.head.normalise,
-            "activations": [settings.activation for settings in self.head.dense_settings],
-            "truncate_dim": self.modules.truncate_dim,
-            "max_length": self.max_length,
-            "precision": self.precision,
-        }
-        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-        return digest.hexdigest()
+        Args:
+            texts: Ids without special tokens, prompts included.
+            on_texts: Told how many more texts are done.
+        """
+        tokenizer, limit = self.model.tokenizer, self.model.max_length - NUM_SPECIAL
+        on_cpu = self.device.type == "cpu"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return encode_ids(
+                self.encoder,
+                [[tokenizer.cls_id, *ids[:limit], tokenizer.sep_id] for ids in texts],
+                pad_id=tokenizer.pad_id,
+                num_dims=self.embedding_size,
+                normalise=False,
+                head=self.head,
+                max_batch_tokens=CPU_BATCH_TOKENS if on_cpu else ACCELERATOR_BATCH_TOKENS,
+                on_texts=on_texts,
+            )

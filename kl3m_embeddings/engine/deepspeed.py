@@ -131,8 +131,11 @@ class DeepSpeedEngine:
             name: weights[name] for one, name in firsts.items() if not one.requires_grad
         }
         self._loss_scale = 1.0  # ZeRO's own scale is not seen from outside
+        self._autocast_dtype = (
+            torch.float32
+        )  # ZeRO's weights are in the precision that is asked for
         if stage == 0:
-            objective.autocast_dtype = DTYPES[training.precision]
+            self._autocast_dtype = DTYPES[training.precision]
             if training.precision == "float16":
                 self._loss_scale = FLOAT16_LOSS_SCALE
             optimizer: Optimizer = ClippedTogether(optimizers, self._loss_scale)
@@ -159,11 +162,11 @@ class DeepSpeedEngine:
         """Run the objective; a batch's dropout seed makes a second call draw the same masks."""
         if self._zero is not None:
             self._zero.before_forward()
-        self._engine.train(batch.dropout_seed is not None)
+        self._engine.train(batch.trains)
         if batch.dropout_seed is not None:
             seed_generator(self.device, batch.dropout_seed)
         with torch.set_grad_enabled(grad):
-            outputs: Outputs = self._engine(batch.to(self.device))
+            outputs: Outputs = self._engine(batch.to(self.device), self._autocast_dtype)
         return outputs
 
     def backward(self, loss: Float[Tensor, ""], *, last: bool) -> None:

@@ -40,7 +40,7 @@ class SingleEngine:
         self.objective = objective
         self.optimizers = optimizers
         self.device = device
-        objective.autocast_dtype = DTYPES[precision]
+        self._autocast_dtype = DTYPES[precision]
         # float16 has no room for small gradients; a constant scale, since steps that overflow are
         # skipped and logged like any other non-finite one
         self._loss_scale = FLOAT16_LOSS_SCALE if precision == "float16" else 1.0
@@ -48,11 +48,11 @@ class SingleEngine:
 
     def forward(self, batch: Batch, *, grad: bool = True) -> Outputs:
         """Run the objective; a batch's dropout seed makes a second call draw the same masks."""
-        self.objective.train(batch.dropout_seed is not None)
+        self.objective.train(batch.trains)
         if batch.dropout_seed is not None:
             seed_generator(self.device, batch.dropout_seed)
         with torch.set_grad_enabled(grad):
-            outputs: Outputs = self._call(batch.to(self.device))
+            outputs: Outputs = self._call(batch.to(self.device), self._autocast_dtype)
         return outputs
 
     def backward(self, loss: Float[Tensor, ""], *, last: bool) -> None:

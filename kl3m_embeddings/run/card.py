@@ -6,10 +6,9 @@ from pathlib import Path
 import torch
 
 from kl3m_embeddings.config.training import TrainingConfig
-from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
-from kl3m_embeddings.encoder.folder.source import HUB_NAME
 from kl3m_embeddings.encoder.hardware import describe_hardware, describe_versions
 from kl3m_embeddings.engine.base import TrainState
+from kl3m_embeddings.files.source import HUB_NAME
 from kl3m_embeddings.run.model import RunModel
 from kl3m_embeddings.run.sources import RunSources
 from kl3m_embeddings.tasks.objective import Objective
@@ -33,7 +32,7 @@ def card_writer(
         exclude_defaults=True,
         include={"tasks", "batch_size", "precision", "optimizer", "max_length"},
     )
-    modules = model.modules or SentenceModules()
+    modules = model.modules
     is_on_hub = init_from and HUB_NAME.fullmatch(init_from) and not Path(init_from).exists()
 
     def card(state: TrainState) -> str:
@@ -85,6 +84,6 @@ def card_datasets(sources: RunSources) -> list[CardDataset]:
         CardDataset(
             name=one.name, kind="pairs", num_rows=one.num_rows, num_tokens=one.texts.num_tokens
         )
-        for one in sources.pair_sets
+        for one in sources.pairs.sets
     ]
     return text + pairs

@@ -11,7 +11,6 @@ from transformers import PretrainedConfig
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
-from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.folder.architecture import (
     check_packing,
     check_sequence_length,
@@ -20,12 +19,11 @@ from kl3m_embeddings.encoder.folder.architecture import (
     max_sequence_length,
 )
 from kl3m_embeddings.encoder.folder.export import write_model_folder
-from kl3m_embeddings.encoder.folder.load import build_encoder, load_encoder, transformer_folder
-from kl3m_embeddings.encoder.folder.model_paths import initial_folder
+from kl3m_embeddings.encoder.folder.load import build_encoder, load_encoder
+from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
 from kl3m_embeddings.encoder.folder.sentence_modules import (
     SentenceModules,
     build_embedding_head,
-    read_sentence_modules,
 )
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.errors import ConfigError
@@ -38,10 +36,8 @@ from kl3m_embeddings.tasks.objective import Objective
 class RunModel:
     """What a run starts from, before any weight is loaded."""
 
-    folder: Path | None
-    """Where the weights are: a checkpoint, or what `init_from` names; None: random ones."""
-    modules: SentenceModules | None
-    """What is said there of pooling, normalisation and prompts."""
+    source: OpenedModel | None
+    """What has the weights: a checkpoint, or what `init_from` names; None: they are drawn."""
     architecture: PretrainedConfig
     tokenizer: Tokenizer
     max_length: int
@@ -52,19 +48,24 @@ class RunModel:
     """What is put before queries, and before documents."""
 
     @property
+    def modules(self) -> SentenceModules:
+        """What the source says of pooling, normalisation and prompts."""
+        return self.source.modules if self.source else SentenceModules()
+
+    @property
     def prompts(self) -> dict[str, str]:
         """Of the exported model: those that it came with, and the prefixes, which come first.
 
         sentence-transformers puts "document" before documents, whatever else there is, so that
         where there is any prompt both sides are written, empty ones too.
         """
-        prompts = dict(self.modules.prompts) if self.modules else {}
+        prompts = dict(self.modules.prompts)
         if any(self.prefixes) or any(prompts.values()):
             prompts |= zip(("query", "document"), self.prefixes, strict=True)
         return prompts
 
 
-def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None) -> RunModel:
+def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | None) -> RunModel:
     """Read all but the weights.
 
     Args:
@@ -72,50 +73,55 @@ def open_model(folder: Path, training: TrainingConfig, start: Checkpoint | None)
         training: training.json.
         start: the checkpoint to go on from.
     """
-    initial = initial_folder(training.init_from) if training.init_from else None
-    source = start.path if start else initial
-    modules = read_sentence_modules(source) if source else None
+    tokenizer = load_tokenizer(training.tokenizer) if training.tokenizer else None
+    initial = open_model(training.init_from, tokenizer) if training.init_from else None
+    tokenizer = tokenizer or (initial.tokenizer if initial else load_tokenizer(folder))
+    source = open_model(start.path, tokenizer) if start else initial
     path = folder / "config.json"
     if source and not path.exists():
-        path.write_bytes((transformer_folder(source) / "config.json").read_bytes())
+        path.write_bytes((source.transformer / "config.json").read_bytes())
         say(f"{path}: written, the architecture of {training.init_from}")
     architecture = load_architecture(path)
-    tokenizer = load_tokenizer(
-        training.tokenizer or (transformer_folder(initial) if initial else folder)
-    )
     check_vocabulary(architecture, tokenizer.vocab_size, path)
     # not of the checkpoint to go on from, which has `text_length`
-    known_length = read_sentence_modules(initial).max_seq_length if initial else None
+    known_length = initial.modules.max_seq_length if initial else None
     longest = max_sequence_length(architecture)
     max_length = training.max_length or min(known_length or longest, longest)
-    check_sequence_length(architecture, max_length, path)
-    if training.tasks.mlm and training.tasks.mlm.pack:
-        check_packing(architecture, path)
-    for name, options in training.tasks.embedding().items():
-        if options.seq_len and options.seq_len > max_sequence_length(architecture):
-            raise ConfigError(
-                f"tasks.{name}.seq_len: {options.seq_len} is more than the architecture has "
-                f"positions for ({max_sequence_length(architecture)})"
-            )
+    check_lengths(training, architecture, max_length, path)
     architecture.pad_token_id = tokenizer.pad_id
-    prompts = modules or SentenceModules()
+    modules = source.modules if source else SentenceModules()
     queries, documents = training.query_prefix, training.document_prefix
     pairs = training.tasks.pairs
     model = RunModel(
-        folder=source,
-        modules=modules,
+        source=source,
         architecture=architecture,
         tokenizer=tokenizer,
         max_length=max_length,
         text_length=(pairs and pairs.seq_len) or max_length,
         prefixes=(
-            prompts.query_prompt if queries is None else queries,
-            prompts.document_prompt if documents is None else documents,
+            modules.query_prompt if queries is None else queries,
+            modules.document_prompt if documents is None else documents,
         ),
     )
     if pairs or training.eval.pairs or training.eval.tasks:
         check_prefixes(model, "tasks.pairs.seq_len" if pairs and pairs.seq_len else "max_length")
     return model
+
+
+def check_lengths(
+    training: TrainingConfig, architecture: PretrainedConfig, max_length: int, path: Path
+) -> None:
+    """Raise if the architecture, read from `path`, has no positions for what is asked of it."""
+    check_sequence_length(architecture, max_length, path)
+    if training.tasks.mlm and training.tasks.mlm.pack:
+        check_packing(architecture, path)
+    longest = max_sequence_length(architecture)
+    for name, options in training.tasks.embedding().items():
+        if options.seq_len and options.seq_len > longest:
+            raise ConfigError(
+                f"tasks.{name}.seq_len: {options.seq_len} is more than the architecture has "
+                f"positions for ({longest})"
+            )
 
 
 def check_prefixes(model: RunModel, length_key: str) -> None:
@@ -138,36 +144,29 @@ def build_objective(
     """The encoder with its weights, the tasks' heads and losses, on the device."""
     seed = derive_key(training.seed, "weights") >> 1
     masked = training.masks_tokens
-    if model.folder is None:
+    if model.source is None:
         encoder = build_encoder(model.architecture, seed=seed, masked_head=masked)
     else:
-        encoder = load_encoder(
-            model.folder, seed=seed, config=model.architecture, masked_head=masked
-        )
+        folder = model.source.transformer
+        encoder = load_encoder(folder, seed=seed, config=model.architecture, masked_head=masked)
         if encoder.fresh_parameters:
-            warn(f"{model.folder}: drawn anew: {', '.join(encoder.fresh_parameters)}")
+            warn(f"{folder}: drawn anew: {', '.join(encoder.fresh_parameters)}")
     if training.gradient_checkpointing:
         encoder.enable_gradient_checkpointing()
     objective = Objective(
         encoder,
         pair_head="nsp" in training.tasks.chosen(),
-        embedding_head=embedding_head(model, training, encoder.hidden_size),
+        embedding_head=build_embedding_head(
+            model.modules,
+            encoder.hidden_size,
+            pooling=training.pooling,
+            normalise=training.normalise,
+        ),
         losses=losses,
         seed=seed,
     )
     check_dims(training, objective.embedding_head.embedding_size)
     return objective.to(device)
-
-
-def embedding_head(model: RunModel, training: TrainingConfig, hidden_size: int) -> EmbeddingHead:
-    """From tokens to texts, as training.json says or else the model that the run starts from."""
-    if model.modules is None:
-        return EmbeddingHead(
-            hidden_size, pooling=training.pooling or "mean", normalise=bool(training.normalise)
-        )
-    return build_embedding_head(
-        model.modules, hidden_size, pooling=training.pooling, normalise=training.normalise
-    )
 
 
 def check_dims(training: TrainingConfig, embedding_size: int) -> None:
@@ -200,7 +199,7 @@ def model_writer(
 
     Its weights are the objective's by name, gathered from wherever they are.
     """
-    modules = model.modules or SentenceModules()
+    modules = model.modules
 
     def write(path: Path, state: TrainState, weights: Mapping[str, Tensor]) -> None:
         def part(prefix: str) -> dict[str, Tensor]:

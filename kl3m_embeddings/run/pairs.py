@@ -2,24 +2,25 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from jaxtyping import Float32
 
-from kl3m_embeddings.config.tasks import PairsOptions
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.pair_sets.build import open_or_build_pair_set
 from kl3m_embeddings.data.pair_sets.order import PairOrder
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
-from kl3m_embeddings.encoder.folder.model_paths import initial_folder
+from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.evaluation.held_out_pairs import PairEvaluation
 from kl3m_embeddings.files.whole import whole_file
 from kl3m_embeddings.messages import say, warn
+from kl3m_embeddings.run.model import RunModel
 from kl3m_embeddings.run.text import cache_folder
-from kl3m_embeddings.tasks.embedding.guide import guide_embeddings, guide_sha256
+from kl3m_embeddings.tasks.embedding.guide import guide_embeddings, guide_key
 from kl3m_embeddings.tasks.embedding.pairs import PairSource, check_loss
 
 
@@ -38,16 +39,27 @@ def open_pair_set(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunPairs:
+    """The sets that the task `pairs` trains on; none without it."""
+
+    sets: Sequence[PairSet] = ()
+    guide: OpenedModel | None = None
+    """Tells false negatives."""
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each set by name; the guide's is in it, for its choice is part of the run."""
+        suffix = f" with guide {guide_key(self.guide)}" if self.guide else ""
+        return {one.name: one.sha256 + suffix for one in self.sets}
+
+
 def open_pairs(
     training: TrainingConfig, tokenizer: Tokenizer, prefixes: tuple[str, str]
-) -> list[PairSet]:
-    """The sets that the task `pairs` trains on, checked for what its loss needs; [] without it.
-
-    With a guide, a set's hash names the guide's, too: a run is another one with another guide.
-    """
+) -> RunPairs:
+    """Open, and where need be build, the sets, and check them for what the loss needs."""
     options = training.tasks.pairs
     if options is None or not options.probability:
-        return []
+        return RunPairs()
     if not training.pairs:
         raise ConfigError(
             "pairs: no set of pairs: name one in training.json or with --pairs NAME=PATH"
@@ -56,58 +68,59 @@ def open_pairs(
         open_pair_set(name, one.path, tokenizer, prefixes) for name, one in training.pairs.items()
     ]
     check_loss(options, sets)
-    if options.guide is None:
-        return sets
-    guide = guide_sha256(initial_folder(options.guide))
-    return [replace(one, sha256=f"{one.sha256} with guide {guide}") for one in sets]
+    return RunPairs(sets=sets, guide=open_model(options.guide) if options.guide else None)
 
 
 def pair_source(
     training: TrainingConfig,
-    options: PairsOptions,
-    sets: Sequence[PairSet],
-    tokenizer: Tokenizer,
+    pairs: RunPairs,
+    model: RunModel,
     *,
-    max_length: int,
     batch_size: int,
+    device: torch.device,
 ) -> PairSource:
-    """The order of the sets' rows.
+    """The order of the sets' rows, and the guide's vectors of their texts.
 
     Args:
         training: training.json.
-        options: of the task `pairs`.
-        sets: what `open_pairs` gave.
-        tokenizer: of the run.
-        max_length: tokens of a text, special ones included.
+        pairs: what `open_pairs` gave.
+        model: of the run.
         batch_size: rows of a micro-batch, over all devices.
+        device: where a guide computes.
     """
+    options = training.tasks.pairs
+    assert options is not None
     weights = [one.weight for one in training.pairs.values() if one.weight is not None]
     order = PairOrder.build(
-        sets,
+        pairs.sets,
         weights or None,
         seed=training.seed,
         batch_size=batch_size,
         num_negatives=options.num_negatives,
-        max_length=options.seq_len or max_length,
+        max_length=options.seq_len or model.max_length,
     )
-    guides: list[NDArray[np.float32] | None] = [None] * len(sets)
-    if options.guide is not None:
-        guides = [_guide(options.guide, pairs, tokenizer) for pairs in sets]
-    return PairSource(order=order, tokenizer=tokenizer, guides=guides)
+    guide = pairs.guide
+    guides = [
+        None if guide is None else guide_vectors(guide, one, model.tokenizer, device)
+        for one in pairs.sets
+    ]
+    return PairSource(order=order, tokenizer=model.tokenizer, guides=guides)
 
 
-def _guide(guide: str, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float32]:
+def guide_vectors(
+    guide: OpenedModel, pairs: PairSet, tokenizer: Tokenizer, device: torch.device
+) -> Float32[np.ndarray, "texts guide_dim"]:
     """The guide's vectors of a set's texts, computed once into the cache."""
-    folder = initial_folder(guide)
-    key = hashlib.blake2b(pairs.sha256.encode(), digest_size=8).hexdigest()  # of the guide's, too
-    path = cache_folder("guides") / f"{key}.npy"
+    key = hashlib.blake2b(f"{pairs.sha256} {guide_key(guide)}".encode(), digest_size=8)
+    path = cache_folder("guides") / f"{key.hexdigest()}.npy"
     if not path.exists():
-        say(f"{guide}: embedding {pairs.num_texts:,} texts of {pairs.name}")
-        vectors = guide_embeddings(folder, pairs, tokenizer)
+        say(f"{guide.source}: embedding {pairs.num_texts:,} texts of {pairs.name}")
+        vectors = guide_embeddings(guide, pairs, tokenizer, device)
         remedy = "make room, or name another cache with KL3M_CACHE"
         with whole_file(path, remedy) as temporary, temporary.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)
-    mapped: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped: Float32[np.ndarray, "texts guide_dim"]
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
 
 

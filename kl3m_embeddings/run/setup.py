@@ -1,7 +1,7 @@
 """Puts a run together: from a model folder's two files to a `Trainer` at its starting point."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.optim import Optimizer
 from transformers import PretrainedConfig
 
 from kl3m_embeddings.config.training import TrainingConfig
@@ -22,8 +21,9 @@ from kl3m_embeddings.encoder.hardware import (
 )
 from kl3m_embeddings.encoder.kernels.native_library import problem
 from kl3m_embeddings.engine.base import Engine, TrainState
+from kl3m_embeddings.engine.build import ENGINES
 from kl3m_embeddings.engine.ranks import Ranks
-from kl3m_embeddings.engine.single import DTYPES, SingleEngine
+from kl3m_embeddings.engine.single import DTYPES
 from kl3m_embeddings.engine.state_files import read_state
 from kl3m_embeddings.evaluation.evaluator import Evaluator
 from kl3m_embeddings.evaluation.held_out_text import SAMPLES_FILE, write_samples
@@ -41,7 +41,7 @@ from kl3m_embeddings.run.model import (
     RunModel,
     build_objective,
     model_writer,
-    open_model,
+    open_run_model,
 )
 from kl3m_embeddings.run.sources import (
     Devices,
@@ -49,7 +49,6 @@ from kl3m_embeddings.run.sources import (
     build_evaluator,
     open_sources,
 )
-from kl3m_embeddings.tasks.embedding.base import EmbeddingTask
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.tasks.plan import PlannedTask, Planner, step_flops
 from kl3m_embeddings.train.clipping import GradNormWindow
@@ -57,8 +56,6 @@ from kl3m_embeddings.train.identity import refuse_changes, refuse_differences, r
 from kl3m_embeddings.train.logs import EVAL, LOG, OBJECTS, NoWriter, RowWriter
 from kl3m_embeddings.train.loop import Trainer
 from kl3m_embeddings.train.resume import clear_way, find_start
-
-BuildEngine = Callable[[Objective, list[Optimizer], TrainingConfig, Ranks, torch.device], Engine]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +72,8 @@ class RunRequest:
     command: Sequence[str] = field(default_factory=tuple)
     launcher: str = "train_single.py"
     ranks: Ranks = field(default_factory=Ranks)
-    build_engine: BuildEngine = field(default_factory=lambda: build_single_engine)
+    engine: str = "single"
+    """A name of ENGINES."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +150,13 @@ def open_files(request: RunRequest, device: torch.device) -> OpenedFiles:
     start = find_start(folder, restart=request.restart, resume_from=request.resume_from, warn=warn)
     first_number = start.manifest.get("num_devices", 1) if start else ranks.world_size
     devices = Devices(number=ranks.world_size, first_number=first_number)
-    model = open_model(folder, training, start)
+    model = open_run_model(folder, training, start)
     sources = open_sources(training, model, device, devices, quiet=request.quiet)
     identity = run_identity(
         training,
         read_json_object(folder / "config.json"),
         {one.name: one.sha256 for one in sources.text.shards} if sources.text else {},
-        {one.name: one.sha256 for one in sources.pair_sets},
+        sources.pairs.hashes(),
         model.tokenizer.fingerprint,
         max_length=model.max_length,
         world_size=first_number,
@@ -181,11 +179,12 @@ def load_engine(
     losses = {
         name: one.task.loss
         for name, one in opened.sources.tasks.items()
-        if isinstance(one.task, EmbeddingTask)
+        if one.task.loss is not None
     }
     objective = build_objective(opened.model, training, losses, device)
     optimizers = build_optimizers(objective.named_parameters(), training.optimizer)
-    engine = request.build_engine(objective, optimizers, training, request.ranks, device)
+    build = ENGINES[request.engine]
+    engine = build(objective, optimizers, training, request.ranks, device)
     if start is None:
         return objective, engine, TrainState()
     fields, tensors = read_state(start.path / TRAINER, ["heads", "optimizer"])
@@ -230,24 +229,6 @@ def run_facts(
         },
         "training": request.training.model_dump(mode="json"),
     }
-
-
-def build_single_engine(
-    objective: Objective,
-    optimizers: list[Optimizer],
-    training: TrainingConfig,
-    ranks: Ranks,
-    device: torch.device,
-) -> Engine:
-    """The engine of train_single.py."""
-    assert ranks.world_size == 1
-    return SingleEngine(
-        objective,
-        optimizers,
-        device=device,
-        precision=training.precision,
-        compiled=training.compile,
-    )
 
 
 def set_determinism(training: TrainingConfig, device: torch.device) -> None:

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import torch
 
-from kl3m_embeddings.config.tasks import EmbeddingOptions, PairsOptions, TaskOptions
+from kl3m_embeddings.config.tasks import TaskOptions
 from kl3m_embeddings.config.training import TrainingConfig
-from kl3m_embeddings.data.pair_sets.pair_set import PairSet
-from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
 from kl3m_embeddings.encoder.stock.without_padding import PACKED_TYPES
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.evaluation.evaluator import Evaluator
@@ -18,14 +16,17 @@ from kl3m_embeddings.local_tasks.folder import read_task
 from kl3m_embeddings.messages import warn
 from kl3m_embeddings.run.model import RunModel, eval_dims
 from kl3m_embeddings.run.pairs import (
+    RunPairs,
     open_pairs,
     pair_evaluations,
     pair_source,
     say_what_is_read,
 )
 from kl3m_embeddings.run.text import RunText, open_text, text_evaluation
-from kl3m_embeddings.tasks import EMBEDDING_TASKS, MASKED_TASKS
-from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, part_tokens
+from kl3m_embeddings.tasks import TASKS
+from kl3m_embeddings.tasks.base import TextLimits, TextSource
+from kl3m_embeddings.tasks.embedding.base import part_tokens
+from kl3m_embeddings.tasks.embedding.pairs import PairSource
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.tasks.plan import PlannedTask
 
@@ -65,7 +66,7 @@ class RunSources:
 
     text: RunText | None
     """None where no task reads text."""
-    pair_sets: list[PairSet]
+    pairs: RunPairs
     tasks: Mapping[str, PlannedTask]
 
 
@@ -81,55 +82,36 @@ def open_sources(
     text = None
     if training.reads_text:
         text = open_text(training, model.tokenizer, model.max_length)
-    pair_sets = open_pairs(training, model.tokenizer, model.prefixes)
-    tasks = {
-        name: _planned(name, options, training, model, devices, text, pair_sets)
-        for name, options in training.tasks.chosen().items()
-    }
+    pairs = open_pairs(training, model.tokenizer, model.prefixes)
     is_packed = model.architecture.model_type in PACKED_TYPES
-    for one in tasks.values():
-        if isinstance(one.task, EmbeddingTask):
-            one.task.part_tokens = part_tokens(device, is_packed=is_packed)
+    limits = TextLimits(model.max_length, part_tokens(device, is_packed=is_packed))
+    tasks = {}
+    for name, options in training.tasks.chosen().items():
+        task = TASKS[name].create(options, limits)
+        batch_size = batch_share(name, options, training, devices)
+        source: TextSource | PairSource
+        if task.reads == "pairs":
+            whole_batch = batch_size * devices.number
+            source = pair_source(training, pairs, model, batch_size=whole_batch, device=device)
+        else:
+            assert text is not None
+            source = text.train
+        tasks[name] = PlannedTask(task, source, options.probability, batch_size)
     if "pairs" in tasks and not quiet:
-        say_what_is_read(pair_sets, tasks["pairs"].source)
-    return RunSources(text=text, pair_sets=pair_sets, tasks=tasks)
+        say_what_is_read(pairs.sets, tasks["pairs"].source)
+    return RunSources(text=text, pairs=pairs, tasks=tasks)
 
 
-def _planned(
-    name: str,
-    options: TaskOptions,
-    training: TrainingConfig,
-    model: RunModel,
-    devices: Devices,
-    text: RunText | None,
-    pair_sets: list[PairSet],
-) -> PlannedTask:
-    """A task with its source."""
-    probability = options.probability
-    if not isinstance(options, EmbeddingOptions):
-        assert text is not None
-        batch_size = devices.share_of("batch_size", training.batch_size)
-        return PlannedTask(MASKED_TASKS[name](options), text.train, probability, batch_size)
-    task = EMBEDDING_TASKS[name](options, model.max_length)
-    key = f"tasks.{name}.batch_size" if options.batch_size else "batch_size"
-    batch_size = devices.share_of(key, options.batch_size or training.batch_size)
-    whole_batch = batch_size * devices.number
-    check_batch(name, options, whole_batch)
-    if not isinstance(options, PairsOptions):
-        assert text is not None
-        return PlannedTask(task, text.train, probability, batch_size)
-    source = pair_source(
-        training,
-        options,
-        pair_sets,
-        model.tokenizer,
-        max_length=model.max_length,
-        batch_size=whole_batch,
-    )
-    return PlannedTask(task, source, probability, batch_size)
+def batch_share(name: str, options: TaskOptions, training: TrainingConfig, devices: Devices) -> int:
+    """A device's samples of a task's micro-batch."""
+    own = getattr(options, "batch_size", None)
+    key = f"tasks.{name}.batch_size" if own else "batch_size"
+    batch_size = devices.share_of(key, own or training.batch_size)
+    check_batch(name, options, batch_size * devices.number)
+    return batch_size
 
 
-def check_batch(name: str, options: EmbeddingOptions, batch_size: int) -> None:
+def check_batch(name: str, options: TaskOptions, batch_size: int) -> None:
     """Raise where a text would have no other to be told from: its loss would always be 0."""
     loss = getattr(getattr(options, "loss", None), "name", None)
     has_negatives = bool(getattr(options, "num_negatives", 0))
@@ -181,7 +163,7 @@ def task_probes(training: TrainingConfig, model: RunModel) -> list[TaskProbe]:
     Raises:
         ConfigError: a folder has no task.json, a task cannot be scored here, or two share a name.
     """
-    modules = model.modules or SentenceModules()
+    modules = model.modules
     probes: dict[str, TaskProbe] = {}
     for folder in training.eval.tasks:
         probe = TaskProbe.build(

@@ -14,8 +14,8 @@ from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
 from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.evaluation.held_out_text import TextEvaluation, draw_samples
 from kl3m_embeddings.messages import warn
-from kl3m_embeddings.tasks import MASKED_TASKS
 from kl3m_embeddings.tasks.base import TextSource
+from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
 
 # not `num_eval_samples`: what is trained on must not depend on how often one looks
 NUM_HELD_OUT_DOCUMENTS = 1000
@@ -88,7 +88,7 @@ def text_evaluation(training: TrainingConfig, text: RunText | None) -> TextEvalu
     options = training.tasks.mlm or MlmOptions(probability=1.0)
     return draw_samples(
         text.held_out or text.train,
-        MASKED_TASKS["mlm"](options.model_copy(update={"pack": False})),
+        MaskedLanguageModelling(options.model_copy(update={"pack": False})),
         num_samples=training.num_eval_samples,
         batch_size=training.batch_size,
     )

@@ -4,18 +4,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch, BatchInfo
 from kl3m_embeddings.data.samples.corpus import Corpus, Windows
 from kl3m_embeddings.data.samples.packing import PackedCorpus
 from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
+
+Reads = Literal["text", "pairs"]
 
 
 class Outputs(NamedTuple):
@@ -54,12 +56,47 @@ class LossPart(NamedTuple):
     """What else the log says of the step; over a step, these add up, too."""
 
 
+class StepTotals(NamedTuple):
+    """What a step has counted and measured beside its loss, over all devices."""
+
+    divisors: Mapping[str, float]
+    """Number of targets of each loss."""
+    num_correct: int
+    """Masked tokens whose likeliest token was the right one."""
+    measures: Mapping[str, float]
+    num_clashes: int
+
+
+class TextLimits(NamedTuple):
+    """What the encoder and the device allow."""
+
+    max_length: int
+    """Tokens of a text, special ones included, where a task's options name none."""
+    part_tokens: int
+    """Tokens of the rows that are embedded together, padding included."""
+
+
 SourceT_contra = TypeVar("SourceT_contra", contravariant=True)
 
 
 @runtime_checkable
 class Task(Protocol[SourceT_contra]):
-    """One kind of training step."""
+    """One kind of training step.
+
+    Attributes:
+        reads: what its source is made of: `text`, the windows of the corpus (`TextSource`), or
+            `pairs`, the rows of pair sets.
+        has_own_samples: whether its samples are numbered by its own steps, so that it goes through
+            all of its source; otherwise by the run's, so that no two tasks train on one sample.
+    """
+
+    reads: ClassVar[Reads]
+    has_own_samples: ClassVar[bool]
+
+    @property
+    def loss(self) -> nn.Module | None:
+        """What compares the vectors of texts, trained along; None where tokens are predicted."""
+        ...
 
     def batch(self, source: SourceT_contra, first_sample: int, count: int) -> Batch:
         """Samples `first_sample` and on: a pure function of the source's seed and the numbers."""
@@ -75,6 +112,10 @@ class Task(Protocol[SourceT_contra]):
             batch: what `batch` gave.
             divisors: number of targets of each loss in the whole step, over all devices.
         """
+        ...
+
+    def outcome(self, totals: StepTotals) -> dict[str, float | int]:
+        """What the log says of a step of this task, beside its loss."""
         ...
 
 
@@ -107,13 +148,6 @@ class TextSource:
     def ordinary_ids(self) -> NDArray[np.int64]:
         """The ids of the tokens that are not special."""
         return np.flatnonzero(~self.tokenizer.special_ids())
-
-
-def summed_losses(forward: Forward, batch: Batch, divisors: dict[str, float]) -> Iterator[LossPart]:
-    """One backward pass: each loss summed over its targets, over their number in the step."""
-    outputs = forward(batch)
-    parts = [total / divisors[name] for name, total in outputs.loss_sums.items()]
-    yield LossPart(torch.stack(parts).sum(), is_last=True)
 
 
 def framed(

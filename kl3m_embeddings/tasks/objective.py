@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
-from kl3m_embeddings.encoder.folder.load import MaskedEncoder
+from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.tasks.base import Outputs
 
 
@@ -44,15 +44,20 @@ class Objective(nn.Module):
         self.pair_head = _linear(encoder, seed) if pair_head else None
         self.embedding_head = embedding_head or EmbeddingHead(encoder.hidden_size)
         self.losses = nn.ModuleDict(losses)
-        self.autocast_dtype = torch.float32
 
-    def forward(self, batch: Batch) -> Outputs:
+    def forward(self, batch: Batch, autocast_dtype: torch.dtype = torch.float32) -> Outputs:
         """Losses summed over this batch's targets, or its embeddings; in float32.
 
-        Under autocast, if `autocast_dtype` is set to another dtype than that of the weights.
+        Args:
+            batch: on the objective's device.
+            autocast_dtype: of matrix products, where the weights are of another; float32: theirs.
         """
-        device, dtype = batch.input_ids.device.type, self.autocast_dtype
-        with torch.autocast(device, dtype) if dtype != torch.float32 else nullcontext():
+        device = batch.input_ids.device.type
+        with (
+            torch.autocast(device, autocast_dtype)
+            if autocast_dtype != torch.float32
+            else nullcontext()
+        ):
             return self._outputs(batch)
 
     def _outputs(self, batch: Batch) -> Outputs:

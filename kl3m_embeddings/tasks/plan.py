@@ -16,7 +16,6 @@ from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
 from kl3m_embeddings.encoder.flops import training_flops
 from kl3m_embeddings.tasks.base import Task
-from kl3m_embeddings.tasks.embedding.base import EmbeddingTask
 
 COUNTED_STEPS = 4096
 
@@ -44,15 +43,6 @@ class PlannedTask:
     batch_size: int
     """Samples of a micro-batch on this device."""
 
-    @property
-    def is_embedding(self) -> bool:
-        """Whether the task compares the vectors of texts.
-
-        If so, its samples are numbered by its own steps: it goes through all of its source. Masked
-        tasks number theirs by the run's steps, so that no two train on the same sample.
-        """
-        return isinstance(self.task, EmbeddingTask)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Planner:
@@ -79,7 +69,7 @@ class Planner:
         name, reduced_dim = self._draw(step)
         planned = self.tasks[name]
         mask = embedding_mask(self.hidden_size, reduced_dim)
-        before = self._num_steps_before(step, name) if planned.is_embedding else step - 1
+        before = self._num_steps_before(step, name) if planned.task.has_own_samples else step - 1
         batches = []
         for number in range(self.accumulation):
             micro_step = before * self.accumulation + number
@@ -100,7 +90,7 @@ class Planner:
         """The step's task and `reduced_dim`: the same on all devices, drawn once."""
         name = list(self.tasks)[_drawn_tasks(self.seed, self._edges, step, 1)[0]]
         _, reduce_draw, dim_draw = _draws(self.seed, step, 1)[0]
-        if self.tasks[name].is_embedding or reduce_draw >= self.matroyshka_probability:
+        if self.tasks[name].task.loss is not None or reduce_draw >= self.matroyshka_probability:
             return name, None
         choices = reduced_dims(self.hidden_size, self.matroyshka_min_log2)
         return name, choices[int(dim_draw * len(choices))]

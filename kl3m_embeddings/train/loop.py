@@ -113,6 +113,7 @@ class Trainer:
         self.grad_norms.record(plan.step, result)
         timer.mark("optimizer")
         return PendingRow(
+            task=task,
             plan=plan,
             epoch=1 + (plan.step - 1) // self.training.steps_per_epoch,
             lr=lr,

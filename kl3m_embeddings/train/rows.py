@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kl3m_embeddings.engine.base import StepResult
+from kl3m_embeddings.tasks.base import StepTotals, Task
 from kl3m_embeddings.tasks.plan import StepPlan
 from kl3m_embeddings.train.phase_timer import PhaseTimer
 
@@ -25,6 +26,7 @@ PHASES = ("sample", "forward", "backward", "optimizer")
 class PendingRow:
     """A step whose numbers are still on the device."""
 
+    task: Task[Any]
     plan: StepPlan
     epoch: int
     lr: float
@@ -89,7 +91,7 @@ class PendingRow:
             "samples_by_dataset": samples,
             "tokens_by_dataset": tokens,
             "loss": None if skipped or not math.isfinite(loss) else loss,
-            **self._outcome(shares),
+            **{name: _finite(value) for name, value in self._outcome(shares).items()},
             "num_fallback": sum(one["num_fallback"] for one in shares),
             "skipped": skipped,
             "grad_norm": _finite(self.result.norm),
@@ -107,20 +109,16 @@ class PendingRow:
             "time": datetime.now().astimezone().isoformat(),
         }
 
-    def _outcome(self, shares: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Of masked tasks the share of right tokens; of the others what they measure themselves."""
-        if "mlm" in self.divisors:
-            num_targets = int(self.divisors["mlm"])
-            return {
-                "accuracy": sum(one["num_correct"] for one in shares) / max(num_targets, 1),
-                "num_targets": num_targets,
-            }
-        measures = _added(one["measures"] for one in shares)
-        return {
-            **{name: _finite(value) for name, value in measures.items()},
-            "num_pairs": int(self.divisors["pairs"]),
-            "num_clashes": sum(one["num_clashes"] for one in shares),
-        }
+    def _outcome(self, shares: Sequence[Mapping[str, Any]]) -> dict[str, float | int]:
+        """What the task says of the step, of the shares of all ranks."""
+        return self.task.outcome(
+            StepTotals(
+                divisors=self.divisors,
+                num_correct=sum(one["num_correct"] for one in shares),
+                measures=_added(one["measures"] for one in shares),
+                num_clashes=sum(one["num_clashes"] for one in shares),
+            )
+        )
 
     def objects(self, shares: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The row of objects.jsonl.gz: the documents that the step's samples come from."""
@@ -188,8 +186,9 @@ def _added(counts: Iterable[Mapping[str, N]]) -> dict[str, N]:
     return total
 
 
-def _finite(value: Tensor | float) -> float | None:
-    number = float(value)
+def _finite(value: Tensor | float | int) -> float | int | None:
+    """The number, whole ones as they are; None where JSON has none for it."""
+    number = value if isinstance(value, int) else float(value)
     return number if math.isfinite(number) else None
 
 

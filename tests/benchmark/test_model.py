@@ -29,7 +29,8 @@ class CountedTexts(TextEncoder):
 def count_texts(texts, **changes):
     """The same encoder, counted; with other settings of its modules, perhaps."""
     parts = {one.name: getattr(texts, one.name) for one in fields(TextEncoder)}
-    return CountedTexts(**parts | {"modules": replace(texts.modules, **changes)})
+    modules = replace(texts.model.modules, **changes)
+    return CountedTexts(**parts | {"model": replace(texts.model, modules=modules)})
 
 
 def loader(*texts):

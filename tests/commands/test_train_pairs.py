@@ -144,18 +144,26 @@ def test_a_guide_that_changed_is_asked_again(make_model_folder, base, capsys):
 
 
 @pytest.mark.parametrize(
-    ("file", "is_same"), [("tokenizer_config.json", False), ("README.md", True), (None, True)]
+    ("file", "old", "new", "is_same"),
+    [
+        ("config_sentence_transformers.json", '"query": "', '"query": "find ', False),
+        ("sentence_bert_config.json", '"max_seq_length": 32', '"max_seq_length": 16', False),
+        ("config.json", '"layer_norm_eps": 1e-07', '"layer_norm_eps": 0.1', False),
+        ("config.json", "{", "{ ", True),
+        ("README.md", "\n", "\n\n", True),
+    ],
 )
 def test_a_run_does_not_go_on_with_another_guide(
-    make_model_folder, base, tmp_path, capsys, file, is_same
+    make_model_folder, base, tmp_path, capsys, file, old, new, is_same
 ):
-    """Not even one of the same name and weights; what its card says is no matter."""
+    """Not even one of the same name and weights; how its files are spaced is no matter."""
     guide = shutil.copytree(base, tmp_path / "guide")
     tasks = {"pairs": WITH_MARGIN | {"guide": str(guide)}}
     folder = tuned_folder(make_model_folder, base, tasks=tasks)
     assert train(folder, "--stop-after", 4) == 0
-    if file is not None:
-        (guide / file).write_text((guide / file).read_text() + "\n")
+    text = (guide / file).read_text()
+    assert old in text
+    (guide / file).write_text(text.replace(old, new, 1))
     capsys.readouterr()
     assert train(folder, "--stop-after", 1) == (0 if is_same else 2)
     message = capsys.readouterr().err
@@ -175,9 +183,9 @@ def test_texts_are_exported_as_long_as_they_were_evaluated(make_model_folder, ba
     assert "| Longest text (tokens) | 8 |" in (folder / "latest" / "README.md").read_text()
     trained = TextEncoder.load(folder / "latest", precision="float32")
     text = "the court shall review any order of an agency that is final"
-    ids = trained.tokenizer.encode(text)
+    ids = trained.model.tokenizer.encode(text)
     assert len(ids) > 8
-    vectors = trained.encode([text, trained.tokenizer.backend.decode(ids[:6])])
+    vectors = trained.encode([text, trained.model.tokenizer.backend.decode(ids[:6])])
     np.testing.assert_allclose(exported.encode([text]), vectors[:1], atol=1e-5)
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
 

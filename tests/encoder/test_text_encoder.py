@@ -48,7 +48,7 @@ def test_vectors_are_those_of_sentence_transformers(tmp_path, form):
     ours = load(folder)
     size = {"cut": 8, "dense": 20}.get(form, 32)
     assert ours.embedding_size == size
-    assert ours.max_length == 16
+    assert ours.model.max_length == 16
     for name, prompt in (("query", "w40 w41 "), ("document", "w42 ")):
         vectors = ours.encode(TEXTS, prompt=prompt)
         assert vectors.shape == (len(TEXTS), size)

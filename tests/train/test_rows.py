@@ -41,6 +41,7 @@ def pending(make_sources):
         now += seconds
         timer._marks.append((phase, now))
     return PendingRow(
+        task=task,
         plan=plan,
         epoch=1,
         lr=1e-4,

@@ -1,13 +1,11 @@
-"""Where a tokenizer lies: a folder, a bare `tokenizer.json`, or a hub name.
+"""Reads a tokenizer from a `tokenizer.json`, or from what names a folder (`files/source.py`).
 
-Names are resolved in this order: a file, a folder, the hub (its local cache first). A folder
-without `tokenizer.json` (older checkpoints hold `vocab.txt` or a sentencepiece model) is converted
-by transformers, which is imported for that alone. A pipeline begins with lower case where the
-settings of sentence-transformers beside it ask for that, as it does there.
+A folder without `tokenizer.json` (older checkpoints hold `vocab.txt` or a sentencepiece model) is
+converted by transformers, which is imported for that alone. A pipeline begins with lower case where
+the settings of sentence-transformers beside it ask for that, as it does there.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +15,9 @@ import tokenizers
 from tokenizers.normalizers import Lowercase, Sequence
 
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.source import VOCABULARIES, resolve_source
 
 ROLES = ("cls", "sep", "pad", "mask", "unk")
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
-HUB_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-OLDER_FILES = ("vocab.txt", "vocab.json", "merges.txt", "*.model")
 SENTENCE_SETTINGS = "sentence_*_config.json"
 
 
@@ -40,18 +36,18 @@ class FoundTokenizer:
 
 
 def find_tokenizer(source: str | Path) -> FoundTokenizer:
-    """Read the tokenizer that a path or a hub name stands for.
+    """Read the tokenizer that a path, `package:NAME/SUBFOLDER` or a hub name stands for.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
     """
     path = Path(source)
-    if not path.exists():
-        path = _from_hub(str(source))
+    if not path.is_file():
+        path = resolve_source(source, "tokenizer")
     folder, file = (path, path / "tokenizer.json") if path.is_dir() else (path.parent, path)
     if file.is_file():
         found = FoundTokenizer(str(file), _read_pipeline(file), _named_tokens(folder))
-    elif any(next(folder.glob(pattern), None) for pattern in OLDER_FILES):
+    elif any(next(folder.glob(pattern), None) for pattern in VOCABULARIES):
         found = _converted(folder)
     else:
         raise ConfigError(f"tokenizer {path}: no tokenizer.json in this folder")
@@ -104,24 +100,6 @@ def _read_object(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: expected a JSON object")
     return value
-
-
-def _from_hub(name: str) -> Path:
-    """Fetch a hub repository's tokenizer files (or find them in the local cache)."""
-    unreachable = f"tokenizer {name!r}: no such file or folder"
-    if not HUB_NAME.fullmatch(name):
-        raise ConfigError(f"{unreachable}; give a folder, a tokenizer.json or a hub name")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(name, allow_patterns=[*HUB_FILES, *OLDER_FILES, "config.json"])
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{unreachable}, and the hub does not give it ({type(error).__name__}); "
-            "give a local folder or tokenizer.json"
-        ) from error
 
 
 def _converted(folder: Path) -> FoundTokenizer:

@@ -143,10 +143,10 @@ class Tokenizer:
 def load_tokenizer(
     source: str | Path, special_tokens: Mapping[str, str] | None = None
 ) -> Tokenizer:
-    """Read a tokenizer from a folder, a `tokenizer.json` or the hub.
+    """Read a tokenizer from a folder, a `tokenizer.json`, a Python package or the hub.
 
     Args:
-        source: a folder, a file or a hub name.
+        source: a folder, a file, `package:NAME/SUBFOLDER` or a hub name.
         special_tokens: token strings by role: cls, sep, pad, mask, unk. These overrule the files.
 
     Raises:

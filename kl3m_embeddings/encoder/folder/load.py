@@ -19,13 +19,10 @@ from transformers.utils import logging as transformers_logging
 
 from kl3m_embeddings.encoder.deberta.model import DebertaV2ForMaskedLM
 from kl3m_embeddings.encoder.folder.module_files import module_entries
-from kl3m_embeddings.encoder.folder.source import resolve_source
 from kl3m_embeddings.encoder.heads import MASKED_HEADS, Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.encoder.stock.without_padding import speed_up
 from kl3m_embeddings.errors import ConfigError
-
-__all__ = ["MaskedEncoder", "build_encoder", "load_encoder"]
 
 
 def build_encoder(
@@ -65,7 +62,7 @@ def without_head(network: Network) -> Network:
 
 
 def load_encoder(
-    source: str | Path,
+    folder: Path,
     *,
     seed: int = 0,
     config: PretrainedConfig | None = None,
@@ -74,7 +71,7 @@ def load_encoder(
     """Load fp32 weights from safetensors; a head that the checkpoint lacks is drawn from `seed`.
 
     Args:
-        source: A folder, `package:NAME/SUBFOLDER`, or a hub name; see `resolve_source`.
+        folder: transformers', sentence-transformers' or our own.
         seed: Of the weights that the checkpoint lacks; they are listed in `fresh_parameters`.
         config: The architecture that the weights must fit; None: the folder's own.
         masked_head: Whether the masked-language head is wanted.
@@ -82,7 +79,7 @@ def load_encoder(
     Raises:
         ConfigError: The folder is missing, or its weights do not fit its config.json.
     """
-    folder = transformer_folder(source)
+    folder = transformer_folder(folder)
     with seeded(seed), quiet_transformers():
         try:
             config = config or AutoConfig.from_pretrained(folder)
@@ -96,8 +93,8 @@ def load_encoder(
                 output_loading_info=True,
             )
         except (OSError, ValueError, SafetensorError) as error:
-            raise ConfigError(f"{source}: {str(error).strip().splitlines()[0]}") from error
-        check_weights(str(source), model, info)
+            raise ConfigError(f"{folder}: {str(error).strip().splitlines()[0]}") from error
+        check_weights(str(folder), model, info)
         network: Network = model
         if config.model_type == "deberta-v2":
             network = new_network(config)
@@ -109,13 +106,12 @@ def load_encoder(
     return MaskedEncoder(network, config, tuple(sorted(info["missing_keys"])))
 
 
-def transformer_folder(source: str | Path) -> Path:
+def transformer_folder(folder: Path) -> Path:
     """The folder of the transformer itself, which lies inside some sentence-transformers folders.
 
     Raises:
-        ConfigError: There is no such folder, package or hub name, or no config.json in it.
+        ConfigError: There is no config.json in it.
     """
-    folder = resolve_source(source)
     entries = module_entries(folder)
     folder = entries[0].folder if entries else folder
     if not (folder / "config.json").is_file():

@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from kl3m_embeddings.encoder.folder.sentence_modules import resolve_source
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.checkpoint import CHECKPOINT_NAME, newest_verified, whole_checkpoints
-from kl3m_embeddings.messages import warn
 
 
 class ModelPath(NamedTuple):
@@ -73,9 +71,3 @@ def model_name(source: str) -> str:
     if source.startswith("package:"):
         return source.removeprefix("package:").partition("/")[0]
     return Path(source).resolve().name if Path(source).is_dir() else source
-
-
-def initial_folder(init_from: str) -> Path:
-    """The folder of a model's weights: of a model folder of ours, its newest whole checkpoint."""
-    (where,) = model_paths(init_from, warn)
-    return resolve_source(where.path)

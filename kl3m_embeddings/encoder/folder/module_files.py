@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kl3m_embeddings.encoder.embedding_head import ACTIVATIONS, DenseSettings
-from kl3m_embeddings.encoder.folder.source import is_inside
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.source import is_inside
 from kl3m_embeddings.files.strict_json import read_json_object
 
 # sentence-transformers' name of a pooling -> ours.

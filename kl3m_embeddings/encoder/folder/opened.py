@@ -1,18 +1,103 @@
-"""A model folder, read."""
+"""A model, opened: all that is known of it before its weights are loaded.
 
+Whoever needs a model (a run that starts from it, a guide, what is scored or embedded with) opens it
+once, by `open_model`, and hands the value on.
+
+`fingerprint` names what the vectors of texts depend on, so that two models' results are never
+mistaken for each other's. It is made of the files' content, not of their names or places.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from transformers import AutoConfig, PretrainedConfig
+
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer, load_tokenizer
+from kl3m_embeddings.encoder.folder.architecture import DROPPED, max_sequence_length
 from kl3m_embeddings.encoder.folder.load import transformer_folder
+from kl3m_embeddings.encoder.folder.model_paths import model_paths
+from kl3m_embeddings.encoder.folder.module_files import module_entries
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules, read_sentence_modules
-from kl3m_embeddings.encoder.folder.source import resolve_source
+from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.hashes import sha256_of_file
+from kl3m_embeddings.files.source import resolve_source
+from kl3m_embeddings.messages import warn
 
 
-def read_text_files(source: str | Path) -> tuple[Path, SentenceModules, Tokenizer]:
-    """A model's folder and all that it has beside the encoder itself; for `source` see `load`.
+@dataclass(frozen=True, kw_only=True)
+class OpenedModel:
+    """A model without its weights; see `open_model`."""
+
+    source: str
+    """What the user has written."""
+    folder: Path
+    """Of a run of ours, its newest whole checkpoint."""
+    transformer: Path
+    """Where its config.json and weights are: `folder`, or a folder in it."""
+    config: PretrainedConfig
+    tokenizer: Tokenizer
+    modules: SentenceModules
+    """Pooling and what follows it, prompts, and how texts are cut."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest text, special ones included; longer texts are cut."""
+        longest = max_sequence_length(self.config)
+        return min(self.modules.max_seq_length or longest, longest)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what vectors depend on: weights, architecture, tokenizer, pooling, cutting."""
+        modules = self.modules
+        config = self.config.to_diff_dict()
+        settings = {
+            "weights": sorted(map(sha256_of_file, self._weights())),
+            "architecture": {key: config[key] for key in config if key not in DROPPED},
+            "tokenizer": self.tokenizer.fingerprint,
+            "pooling": modules.pooling,
+            "normalise": modules.normalise,
+            "dense": [vars(settings) for settings in modules.dense],
+            "truncate_dim": modules.truncate_dim,
+            "max_length": self.max_length,
+            "prompts": [modules.query_prompt, modules.document_prompt, modules.default_prompt],
+        }
+        text = json.dumps(settings, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _weights(self) -> Iterator[Path]:
+        """The files of weights, of the transformer and of the modules after it."""
+        folders = {self.transformer, *(entry.folder for entry in module_entries(self.folder))}
+        return (path for folder in sorted(folders) for path in folder.glob("*.safetensors"))
+
+
+def open_model(source: str | Path, tokenizer: Tokenizer | None = None) -> OpenedModel:
+    """Read all of a model but its weights.
+
+    Args:
+        source: A model folder of ours (its newest whole checkpoint is meant), any transformers or
+            sentence-transformers folder, `package:NAME/SUBFOLDER`, or a hub name.
+        tokenizer: Instead of the model's own.
 
     Raises:
-        ConfigError: It is no model, or lacks a tokenizer.
+        ConfigError: It is no model, lacks a tokenizer, or cannot be embedded with.
     """
-    folder = resolve_source(source)
-    return folder, read_sentence_modules(folder), load_tokenizer(transformer_folder(folder))
+    (where,) = model_paths(str(source), warn)
+    folder = resolve_source(where.path)
+    transformer = transformer_folder(folder)
+    try:
+        config = AutoConfig.from_pretrained(transformer)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{transformer / 'config.json'}: {reason}") from error
+    return OpenedModel(
+        source=str(source),
+        folder=folder,
+        transformer=transformer,
+        config=config,
+        tokenizer=tokenizer or load_tokenizer(transformer),
+        modules=read_sentence_modules(folder),
+    )

@@ -27,11 +27,8 @@ from kl3m_embeddings.encoder.folder.module_files import (
     read_tokenizer_length,
     read_transformer_settings,
 )
-from kl3m_embeddings.encoder.folder.source import resolve_source
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.strict_json import read_json_object
-
-__all__ = ["SentenceModules", "build_embedding_head", "read_sentence_modules", "resolve_source"]
 
 KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
 ORDER = re.compile(r"Transformer(, Pooling(, Dense)*(, Normalize)?)?")
@@ -86,16 +83,15 @@ class SentenceModules:
         return next((self.prompts[name] for name in names if name in self.prompts), "")
 
 
-def read_sentence_modules(source: str | Path) -> SentenceModules:
+def read_sentence_modules(folder: Path) -> SentenceModules:
     """Read the modules after the transformer, the prompts, and how texts are cut.
 
     Args:
-        source: As for `resolve_source`. A plain transformers folder gives the defaults.
+        folder: Of a model; a plain transformers folder gives the defaults.
 
     Raises:
         ConfigError: A file is not what it should be, or says what cannot be trained here.
     """
-    folder = resolve_source(source)
     entries = module_entries(folder)
     if not entries:
         return SentenceModules(max_seq_length=read_tokenizer_length(folder))

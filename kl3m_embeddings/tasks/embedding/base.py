@@ -11,7 +11,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,7 +25,15 @@ from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
 from kl3m_embeddings.encoder.encode import batches_by_length
 from kl3m_embeddings.losses.gradcache import cached_gradients, surrogate
 from kl3m_embeddings.losses.matryoshka import Matryoshka
-from kl3m_embeddings.tasks.base import Forward, LossPart, Outputs, framed
+from kl3m_embeddings.tasks.base import (
+    Forward,
+    LossPart,
+    Outputs,
+    Reads,
+    StepTotals,
+    TextLimits,
+    framed,
+)
 from kl3m_embeddings.tasks.embedding.measures import in_batch_measures
 
 PADDED_PART_TOKENS = 4096
@@ -72,34 +80,64 @@ class EmbeddingSource(Protocol):
 
 
 SourceT = TypeVar("SourceT", bound=EmbeddingSource)
+OptionsT = TypeVar("OptionsT", bound=EmbeddingOptions)
 
 
-class EmbeddingTask(ABC, Generic[SourceT]):
-    """A task whose loss compares the vectors of texts."""
+class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
+    """A task whose loss compares the vectors of texts.
 
-    name: str
-    part_tokens = PADDED_PART_TOKENS
-    """Of the rows that are embedded together, padding included, where no chunks are asked for."""
+    Attributes:
+        name: In training.json and in the log.
+        seq_len: Tokens of a text, special ones included.
+        loss: Takes embeddings of shape (columns, samples, dim) and targets.
+    """
 
-    def __init__(self, options: EmbeddingOptions, max_length: int, loss: nn.Module) -> None:
-        """Wrap the loss.
+    name: ClassVar[str]
+    reads: ClassVar[Reads] = "text"
+    has_own_samples: ClassVar[bool] = True
+
+    def __init__(
+        self, options: OptionsT, max_length: int, part_tokens: int = PADDED_PART_TOKENS
+    ) -> None:
+        """Make the loss that the options name.
 
         Args:
             options: of the task.
             max_length: tokens of a text, special ones included, where the options name none.
-            loss: takes embeddings of shape (columns, samples, dim) and targets.
+            part_tokens: of the rows that are embedded together, padding included, where the
+                options name no chunks.
         """
+        self.options = options
         self.seq_len = options.seq_len or max_length
         self.chunk_tokens = options.chunk_tokens
-        self.loss = loss
+        self.part_tokens = part_tokens
+        self.loss = loss = self.new_loss(options)
         is_learnt = getattr(loss, "raw_temperature", None) is not None
         self.learnt_temperature: Any = loss if is_learnt else None
         if options.matryoshka_dims:
             self.loss = Matryoshka(loss, options.matryoshka_dims, options.matryoshka_weights)
 
+    @classmethod
+    def create(cls, options: OptionsT, limits: TextLimits) -> "EmbeddingTask[SourceT, OptionsT]":
+        """The task with these options."""
+        return cls(options, limits.max_length, limits.part_tokens)
+
+    @staticmethod
+    @abstractmethod
+    def new_loss(options: OptionsT) -> nn.Module:
+        """The loss, without Matryoshka sizes."""
+
     @abstractmethod
     def columns(self, source: SourceT, first_sample: int, count: int) -> TextColumns:
         """The texts of samples `first_sample` and on: a pure function of seed and numbers."""
+
+    def outcome(self, totals: StepTotals) -> dict[str, float | int]:
+        """The measures of the batches, and how many pairs they had."""
+        return {
+            **totals.measures,
+            "num_pairs": int(totals.divisors["pairs"]),
+            "num_clashes": totals.num_clashes,
+        }
 
     def measures(
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets

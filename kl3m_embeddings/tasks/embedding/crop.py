@@ -8,6 +8,8 @@
 Contriever: Izacard et al. 2022, https://arxiv.org/abs/2112.09118
 """
 
+from torch import nn
+
 from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import CropOptions
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
@@ -18,15 +20,15 @@ from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
 from kl3m_embeddings.tasks.embedding.spans import passages, spans_within, text_columns
 
 
-class Crop(EmbeddingTask[TextSource]):
+class Crop(EmbeddingTask[TextSource, CropOptions]):
     """`crop`."""
 
     name = "crop"
 
-    def __init__(self, options: CropOptions, max_length: int) -> None:
-        loss = LOSSES[options.loss.name](**loss_arguments(options.loss))
-        super().__init__(options, max_length, loss)
-        self.options = options
+    @staticmethod
+    def new_loss(options: CropOptions) -> nn.Module:
+        """The loss that the options name."""
+        return LOSSES[options.loss.name](**loss_arguments(options.loss))
 
     def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
         """Two spans of each sample's document; where they are one span, it is a fallback."""

@@ -8,61 +8,41 @@
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float32
 
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
-from kl3m_embeddings.encoder.encode import encode_ids
-from kl3m_embeddings.encoder.folder.architecture import max_sequence_length
-from kl3m_embeddings.encoder.folder.load import load_encoder, transformer_folder
-from kl3m_embeddings.encoder.folder.sentence_modules import (
-    SentenceModules,
-    build_embedding_head,
-    read_sentence_modules,
-)
-from kl3m_embeddings.files.hashes import sha256_of_file
+from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
+from kl3m_embeddings.encoder.folder.opened import OpenedModel
+from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
+from kl3m_embeddings.encoder.text_encoder import TextEncoder
 
-VERSION = 1  # of what is done with the guide's files
-FILE_TYPES = {".safetensors", ".json", ".txt", ".model"}  # weights, settings, vocabularies
+VERSION = 2
+"""Of what is done with a guide: vectors of another version are not used."""
 
 
-def guide_sha256(folder: Path) -> str:
-    """One hash of all files that decide what a guide's vectors are."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in FILE_TYPES)
-    lines = [
-        f"{path.relative_to(folder).as_posix()} {sha256_of_file(path)}\n"
-        for path in paths
-        if path.is_file()
-    ]
-    return hashlib.sha256("".join([f"{VERSION}\n", *lines]).encode()).hexdigest()
+def guide_key(guide: OpenedModel) -> str:
+    """Names what a guide's vectors of a set of texts depend on, beside the texts."""
+    return hashlib.sha256(f"{VERSION} {guide.fingerprint}".encode()).hexdigest()
 
 
-def guide_embeddings(folder: Path, pairs: PairSet, tokenizer: Tokenizer) -> NDArray[np.float32]:
-    """The guide's vectors of all texts of a set, of shape (texts, the guide's dimensions).
+def guide_embeddings(
+    guide: OpenedModel, pairs: PairSet, tokenizer: Tokenizer, device: torch.device
+) -> Float32[np.ndarray, "texts guide_dim"]:
+    """The guide's vectors of all texts of a set.
 
     Args:
-        folder: of the guide.
+        guide: the model.
         pairs: the set.
         tokenizer: made its tokens.
+        device: to compute on.
     """
-    encoder = load_encoder(folder)
-    modules = read_sentence_modules(folder)
-    head = build_embedding_head(modules, encoder.hidden_size)
-    encoder.to("cuda" if torch.cuda.is_available() else "cpu")
-    own = load_tokenizer(transformer_folder(folder))
-    longest = max_sequence_length(encoder.config)
-    limit = min(modules.max_seq_length or longest, longest) - NUM_SPECIAL
-    texts = [
-        [own.cls_id, *ids[:limit], own.sep_id]
-        for ids in guide_texts(pairs, tokenizer, own, modules)
-    ]
-    return encode_ids(
-        encoder, texts, pad_id=own.pad_id, head=head.to(next(encoder.parameters()).device)
-    )
+    # in float32: a margin tells texts apart that differ little
+    encoder = TextEncoder.load(guide, device=device, precision="float32")
+    texts = guide_texts(pairs, tokenizer, guide.tokenizer, guide.modules)
+    return encoder.encode_ids(list(texts))
 
 
 def guide_texts(

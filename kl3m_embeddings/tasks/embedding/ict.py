@@ -14,6 +14,7 @@ Where sentences end: sentences.py. Lee et al. 2019, https://arxiv.org/abs/1906.0
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import IctOptions
@@ -38,16 +39,15 @@ CONTEXT_TEXTS = 2
 """Sentences are looked for in a stretch of so many texts."""
 
 
-class InverseCloze(EmbeddingTask[TextSource]):
+class InverseCloze(EmbeddingTask[TextSource, IctOptions]):
     """`ict`."""
 
     name = "ict"
 
-    def __init__(self, options: IctOptions, max_length: int) -> None:
-        loss = LOSSES[options.loss.name](**loss_arguments(options.loss))
-        super().__init__(options, max_length, loss)
-        self.keep_rate = options.keep_rate
-        self.min_tokens = options.min_sentence_tokens
+    @staticmethod
+    def new_loss(options: IctOptions) -> nn.Module:
+        """The loss that the options name."""
+        return LOSSES[options.loss.name](**loss_arguments(options.loss))
 
     def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
         """Sentences, and the rest of their passages."""
@@ -58,10 +58,10 @@ class InverseCloze(EmbeddingTask[TextSource]):
         read = corpus.read(context)
         sentence, found = self._sentences(source, context, read, draws[1])
         crops = [
-            spans_within(context, pair, self.min_tokens, size)
+            spans_within(context, pair, self.options.min_sentence_tokens, size)
             for pair in draws[2:6].reshape(2, 2, -1)
         ]
-        taken = np.where(found & (draws[6] >= self.keep_rate), sentence.lengths, 0)
+        taken = np.where(found & (draws[6] >= self.options.keep_rate), sentence.lengths, 0)
         rest = passage_around(context, sentence, taken, draws[7], size)
         anchor, positive = where(found, sentence, crops[0]), where(found, rest, crops[1])
         left = without(read.tokens, sentence.starts - context.starts, taken)
@@ -93,9 +93,11 @@ class InverseCloze(EmbeddingTask[TextSource]):
             at_end=context.starts + context.lengths == last,
         )
         has_letters = token_marks(source.tokenizer).has_letters[read.tokens]
-        is_query = (lengths >= self.min_tokens) & (lengths <= self.seq_len - NUM_SPECIAL)
-        is_query &= context.lengths[:, None] - lengths >= self.min_tokens
-        is_query &= 2 * counts_from(has_letters, lengths) >= self.min_tokens
+        is_query = (lengths >= self.options.min_sentence_tokens) & (
+            lengths <= self.seq_len - NUM_SPECIAL
+        )
+        is_query &= context.lengths[:, None] - lengths >= self.options.min_sentence_tokens
+        is_query &= 2 * counts_from(has_letters, lengths) >= self.options.min_sentence_tokens
         number = below(draws, is_query.sum(axis=1))
         places = np.argmax(np.cumsum(is_query, axis=1) > number[:, None], axis=1)
         chosen = lengths[np.arange(len(lengths)), places]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import PairsOptions
@@ -30,15 +31,16 @@ class PairSource:
     """For each set, a guide model's vectors of its texts, by text id."""
 
 
-class Pairs(EmbeddingTask[PairSource]):
+class Pairs(EmbeddingTask[PairSource, PairsOptions]):
     """`pairs`."""
 
     name = "pairs"
+    reads = "pairs"
 
-    def __init__(self, options: PairsOptions, max_length: int) -> None:
-        """Build the loss that the options name."""
-        loss = LOSSES[options.loss.name](**loss_arguments(options.loss))
-        super().__init__(options, max_length, loss)
+    @staticmethod
+    def new_loss(options: PairsOptions) -> nn.Module:
+        """The loss that the options name."""
+        return LOSSES[options.loss.name](**loss_arguments(options.loss))
 
     def columns(self, source: PairSource, first_sample: int, count: int) -> TextColumns:
         """Queries, positives, then one column for each negative."""

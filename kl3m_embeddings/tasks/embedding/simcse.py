@@ -5,6 +5,8 @@ Both copies are rows of one batch. Masks are drawn for each row, so no two rows 
 Gao et al. 2021, https://arxiv.org/abs/2104.08821
 """
 
+from torch import nn
+
 from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import SimcseOptions
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
@@ -15,14 +17,15 @@ from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
 from kl3m_embeddings.tasks.embedding.spans import passages, text_columns
 
 
-class SimCSE(EmbeddingTask[TextSource]):
+class SimCSE(EmbeddingTask[TextSource, SimcseOptions]):
     """`simcse`."""
 
     name = "simcse"
 
-    def __init__(self, options: SimcseOptions, max_length: int) -> None:
-        loss = LOSSES[options.loss.name](**loss_arguments(options.loss))
-        super().__init__(options, max_length, loss)
+    @staticmethod
+    def new_loss(options: SimcseOptions) -> nn.Module:
+        """The loss that the options name."""
+        return LOSSES[options.loss.name](**loss_arguments(options.loss))
 
     def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
         """The text of each sample, twice; two texts of a document are each other's negatives."""

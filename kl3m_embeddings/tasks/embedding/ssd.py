@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from kl3m_embeddings.config.tasks import SsdOptions
 from kl3m_embeddings.data.batch import PairTargets
@@ -39,13 +39,15 @@ from kl3m_embeddings.tasks.embedding.spans import (
 NUM_DRAWS = 11
 
 
-class SameSimilarDifferent(EmbeddingTask[TextSource]):
+class SameSimilarDifferent(EmbeddingTask[TextSource, SsdOptions]):
     """`ssd`."""
 
     name = "ssd"
 
-    def __init__(self, options: SsdOptions, max_length: int) -> None:
-        super().__init__(options, max_length, LOSSES["ssd"]())
+    @staticmethod
+    def new_loss(_: SsdOptions) -> nn.Module:
+        """The one loss that takes quads."""
+        return LOSSES["ssd"]()
 
     def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
         """Texts a, a', b and c.

@@ -4,22 +4,20 @@ A heading is a line of at most `max_heading_tokens` that a longer line follows. 
 configurations name this task without a definition; this one is ours (docs/training.md).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from kl3m_embeddings.config.tasks import MhmOptions
 from kl3m_embeddings.data.batch import Batch
-from kl3m_embeddings.tasks.base import Forward, LossPart, TextSource, summed_losses
+from kl3m_embeddings.tasks.base import TextSource
+from kl3m_embeddings.tasks.masked.base import MaskedTask
 from kl3m_embeddings.tasks.masked.lines import choose_line, find_lines, masked_line_batch
 
 
 @dataclass(frozen=True)
-class MaskedHeadingModelling:
+class MaskedHeadingModelling(MaskedTask[MhmOptions]):
     """`mhm`."""
-
-    options: MhmOptions
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows that begin with a masked heading."""
@@ -41,9 +39,3 @@ class MaskedHeadingModelling:
             ends_with_line=False,
             max_line_tokens=self.options.max_heading_tokens,
         )
-
-    def losses(
-        self, forward: Forward, batch: Batch, divisors: dict[str, float]
-    ) -> Iterator[LossPart]:
-        """Mean cross-entropy of the heading's tokens."""
-        return summed_losses(forward, batch, divisors)

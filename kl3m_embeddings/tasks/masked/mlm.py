@@ -3,28 +3,23 @@
 Devlin et al. 2019, https://arxiv.org/abs/1810.04805
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kl3m_embeddings.config.tasks import MlmOptions
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.tasks.base import (
-    Forward,
-    LossPart,
     TextSource,
     assemble,
     framed,
-    summed_losses,
 )
+from kl3m_embeddings.tasks.masked.base import MaskedTask
 from kl3m_embeddings.tasks.masked.masking import mask_tokens, max_budget
 from kl3m_embeddings.tasks.masked.packed import packed_batch
 
 
 @dataclass(frozen=True)
-class MaskedLanguageModelling:
+class MaskedLanguageModelling(MaskedTask[MlmOptions]):
     """`mlm`."""
-
-    options: MlmOptions
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows with `mask_rate` of their tokens to predict."""
@@ -47,9 +42,3 @@ class MaskedLanguageModelling:
             labels=labels,
             targets_per_sample=max_budget(source.corpus.window, self.options.mask_rate),
         )
-
-    def losses(
-        self, forward: Forward, batch: Batch, divisors: dict[str, float]
-    ) -> Iterator[LossPart]:
-        """Mean cross-entropy of the targets."""
-        return summed_losses(forward, batch, divisors)

@@ -3,24 +3,22 @@
 The kl3m configurations name this task without a definition; this one is ours (docs/training.md).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from kl3m_embeddings.config.tasks import NlpOptions
 from kl3m_embeddings.data.batch import Batch
-from kl3m_embeddings.tasks.base import Forward, LossPart, TextSource, summed_losses
+from kl3m_embeddings.tasks.base import TextSource
+from kl3m_embeddings.tasks.masked.base import MaskedTask
 from kl3m_embeddings.tasks.masked.lines import choose_line, find_lines, masked_line_batch
 
 MIN_CONTEXT_TOKENS = 8
 
 
 @dataclass(frozen=True)
-class NextLinePrediction:
+class NextLinePrediction(MaskedTask[NlpOptions]):
     """`nlp`."""
-
-    options: NlpOptions
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows that end with a masked line."""
@@ -40,9 +38,3 @@ class NextLinePrediction:
             ends_with_line=True,
             max_line_tokens=self.options.max_line_tokens,
         )
-
-    def losses(
-        self, forward: Forward, batch: Batch, divisors: dict[str, float]
-    ) -> Iterator[LossPart]:
-        """Mean cross-entropy of the line's tokens."""
-        return summed_losses(forward, batch, divisors)

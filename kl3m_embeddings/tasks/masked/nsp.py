@@ -8,7 +8,6 @@
 3. A binary head on the first token tells which; both segments are masked as in `mlm`.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +18,8 @@ from kl3m_embeddings.config.tasks import MlmOptions, NspOptions
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
 from kl3m_embeddings.data.samples.corpus import Windows
-from kl3m_embeddings.tasks.base import Forward, LossPart, TextSource, assemble, summed_losses
+from kl3m_embeddings.tasks.base import TextSource, assemble
+from kl3m_embeddings.tasks.masked.base import MaskedTask
 from kl3m_embeddings.tasks.masked.masking import mask_tokens, max_budget
 
 PARTNER_OFFSET = 1 << 40
@@ -39,10 +39,8 @@ class Segments:
 
 
 @dataclass(frozen=True)
-class NextSegmentPrediction:
+class NextSegmentPrediction(MaskedTask[NspOptions]):
     """`nsp`."""
-
-    options: NspOptions
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Pairs of segments with `mask_rate` of their tokens to predict."""
@@ -67,12 +65,6 @@ class NextSegmentPrediction:
             segment_labels=torch.from_numpy(segments.labels),
             counts=batch.counts | {"nsp": int(labelled.sum())},
         )
-
-    def losses(
-        self, forward: Forward, batch: Batch, divisors: dict[str, float]
-    ) -> Iterator[LossPart]:
-        """Mean cross-entropy of the masked tokens plus that of the pairs."""
-        return summed_losses(forward, batch, divisors)
 
     def _segments(self, source: TextSource, windows: Windows, first_sample: int) -> Segments:
         key = derive_key(source.seed, "nsp")

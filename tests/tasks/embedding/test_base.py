@@ -15,7 +15,6 @@ from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.engine.single import SingleEngine
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.optim.build import build_optimizers
-from kl3m_embeddings.tasks.embedding.base import EmbeddingTask
 from kl3m_embeddings.tasks.embedding.pairs import Pairs, PairSource, check_loss
 from kl3m_embeddings.tasks.objective import Objective
 from tests.conftest import TINY_CONFIG
@@ -91,8 +90,8 @@ def gradients(options, batches, **config):
     return loss, measures, found, num_backward
 
 
-def batches_of(options, source, *, count=8, number=1, seed=77):
-    task = Pairs(options, 32)
+def batches_of(options, source, *, count=8, number=1, seed=77, part_tokens=4096):
+    task = Pairs(options, 32, part_tokens)
     made = [task.batch(source, n * count, count) for n in range(number)]
     return [replace(batch, dropout_seed=seed) for batch in made]
 
@@ -106,15 +105,12 @@ def assert_same(one, other, rtol=1e-5):
 
 
 @pytest.mark.parametrize("chunk_tokens", [40, 130])
-def test_gradcache_has_the_gradients_of_the_whole_batch_with_dropout(
-    make_source, monkeypatch, chunk_tokens
-):
+def test_gradcache_has_the_gradients_of_the_whole_batch_with_dropout(make_source, chunk_tokens):
     """With Matryoshka, hard negatives, a learnt temperature and a margin."""
     source = make_source()
-    # so that the masks are the same
-    monkeypatch.setattr(EmbeddingTask, "part_tokens", chunk_tokens)
     options = options_of(**EVERYTHING)
-    plain = gradients(options, batches_of(options, source))
+    # in the same parts, so that the masks are the same
+    plain = gradients(options, batches_of(options, source, part_tokens=chunk_tokens))
     cached = options.model_copy(update={"chunk_tokens": chunk_tokens})
     chunked = gradients(cached, batches_of(cached, source))
     assert plain[3] == 1
@@ -134,11 +130,15 @@ def test_dropout_is_on_and_differs_between_parts(make_source):
 
 
 @pytest.mark.parametrize("part_tokens", [1, 100, 10_000])
-def test_how_rows_are_put_into_parts_does_not_matter(make_source, monkeypatch, part_tokens):
+def test_how_rows_are_put_into_parts_does_not_matter(make_source, part_tokens):
     options, source = options_of(**EVERYTHING), make_source()
     whole = gradients(options, batches_of(options, source), **NO_DROPOUT)
-    monkeypatch.setattr(EmbeddingTask, "part_tokens", part_tokens)
-    assert_same(gradients(options, batches_of(options, source), **NO_DROPOUT), whole, rtol=1e-4)
+    batches = batches_of(options, source, part_tokens=part_tokens)
+    (num_parts,), num_rows = (len(batch.parts) for batch in batches), len(batches[0].input_ids)
+    assert {1: num_parts == num_rows, 100: 1 < num_parts < num_rows}.get(
+        part_tokens, num_parts == 1
+    )
+    assert_same(gradients(options, batches, **NO_DROPOUT), whole, rtol=1e-4)
 
 
 def test_the_loss_is_that_of_the_texts_alone(make_source):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tokenizers
+import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoConfig
 
@@ -11,6 +12,7 @@ from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
 from kl3m_embeddings.encoder.encode import encode_ids
 from kl3m_embeddings.encoder.folder.export import write_model_folder
 from kl3m_embeddings.encoder.folder.load import build_encoder
+from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
 from kl3m_embeddings.tasks.embedding.guide import guide_embeddings, guide_texts
 from tests.conftest import TINY_CONFIG, tiny_documents
@@ -107,6 +109,7 @@ def test_no_text_is_longer_than_the_guide_has_positions_for(
         for one in range(pairs.num_texts)
     ]
     expected = encode_ids(encoder, texts, pad_id=tiny_tokenizer.pad_id)
-    vectors = guide_embeddings(tmp_path / "guide", pairs, tiny_tokenizer)
+    guide = open_model(tmp_path / "guide")
+    vectors = guide_embeddings(guide, pairs, tiny_tokenizer, torch.device("cpu"))
     cosines = (vectors * expected).sum(axis=1) / np.linalg.norm(vectors, axis=1)
     np.testing.assert_allclose(cosines, 1, atol=1e-5)

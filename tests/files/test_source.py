@@ -1,12 +1,13 @@
 import subprocess
 import sys
+from fnmatch import fnmatch
 
 import pytest
 
 from kl3m_embeddings.encoder.folder.export import write_model_folder
 from kl3m_embeddings.encoder.folder.load import build_encoder, load_encoder
-from kl3m_embeddings.encoder.folder.source import resolve_source
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.source import resolve_source
 from tests.encoder.tiny import PAD_ID, tiny_config
 
 
@@ -33,7 +34,7 @@ def test_a_folder_inside_a_package_is_found_without_importing_it(package):
 def test_weights_load_from_a_package(package):
     encoder = build_encoder(tiny_config(), seed=1)
     write_model_folder(package / "model", encoder, tokenizer_pad_id=PAD_ID, max_length=16)
-    loaded = load_encoder("package:a_model_package/model")
+    loaded = load_encoder(resolve_source("package:a_model_package/model"))
     assert loaded.network.state_dict().keys() == encoder.network.state_dict().keys()
     assert not loaded.fresh_parameters
 
@@ -62,7 +63,7 @@ def test_what_is_not_there_is_one_line(package, source, message, monkeypatch):
 
 HUB_SCRIPT = """
 import sys
-from kl3m_embeddings.encoder.folder.source import resolve_source
+from kl3m_embeddings.files.source import resolve_source
 from kl3m_embeddings.errors import ConfigError
 print(resolve_source("org/here"))
 try:
@@ -70,6 +71,21 @@ try:
 except ConfigError as error:
     print(error)
 """
+
+
+def test_what_is_fetched_depends_on_what_is_looked_for(tmp_path, monkeypatch):
+    """A tokenizer's name must not bring weights, and errors call things by their name."""
+    asked = []
+
+    def snapshot_download(name, allow_patterns):
+        asked.append([p for p in allow_patterns if fnmatch("model.safetensors", p)])
+        return tmp_path
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert resolve_source("org/name") == resolve_source("org/name", "tokenizer") == tmp_path
+    assert asked == [["*.safetensors"], []]
+    with pytest.raises(ConfigError, match="give the folder of a tokenizer, or a hub name"):
+        resolve_source("./nowhere", "tokenizer")
 
 
 def test_hub_names_come_from_the_cache_when_there_is_no_network(tmp_path):

@@ -1,23 +1,41 @@
-"""Where a model is: what users write, turned into a folder.
+"""Where a model or a tokenizer is: what users write, turned into a folder.
 
 A path is itself. `package:NAME/SUBFOLDER` is a folder inside an installed Python package, so that
 weights can come from wherever Python packages come from. Anything else is a name on the hub, whose
-settings and safetensors are kept in its cache.
+files are kept in its cache: a model's settings and safetensors, or the files of a tokenizer alone.
 """
 
 import importlib.util
 import re
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
+from typing import Literal
 
 from kl3m_embeddings.errors import ConfigError
 
+Kind = Literal["model", "tokenizer"]
+
 HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
-# Settings, weights, and the vocabularies of older tokenizers.
-HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "*.model")
+"""Files of tokenizers from before `tokenizer.json`."""
+HUB_FILES: Mapping[Kind, tuple[str, ...]] = {
+    "model": ("*.json", "*.safetensors", "*.txt", "*.model"),
+    "tokenizer": (
+        "config.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        *VOCABULARIES,
+    ),
+}
 
 
-def resolve_source(source: str | Path) -> Path:
-    """The folder of a model: `source` itself, inside a Python package, or from the hub.
+def resolve_source(source: str | Path, kind: Kind = "model") -> Path:
+    """The folder that `source` names: itself, inside a Python package, or from the hub.
+
+    Args:
+        source: A folder, `package:NAME/SUBFOLDER`, or a hub name.
+        kind: What is looked for: which files are fetched from the hub, and what errors call it.
 
     Raises:
         ConfigError: There is no such folder, package or hub name.
@@ -28,8 +46,8 @@ def resolve_source(source: str | Path) -> Path:
     if Path(name).is_dir():
         return Path(name)
     if Path(name).exists() or not HUB_NAME.fullmatch(name):
-        raise ConfigError(f"{name}: no such folder: give the folder of a model, or a hub name")
-    return hub_folder(name)
+        raise ConfigError(f"{name}: no such folder: give the folder of a {kind}, or a hub name")
+    return hub_folder(name, kind)
 
 
 def package_folder(source: str) -> Path:
@@ -50,17 +68,17 @@ def package_folder(source: str) -> Path:
     raise ConfigError(f"{source}: the package has no such folder: {folders[0]}")
 
 
-def hub_folder(name: str) -> Path:
-    """The hub's model in the local cache, downloaded first if there is a network."""
+def hub_folder(name: str, kind: Kind) -> Path:
+    """The hub's files in the local cache, downloaded first if there is a network."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES[kind])))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"{name}: no such folder, and not from the hub: check the name, "
-            f"or download the model and give its folder ({reason})"
+            f"or download the {kind} and give its folder ({reason})"
         ) from error
 
 

@@ -1,0 +1,102 @@
+"""A model is opened by one function, whatever names it, and its fingerprint is of its content."""
+
+import json
+import shutil
+
+import pytest
+
+from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
+from kl3m_embeddings.encoder.embedding_head import DenseSettings
+from kl3m_embeddings.encoder.folder.opened import open_model
+from kl3m_embeddings.encoder.text_encoder import TextEncoder
+from kl3m_embeddings.errors import ConfigError
+from tests.benchmark.folders import write_model, write_run
+
+PROMPTS = {"query": "w40 w41 ", "document": "w42 "}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The folder of a package on the path."""
+    folder = tmp_path / "site" / "a_model_package"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return folder
+
+
+def test_all_ways_to_name_a_model_open_the_same(tmp_path, package):
+    """A folder, a package, a run (its newest checkpoint) and a checkpoint in it."""
+    run = write_run(tmp_path / "run", steps=(1, 2))
+    shutil.copytree(run / "checkpoint-2", package / "model")
+    sources = [
+        run,
+        run / "checkpoint-2",
+        run / "latest",
+        str(run / "checkpoint-2"),
+        package / "model",
+        "package:a_model_package/model",
+    ]
+    opened = [open_model(source) for source in sources]
+    assert len({one.fingerprint for one in opened}) == 1
+    assert {one.max_length for one in opened} == {16}
+    assert opened[0].folder == run / "checkpoint-2"
+    assert opened[0].source == str(run)
+    assert open_model(run / "checkpoint-1").fingerprint != opened[0].fingerprint
+
+
+def test_what_is_opened_is_handed_on(tmp_path):
+    opened = open_model(write_model(tmp_path / "model", prompts=PROMPTS))
+    assert TextEncoder.load(opened).model is opened
+    assert (opened.modules.query_prompt, opened.modules.document_prompt) == ("w40 w41 ", "w42 ")
+
+
+def test_a_tokenizer_of_ones_own_stands_for_the_models(tmp_path):
+    folder = write_model(tmp_path / "model", with_tokenizer=False)
+    with pytest.raises(ConfigError, match="tokenizer"):
+        open_model(folder)
+    other = load_tokenizer(write_model(tmp_path / "other"))
+    assert open_model(folder, other).tokenizer is other
+
+
+def test_trainers_state_is_no_part_of_the_model(tmp_path):
+    """Nor is a model card: only what vectors depend on."""
+    folder = write_model(tmp_path / "model")
+    before = open_model(folder).fingerprint
+    (folder / "trainer").mkdir()
+    shutil.copy(folder / "model.safetensors", folder / "trainer" / "optimizer.safetensors")
+    (folder / "README.md").write_text("A model.")
+    assert open_model(folder).fingerprint == before
+
+
+@pytest.mark.parametrize("name", ["query", "document", "none of both"])
+def test_prompts_are_part_of_it_as_far_as_they_are_used(tmp_path, name):
+    folder = write_model(tmp_path / "model", prompts=PROMPTS)
+    before = open_model(folder).fingerprint
+    path = folder / "config_sentence_transformers.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"prompts": PROMPTS | {name: "other "}}))
+    assert (open_model(folder).fingerprint == before) == (name == "none of both")
+
+
+def test_dense_layers_are_part_of_it(tmp_path):
+    dense = (DenseSettings(in_features=32, out_features=20, activation="Tanh"),)
+    folder = write_model(tmp_path / "model", dense=dense)
+    before = open_model(folder).fingerprint
+    other = write_model(tmp_path / "other", dense=dense, seed=2)
+    (weights,) = folder.glob("2_*/model.safetensors")
+    shutil.copy(next(other.glob("2_*")) / "model.safetensors", weights)
+    assert open_model(folder).fingerprint != before
+
+
+def test_a_run_without_a_checkpoint_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="has no checkpoint: train it first"):
+        open_model(write_run(tmp_path / "run"))
+
+
+def test_a_config_that_is_none_is_one_line(tmp_path):
+    folder = write_model(tmp_path / "model")
+    (folder / "config.json").write_text('{"model_type": "no such thing"}')
+    with pytest.raises(ConfigError, match=r"config\.json: ") as caught:
+        open_model(folder)
+    assert "\n" not in str(caught.value)
