@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -51,6 +52,8 @@ class Engine(Protocol):
     """Runs forward, backward and step over the devices there are."""
 
     ranks: Ranks
+    device: torch.device
+    """Of this rank."""
 
     def forward(self, batch: Batch, *, grad: bool = True) -> Outputs:
         """Run the objective on a batch of this device's samples."""

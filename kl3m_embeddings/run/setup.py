@@ -56,6 +56,7 @@ from kl3m_embeddings.train.identity import refuse_changes, refuse_differences, r
 from kl3m_embeddings.train.logs import EVAL, LOG, OBJECTS, NoWriter, RowWriter
 from kl3m_embeddings.train.loop import Trainer
 from kl3m_embeddings.train.resume import clear_way, find_start
+from kl3m_embeddings.train.saver import Saver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,25 +118,27 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
                 logs = begin_files(request, opened, state, evaluator, stack)
                 write_run_record(folder, state, run_facts(request, opened, device, peak_flops))
         yield Trainer(
-            folder=folder,
             training=training,
             engine=engine,
-            device=device,
             planner=build_planner(training, model.architecture, sources.tasks, ranks, device),
             evaluator=evaluator,
             state=state,
             grad_norms=GradNormWindow(training.optimizer, device, state.grad_norms),
             logs=logs,
-            write_model=model_writer(objective, model, card),
-            checkpoint_details={
-                "identity": opened.identity,
-                "num_threads": torch.get_num_threads(),
-                "num_devices": opened.devices.first_number,
-            },
+            saver=Saver(
+                folder=folder,
+                config=training.save,
+                write_model=model_writer(objective, model, card),
+                details={
+                    "identity": opened.identity,
+                    "num_threads": torch.get_num_threads(),
+                    "num_devices": opened.devices.first_number,
+                },
+                verified_steps={start.step} if start and start.path.parent == folder else set(),
+            ),
             flops_of=partial(step_flops, model.architecture),
             peak_flops=peak_flops,
             last_step=last_step(request, state),
-            verified_steps={start.step} if start and start.path.parent == folder else set(),
             quiet=request.quiet or not ranks.is_main,
         )
 

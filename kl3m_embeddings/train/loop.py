@@ -7,9 +7,7 @@ nothing else.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,10 +17,8 @@ from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.prefetch import prefetched
 from kl3m_embeddings.engine.base import Engine, TrainState
-from kl3m_embeddings.engine.state_files import write_state
 from kl3m_embeddings.errors import UserError
 from kl3m_embeddings.evaluation.evaluator import Evaluator
-from kl3m_embeddings.files.checkpoint import TRAINER, checkpoint_steps, prune, save_checkpoint
 from kl3m_embeddings.files.faults import fault_point
 from kl3m_embeddings.optim.schedule import lr_at
 from kl3m_embeddings.tasks.base import Outputs
@@ -31,6 +27,7 @@ from kl3m_embeddings.train.clipping import GradNormWindow
 from kl3m_embeddings.train.logs import EVAL, LOG, OBJECTS, RowWriter
 from kl3m_embeddings.train.phase_timer import PhaseTimer
 from kl3m_embeddings.train.rows import PendingRow, Postfix
+from kl3m_embeddings.train.saver import Saver
 from kl3m_embeddings.train.stop import StopRequest
 
 
@@ -38,24 +35,18 @@ from kl3m_embeddings.train.stop import StopRequest
 class Trainer:
     """A run: what it trains, where it stands, and what it writes."""
 
-    folder: Path
     training: TrainingConfig
     engine: Engine
-    device: torch.device
     planner: Planner
     evaluator: Evaluator | None
     state: TrainState
     grad_norms: GradNormWindow
     logs: Mapping[str, RowWriter]
-    write_model: Callable[[Path, TrainState, Mapping[str, Tensor]], None]
-    """Writes the model with these weights, its tokenizer and card included, into a folder."""
-    checkpoint_details: Mapping[str, Any]
+    saver: Saver
     flops_of: Callable[[StepPlan], float]
     peak_flops: float
     last_step: int
     """Stop after this step."""
-    verified_steps: set[int] = field(default_factory=set)
-    """Checkpoints known to be whole."""
     quiet: bool = False
     _pending: PendingRow | None = None
     _postfix: Postfix = field(default_factory=Postfix)
@@ -67,7 +58,7 @@ class Trainer:
         with prefetched(plans) as ready, self._progress() as bar:
             stopping = self._between_steps(stop, bar)
             while self.state.step < self.last_step and not stopping:
-                timer = PhaseTimer(self.device)
+                timer = PhaseTimer(self.engine.device)
                 timer.mark("start")
                 plan = next(ready)
                 timer.mark("sample")
@@ -86,8 +77,8 @@ class Trainer:
         divisors = {name: float(total) for name, total in zip(plan.counts, totals, strict=True)}
         safe_divisors = {name: max(total, 1.0) for name, total in divisors.items()}
         task = self.planner.tasks[plan.task].task
-        loss_sum = torch.zeros((), device=self.device)
-        num_correct = torch.zeros((), device=self.device, dtype=torch.long)
+        loss_sum = torch.zeros((), device=self.engine.device)
+        num_correct = torch.zeros((), device=self.engine.device, dtype=torch.long)
         measures: dict[str, Tensor] = {}
 
         def forward(batch: Batch, *, grad: bool = True) -> Outputs:
@@ -167,8 +158,8 @@ class Trainer:
         bar.set_postfix(self._postfix.update(row), refresh=False)
         if skipped >= self.training.max_skipped_steps:
             raise UserError(
-                f"{self.folder}: {skipped} steps in a row up to step {row['step']} had a loss or "
-                "gradient that is not finite: lower optimizer.peak_lr, or set precision=float32; "
+                f"{self.saver.folder}: {skipped} steps in a row up to step {row['step']} had a loss "
+                "or gradient that is not finite: lower optimizer.peak_lr, or set precision=float32; "
                 "the checkpoints are as they were"
             )
 
@@ -189,50 +180,8 @@ class Trainer:
             self.state.best_score, self.state.best_step = score, self.state.step
 
     def _save(self) -> None:
-        """Save, unless this step is saved already."""
-        step = self.state.step
-        if step in self.verified_steps and step in checkpoint_steps(self.folder):
-            return
-        weights, optimizer_state = self.engine.weights(), self.engine.optimizer_state()
-        if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-            raise UserError(
-                f"{self.folder}: weights are not finite at step {step}: nothing saved; "
-                "lower optimizer.peak_lr and run the command again"
-            )
         self.state.grad_norms = self.grad_norms.state()
-        self.verified_steps.add(step)
-        with self.engine.ranks.together():
-            if self.engine.ranks.is_main:
-                self._write_checkpoint(weights, optimizer_state)
-
-    def _write_checkpoint(
-        self, weights: Mapping[str, Tensor], optimizer_state: Mapping[str, Tensor]
-    ) -> None:
-        """Write this step's checkpoint, and delete those that are not kept."""
-        fault_point("before_log_sync")
-        self.state.log_offsets = {name: log.sync() for name, log in self.logs.items()}
-        fault_point("after_log_sync")
-        heads = {name: one for name, one in weights.items() if not name.startswith("encoder.")}
-
-        def write(path: Path) -> None:
-            self.write_model(path, self.state, weights)
-            fault_point("after_weights")
-            tensors = {"heads": heads, "optimizer": optimizer_state}
-            write_state(path / TRAINER, asdict(self.state), tensors)
-
-        details = {**self.checkpoint_details, "log_offsets": self.state.log_offsets}
-        save_checkpoint(self.folder, self.state.step, write, details)
-        prune(self.folder, self._kept, self.verified_steps)
-
-    def _kept(self, steps: list[int]) -> set[int]:
-        """Which of the verified steps, newest first, to keep."""
-        save = self.training.save
-        kept = set(steps[: save.keep_last])
-        if save.keep_every:
-            kept |= {step for step in steps if step % save.keep_every == 0}
-        if save.keep_best and self.state.best_step is not None:
-            kept.add(self.state.best_step)
-        return kept
+        self.saver.save(self.engine, self.state, self.logs)
 
     def _progress(self) -> tqdm:
         return tqdm(
