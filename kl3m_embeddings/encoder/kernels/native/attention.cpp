@@ -1,13 +1,13 @@
 // Attention in bfloat16, forward and backward, with DeBERTa's position terms or without.
 //
-//     S[q, k] = scale (Q[q] . K[k]  +  Q[q] . PK[k - q]  +  K[k] . PQ[q - k])  +  bias[k]
+//     S[q, k] = scale (Q[q] . K[k]  +  Q[q] . PK[q - k]  +  K[k] . PQ[q - k])  +  bias[k]
 //     P = softmax(S)    W = dropout(P)    O = W V
 //
 //     dV = W' dO    dP = dropout(dO V')    dS = P * (dP - rowsum(dO * O))
 //     dQ = scale (dS K + dS PK)    dK = scale (dS' Q + dS' PQ)    dPK, dPQ: dS summed along diagonals
 //
-// PK and PQ are tables with a row for each offset; a score takes one row of each, which depends on k - q
-// alone. A gather would read a row of D numbers for each score. Here 16 queries are multiplied with the
+// PK and PQ are tables with a row for each offset, stored by k - q and by q - k ascending; a score takes
+// one row of each, which depends on the offset alone. A gather would read a row of D numbers for each score. Here 16 queries are multiplied with the
 // window of all rows that they meet, and the product is read along its diagonals: 16 more columns than
 // there are keys, and every read is of consecutive numbers.
 //

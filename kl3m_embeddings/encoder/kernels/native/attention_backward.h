@@ -129,7 +129,7 @@ struct Backward {
         product(grad_scores.data(), n, key_pairs.data(), size, grad_q.data(), size, num_queries, size, n / 2, false);
     }
 
-    // Of 16 queries: dQ += dS PK[k - q], dPK += dS' Q, along the same diagonals as forward.
+    // Of 16 queries: dQ += dS PK[q - k], dPK += dS' Q, along the same diagonals as forward.
     void content_to_position(int first, int row, int n) {
         const int query_at = first + row;
         shift_rows(grad_scores.data() + size_t(row) * n, n, n, band.data());

@@ -85,7 +85,7 @@ struct Forward {
         }
     }
 
-    // The outputs of 16 queries. Their window for Q[q] . PK[k - q] begins with offset k - q = -query_at - 15:
+    // The outputs of 16 queries. Their window for Q[q] . PK[q - k] begins with offset k - q = -query_at - 15:
     // query query_at + i and key k meet in column k + 15 - i, so that row i begins at 15 - i.
     void attend(int sequence, int head, int first, int row, int length, int n) {
         const int size = shape.size, width = n + TILE, query_at = first + row;
