@@ -1,8 +1,8 @@
 """Duplicate documents: exact ones by hash, near ones by MinHash.
 
 Exact: the text's 128-bit BLAKE2b hash goes into a table of 16 bytes an entry, kept at most 3/4
-full (a Python set takes more than 80 bytes for each); two different texts among a billion collide with
-a probability of 1e-21.
+full (a Python set takes more than 80 bytes for each); two different texts among a billion collide
+with a probability of 1e-21.
 
 Near: the text's word 5-grams are summarised by 128 MinHash values; documents that share a band of
 values are compared, and are near-duplicates from the given share of equal values on, which is an

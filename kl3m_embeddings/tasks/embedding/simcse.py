@@ -16,7 +16,7 @@ from kl3m_embeddings.tasks.embedding.spans import passages, text_columns
 
 
 class SimCSE(EmbeddingTask[TextSource]):
-    """`simcse`."""
+    """The task `simcse`."""
 
     name = "simcse"
 

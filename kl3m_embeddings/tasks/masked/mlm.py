@@ -22,7 +22,7 @@ from kl3m_embeddings.tasks.masked.packed import packed_batch
 
 @dataclass(frozen=True)
 class MaskedLanguageModelling:
-    """`mlm`."""
+    """The task `mlm`."""
 
     options: MlmOptions
 
@@ -35,8 +35,8 @@ class MaskedLanguageModelling:
             source.tokenizer, windows.tokens, windows.lengths, source.max_length
         )
         maskable = attention_mask.astype(bool)
-        maskable[:, 0] = False
-        maskable[range(count), windows.lengths + 1] = False
+        maskable[:, 0] = False  # [CLS]
+        maskable[range(count), windows.lengths + 1] = False  # [SEP]
         corrupted, labels = mask_tokens(source, input_ids, maskable, first_sample, self.options)
         return assemble(
             source,
