@@ -1,9 +1,18 @@
 """Random numbers and permutations as pure functions of a key and an index: no state to save.
 
 Philox maps (key, counter) to random bits, so the numbers of a row are had without those of the
-rows before it. The permutation is a four-round Feistel network over the next power of four,
-walked until it lands inside the range, so that element `i` of a shuffle costs the same wherever
-it is.
+rows before it.
+
+A shuffle of a list needs the whole list. Here element i of a permutation of 0..size-1 is computed
+alone, in constant time:
+
+1. A Feistel network is a bijection of 2k-bit numbers whatever its rounds compute: (left, right)
+   becomes (right, left xor mix(right xor round key)), and that can be undone. Four rounds suffice
+   for numbers that are to look shuffled.
+2. The next power of four may be larger than size, at most four times. Where a result lies outside,
+   the network is applied to it again, until one lies inside (cycle walking). A bijection moves
+   along cycles, and from an element inside a cycle comes back to one inside; two that start apart
+   end apart. So what is left is a bijection of the range itself.
 
 Philox: Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405
 Cycle walking: Black and Rogaway 2002, https://doi.org/10.1007/3-540-45760-7_9
@@ -15,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-UINT32_PER_BLOCK = 8  # one Philox counter value yields four uint64
+UINT32_PER_BLOCK = 8  # one Philox counter value yields a block of four uint64
 NUM_ROUNDS = 4
 
 
@@ -26,7 +35,11 @@ def derive_key(*parts: int | str) -> int:
 
 
 def random_uint32(key: int, first_row: int, num_rows: int, per_row: int) -> NDArray[np.uint32]:
-    """Rows `first_row` and on of an endless table with `per_row` random columns."""
+    """Rows `first_row` and on of an endless table with `per_row` random columns.
+
+    A row takes whole blocks, so that it begins with a counter of its own: with 10 columns, row r is
+    the blocks 2 r and 2 r + 1, and six of its sixteen numbers are not used.
+    """
     blocks_per_row = -(-per_row // UINT32_PER_BLOCK)
     generator = np.random.Philox(key=key, counter=first_row * blocks_per_row)
     words = generator.random_raw(num_rows * blocks_per_row * 4)
@@ -45,8 +58,11 @@ def permute(index: NDArray[Any], size: int, key: int) -> NDArray[np.int64]:
         index: int64, each in [0, size).
         size: length of the permutation, at most 2**62.
         key: any 64-bit key.
+
+    With size 5 and key 1 the network permutes 0..15; it takes 0 to 2, and 1 to 9, 9 to 7, 7 to 8, 8
+    to 4: the permutation begins with 2, 4.
     """
-    half_bits = max(1, ((size - 1).bit_length() + 1) // 2)
+    half_bits = max(1, ((size - 1).bit_length() + 1) // 2)  # the network's range is 4**half_bits
     round_keys = np.random.Philox(key=key).random_raw(NUM_ROUNDS)
     result = _feistel(index.astype(np.uint64), half_bits, round_keys)
     while (outside := result >= size).any():
@@ -57,6 +73,7 @@ def permute(index: NDArray[Any], size: int, key: int) -> NDArray[np.int64]:
 def _feistel(
     values: NDArray[np.uint64], half_bits: int, round_keys: NDArray[np.uint64]
 ) -> NDArray[np.uint64]:
+    """The bijection of 0..4**half_bits - 1 that the round keys choose."""
     shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
     left, right = values >> shift, values & mask
     for round_key in round_keys:

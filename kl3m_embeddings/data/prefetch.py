@@ -1,4 +1,8 @@
-"""Makes the next items while the current one is used: one thread, a bounded queue."""
+"""Makes the next items while the current one is used: one thread, a bounded queue.
+
+Neither side may wait for the other for ever. The end, or an error, comes through the queue like an
+item; a thread that waits for room in it looks every POLL_S whether anybody still takes items.
+"""
 
 import queue
 import threading
@@ -36,6 +40,7 @@ def prefetched(items: Iterator[Item], depth: int = 2) -> Iterator[Iterator[Item]
 def _make(
     items: Iterator[Item], ready: "queue.Queue[Item | _End[Item]]", stopped: threading.Event
 ) -> None:
+    """What the thread does: items into the queue, and last how they ended."""
     try:
         for item in items:
             if not _put(ready, item, stopped):
@@ -61,6 +66,7 @@ def _put(
 
 
 def _take(ready: "queue.Queue[Item | _End[Item]]") -> Iterator[Item]:
+    """The items out of the queue, as they were made; raises the error that ended them."""
     while True:
         item = ready.get()
         if isinstance(item, _End):

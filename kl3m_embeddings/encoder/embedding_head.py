@@ -54,7 +54,7 @@ class Float32Linear(nn.Linear):
     """A linear map in fp32, also where an engine holds its weights in less."""
 
     def forward(self, input: Float[Tensor, "batch from"]) -> Float[Tensor, "batch to"]:
-        """Map."""
+        """W x + b, of weights in fp32."""
         bias = None if self.bias is None else self.bias.float()
         return F.linear(input, self.weight.float(), bias)
 
@@ -68,7 +68,7 @@ class DenseLayer(nn.Module):
         self.activation = ACTIVATIONS[settings.activation]()
 
     def forward(self, embeddings: Float[Tensor, "batch from"]) -> Float[Tensor, "batch to"]:
-        """Map, then activate."""
+        """activation(W x + b)."""
         activated: Tensor = self.activation(self.linear(embeddings))
         return activated
 
@@ -126,15 +126,15 @@ class EmbeddingHead(nn.Module):
 def check_dense(hidden_size: int, dense: Sequence[DenseSettings]) -> None:
     """Raise unless each layer takes what the one before it gives."""
     size = hidden_size
-    for number, settings in enumerate(dense, start=1):
+    for index, settings in enumerate(dense, start=1):
         if settings.activation not in ACTIVATIONS:
             raise ConfigError(
-                f"dense layer {number}: activation {settings.activation!r} is unknown: "
+                f"dense layer {index}: activation {settings.activation!r} is unknown: "
                 f"use one of {', '.join(ACTIVATIONS)}"
             )
         if settings.in_features != size:
             raise ConfigError(
-                f"dense layer {number}: in_features is {settings.in_features}, but it gets {size}: "
+                f"dense layer {index}: in_features is {settings.in_features}, but it gets {size}: "
                 "it belongs to another encoder, or its layers are in another order"
             )
         size = settings.out_features

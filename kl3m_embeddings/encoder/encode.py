@@ -61,6 +61,7 @@ def batches_by_length(lengths: Sequence[int], max_batch_tokens: int) -> Iterator
     order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
     start = 0
     while start < len(order):
+        # The first row is the longest: it says how wide all of them are padded.
         num_rows = max(1, max_batch_tokens // max(lengths[order[start]], 1))
         yield order[start : start + num_rows]
         start += num_rows

@@ -27,15 +27,16 @@ def training_flops(
     num_layers = int(config.num_hidden_layers)
     terms = num_position_terms(config)
     offsets = 2 * sequence_length - 1
+    # Line by line the table above: head, layers, less the last layer's other positions, offsets.
     forward = num_targets * 2.0 * embedding * (hidden + int(config.vocab_size))
     forward += num_layers * num_tokens * 2 * layer_weights(config)
     if config.model_type == "deberta-v2" and num_targets:
-        at_targets = layer_weights(config) - 3 * hidden**2
+        at_targets = layer_weights(config) - 3 * hidden**2  # all but Q, K and V
         forward -= (num_tokens - num_targets) * 2 * at_targets
     forward += num_layers * terms * 2 * hidden**2 * offsets
     for window in attention_windows(config, sequence_length):
         forward += num_tokens * 2 * hidden * window * (2 + terms)
-    return 3.0 * forward
+    return 3.0 * forward  # backward has two products for each of forward's
 
 
 def num_position_terms(config: PretrainedConfig) -> int:

@@ -94,17 +94,17 @@ def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
     seconds = []
-    for _ in range(5):
+    for _ in range(5):  # the first one warms up
         wait(device)
         start = time.perf_counter()
         torch.mm(left, right)
         wait(device)
         seconds.append(time.perf_counter() - start)
-    return 2.0 * size**3 / median(seconds[1:])
+    return 2.0 * size**3 / median(seconds[1:])  # a multiplication and an addition each
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Block until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

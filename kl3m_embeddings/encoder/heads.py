@@ -1,7 +1,7 @@
 """The two parts of a masked-language head, transform and decoder, for each architecture with one.
 
 transformers computes them together and for every position. Here the transform runs on the target
-positions only, and `masked_loss.py` never holds the logits of more than a few of them in fp32.
+positions only, and `kernels/masked_loss.py` holds the logits of a few of them at a time in fp32.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,13 @@ class MaskedHead(NamedTuple):
 
 
 def _bert(network: Network) -> MaskedHead:
+    """Transform and decoder are modules of their own."""
     head = network.cls.predictions
     return MaskedHead(head.transform, head.decoder.weight, head.decoder.bias)
 
 
 def _deberta(network: Network) -> MaskedHead:
+    """BERT's layout with `config.legacy`; without it the word embeddings are the decoder."""
     if network.config.legacy:
         return _bert(network)
     head = network.lm_predictions.lm_head

@@ -16,7 +16,7 @@ def mean_pool(
     attention_mask: Bool[Tensor, "batch length"] | Int[Tensor, "batch length"],
 ) -> Float[Tensor, "batch hidden"]:
     """The mean over the tokens that are not padding, in fp32; zero for a text without any."""
-    mask = attention_mask.float()[..., None]
+    mask = attention_mask.float()[..., None]  # batch x length x 1
     return (hidden_states.float() * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 
 

@@ -7,6 +7,9 @@ Every loss is a module, `loss(embeddings, targets)`:
 - targets: what else is known of the pairs; see `targets.py`.
 - It returns the mean over this device's pairs, in fp32 whatever autocast says.
 
+In their formulas a is an anchor, p its positive, n a hard negative, s(a,p) the cosine of two
+vectors unless a loss says otherwise, y a label, t a temperature.
+
 `matryoshka.py` wraps any of them; `gradcache.py` bounds the memory of any of them.
 """
 

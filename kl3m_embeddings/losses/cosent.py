@@ -37,7 +37,9 @@ class CoSENT(nn.Module):
     ) -> Float[Tensor, ""]:
         """The batch's loss."""
         cosines, labels = labelled_cosines(embeddings, targets, "cosent")
+        # (scored, scored): entry (i, j) is (s_j - s_i) / t.
         excesses = (cosines[None, :] - cosines[:, None]) / self.temperature
         in_order = labels[:, None] > labels[None, :]
         terms = torch.where(in_order, excesses, float("-inf")).flatten()
+        # The 1 of the formula is exp(0).
         return torch.cat([terms.new_zeros(1), terms]).logsumexp(dim=0)

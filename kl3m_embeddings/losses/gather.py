@@ -1,9 +1,14 @@
 """One tensor from all devices, with gradients: the negatives of every device for every device.
 
-Each device takes the mean loss of its own anchors against all devices' candidates. A candidate is
-then in every device's loss, and its gradient is the sum of what they all send back; the average of
-parameter gradients over devices, which data-parallel engines take, makes it the gradient of the
-mean over all anchors.
+Each device r of R takes the mean loss L_r of its own anchors against all devices' candidates. A
+candidate c is then in every device's loss, and its gradient is the sum of what they all send back;
+the average of parameter gradients over devices, which data-parallel engines take, makes it the
+gradient of the mean over all anchors:
+
+    1/R sum over devices, of their candidates c, of (sum over r of dL_r/dc) dc/dparameters
+        = d(1/R sum over r of L_r)/dparameters
+
+torch.distributed's all_gather by itself has no gradient.
 """
 
 import torch
@@ -14,6 +19,8 @@ from torch.autograd.function import FunctionCtx
 
 
 class _Gather(torch.autograd.Function):
+    """Forward, an all-gather of rows; backward, the sum of all devices' gradients of one's own."""
+
     @staticmethod
     def forward(ctx: FunctionCtx, tensor: Tensor) -> Tensor:
         parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]

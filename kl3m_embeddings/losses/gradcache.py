@@ -9,7 +9,11 @@ A loss over a batch needs all embeddings at once, but not all of their graphs.
    go backward from a scalar whose gradient with respect to the embeddings is the cached one
    (`surrogate`). A learnt temperature is one more chunk.
 
-By the chain rule the parameters' gradients are those of the whole batch, for one more forward pass.
+By the chain rule the parameters' gradients are those of the whole batch, for one more forward pass:
+
+    dL/dparameters = sum over chunks of (dL/d embeddings of the chunk) (d embeddings / dparameters),
+
+where the first factor is step 2's and the second step 3's.
 
 Gao et al. 2021, https://arxiv.org/abs/2101.06983.
 """
@@ -58,6 +62,8 @@ def surrogate(
     share: Float[Tensor, ""] | float = 0.0,
 ) -> Float[Tensor, ""]:
     """Step 3: a scalar with this gradient and this value.
+
+    (x - detached x) is 0, and its gradient is that of x.
 
     Args:
         outputs: a chunk's embeddings with their graph, in any order and shape; or a parameter of

@@ -90,6 +90,7 @@ class InfoNCE(nn.Module):
     ) -> Float[Tensor, ""]:
         """Mean over the anchors of this device."""
         anchors, positives = (_texts(embeddings, targets, slice(n, n + 1)) for n in (0, 1))
+        # Positives first, then hard negatives: pair i's positive is candidate i.
         candidates = _texts(embeddings, targets, slice(1, None))
         loss = self._cross_entropy(anchors, candidates)
         if not self.symmetric:
@@ -97,7 +98,7 @@ class InfoNCE(nn.Module):
         return (loss + self._cross_entropy(positives, anchors)) / 2
 
     def _cross_entropy(self, queries: "_Texts", keys: "_Texts") -> Float[Tensor, ""]:
-        """Of each query's own key, the one at its place, among the keys of all devices."""
+        """Of each query's own key, the one of the same index, among the keys of all devices."""
         own_keys = torch.arange(len(queries.vectors), device=queries.vectors.device)
         if self.cross_device:
             own_keys = own_keys + first_row(len(keys.vectors))
@@ -140,6 +141,7 @@ class _Texts(NamedTuple):
     guides: Float[Tensor, "texts guide_dim"] | None
 
     def of_all_devices(self) -> "_Texts":
+        """Those of every device, in the order of ranks."""
         return _Texts(
             vectors=gather(self.vectors),
             ids=None if self.ids is None else gather(self.ids),
@@ -156,6 +158,7 @@ def partner_ids(ids: Int[Tensor, "columns pairs"]) -> Int[Tensor, "columns pairs
 def _texts(
     embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets, columns: slice
 ) -> _Texts:
+    """The texts of some columns, one column after another."""
     ids, guides = targets.text_ids, targets.guide_embeddings
     return _Texts(
         vectors=normalised(embeddings[columns].flatten(0, 1)),

@@ -48,6 +48,7 @@ class KLDistillation(nn.Module):
     ) -> Float[Tensor, ""]:
         """Mean over the pairs."""
         teacher = in_fp32(scores_of_teacher(embeddings, targets, "kl_distillation"))
+        # Of shape (pairs, candidates), the positive first.
         student = SIMILARITIES[self.similarity](embeddings[0], embeddings[1:]).T
         return F.kl_div(
             F.log_softmax(student / self.student_temperature, dim=1),

@@ -37,5 +37,6 @@ class MarginMSE(nn.Module):
     ) -> Float[Tensor, ""]:
         """Mean over the negatives of all pairs."""
         teacher = in_fp32(scores_of_teacher(embeddings, targets, "margin_mse"))
+        # Of shape (pairs, candidates), the positive first.
         student = SIMILARITIES[self.similarity](embeddings[0], embeddings[1:]).T
         return F.mse_loss(student[:, :1] - student[:, 1:], teacher[:, :1] - teacher[:, 1:])

@@ -49,7 +49,11 @@ class OnlineContrastive(nn.Module):
 def _hard(
     distances: Float[Tensor, "scored"], similar: Bool[Tensor, "scored"]
 ) -> Bool[Tensor, "scored"]:
-    """Pairs that overlap with the other kind; found by masks, whose shapes no host waits for."""
+    """Pairs that overlap with the other kind.
+
+    Found by masks: to index by them would make shapes that depend on data, and the host would wait
+    for the device to know them.
+    """
     mean = distances.mean()
     farthest_similar = torch.where(similar, distances, float("-inf")).max()
     closest_different = torch.where(similar, float("inf"), distances).min()

@@ -32,6 +32,7 @@ class SSD(nn.Module):
     ) -> Float[Tensor, ""]:
         """Mean over the quads."""
         same, similar, different = _kinds(embeddings)
+        # (6, pairs): the exponents of the formula.
         terms = torch.cat([1 - same, -0.5 * similar, 0.33 * (1 + different)])
         return terms.logsumexp(dim=0).mean()
 

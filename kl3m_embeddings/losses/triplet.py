@@ -13,10 +13,12 @@ from kl3m_embeddings.losses.targets import hard_negatives
 
 
 def _cosine_distance(first: Tensor, second: Tensor) -> Tensor:
+    """1 - s(x,y), from 0 to 2."""
     return 1 - cosine(first, second)
 
 
 def _euclidean_distance(first: Tensor, second: Tensor) -> Tensor:
+    """The length of x - y; the default eps would make that of equal texts positive."""
     return F.pairwise_distance(in_fp32(first), in_fp32(second), eps=0.0)
 
 
@@ -58,5 +60,6 @@ class Triplet(nn.Module):
         distance = DISTANCES[self.distance]
         anchors, positives = embeddings[0], embeddings[1]
         negatives = hard_negatives(embeddings, "triplet")
+        # Of shape (negatives, pairs).
         gaps = distance(anchors, positives) - distance(anchors, negatives)
         return F.relu(gaps + self.margin).mean()

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from kl3m_embeddings.config.training import OptimizerConfig
 
 NamedParameters = list[tuple[str, nn.Parameter]]
+# In a parameter's name: `encoder.layer.3.` of BERT and DeBERTa, `layers.3.` of ModernBERT.
 HIDDEN_LAYER = re.compile(r"\.layers?\.\d+\.")
 
 
@@ -38,7 +39,8 @@ def build_adamw(named: NamedParameters, config: OptimizerConfig) -> list[Optimiz
 def build_muon(named: NamedParameters, config: OptimizerConfig) -> list[Optimizer]:
     """Muon (https://kellerjordan.github.io/posts/muon/) for the hidden layers' matrices.
 
-    Embeddings, heads, biases and norms stay with AdamW.
+    Embeddings, heads, biases and norms stay with AdamW: Muon makes an update's singular values
+    equal, which suits maps between hidden states, and not tables of rows.
     """
     hidden = [(name, p) for name, p in named if p.ndim == 2 and HIDDEN_LAYER.search(name)]
     chosen = {name for name, _ in hidden}
@@ -82,6 +84,7 @@ def step_unless(skipped: Tensor, optimizer: Optimizer) -> None:
         optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
         optimizer.step()
         return
+    # A step that is skipped after all may have made state from nothing, whose former value is zero.
     before = {tensor: tensor.clone() for tensor in _tensors(optimizer)}
     optimizer.step()
     for tensor in _tensors(optimizer):

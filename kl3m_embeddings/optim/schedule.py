@@ -27,11 +27,13 @@ def lr_at(step: int, config: OptimizerConfig) -> float:
 
 
 def _between(start: float, end: float, fraction: float) -> float:
+    """The rate at a fraction of the way, which counts from 0 to 1."""
     fraction = min(max(fraction, 0.0), 1.0)
     return start * (1.0 - fraction) + end * fraction
 
 
 def _linear_warmup_cooldown(step: int, config: OptimizerConfig) -> float:
+    """Up for warmup_steps, level for peak_steps, down for what is left."""
     if step < config.warmup_steps:
         return _between(config.start_lr, config.peak_lr, step / config.warmup_steps)
     level_until = config.warmup_steps + config.peak_steps
@@ -42,11 +44,13 @@ def _linear_warmup_cooldown(step: int, config: OptimizerConfig) -> float:
 
 
 def _exponential_warmup_cooldown(step: int, config: OptimizerConfig) -> float:
-    done = step - 1
+    """A factor for each period of the warm-up and, from the level's end on, of the cool-down."""
+    done = step - 1  # steps before this one
     warmup_periods = min(done // config.warmup_steps_per_period, config.warmup_periods)
     rate = config.start_lr * config.warmup_factor**warmup_periods
     level_until = config.warmup_periods * config.warmup_steps_per_period + config.constant_steps
     if done >= level_until:
+        # The first cool-down factor comes with the first step after the level.
         periods = 1 + (done - level_until) // config.cooldown_steps_per_period
         rate *= config.cooldown_factor ** min(periods, config.cooldown_periods)
     return max(rate, config.end_lr)

@@ -158,9 +158,9 @@ class Trainer:
         bar.set_postfix(self._postfix.update(row), refresh=False)
         if skipped >= self.training.max_skipped_steps:
             raise UserError(
-                f"{self.saver.folder}: {skipped} steps in a row up to step {row['step']} had a loss "
-                "or gradient that is not finite: lower optimizer.peak_lr, or set precision=float32; "
-                "the checkpoints are as they were"
+                f"{self.saver.folder}: {skipped} steps in a row up to step {row['step']} had a "
+                "loss or gradient that is not finite: lower optimizer.peak_lr, or set "
+                "precision=float32; the checkpoints are as they were"
             )
 
     def _evaluate(self, stop: StopRequest, bar: tqdm) -> None:

@@ -6,7 +6,13 @@ pushed away from where it belongs. So, given rows in batches:
 1. A row clashes if it has a text of a row before it in its batch.
 2. It is swapped with a row of a near batch, if neither then clashes: near, because batches next to
    each other have texts of similar lengths.
-3. Those that found no place try again, further away, a limited number of times.
+3. Those that found no batch try again, further away, a limited number of times.
+
+With two rows a batch and the rows' texts [ab | ca] [de | fg] [ah | ij], nothing clashes but row 1
+(ca) with row 0, by text a. Row 2 (de) is tried: batch 0 would have ab and de, batch 1 ca and fg, no
+text is twice, and the two are swapped. Row 4 would not do: it has a itself.
+
+A position counts through the batches, row after row: position p is in batch p // batch size.
 
 Every row stays in the plan, so what the data make impossible (a query that more rows have than
 there are batches) remains, and is counted. Texts that only one row has are never looked at.
@@ -35,8 +41,9 @@ class SharedTexts:
     """The texts that several rows have, numbered anew from 0.
 
     Attributes:
-        rows: ascending; together with `texts`, the pairs of a row and a text that it has.
-        starts: where each row's pairs start, and the end of the last one's.
+        rows: ascending; together with `texts`, of the same length, the pairs of a row and a text
+            that it has.
+        starts: shape (rows + 1): where each row's pairs start, and the end of the last one's.
     """
 
     rows: Ints
@@ -49,15 +56,16 @@ class SharedTexts:
         """Find them among all pairs of a row and a text that it has."""
         counts = np.bincount(texts)
         is_shared = counts[texts] > 1
-        numbers = np.cumsum(counts > 1) - 1
-        num_texts = int(numbers[-1]) + 1
-        pairs = _distinct(rows[is_shared] * num_texts + numbers[texts[is_shared]])
+        shared_ids = np.cumsum(counts > 1) - 1  # of a text that is shared, its new id
+        num_texts = int(shared_ids[-1]) + 1
+        # A pair as one integer, row * num_texts + text: sorting sorts by row, and by text within.
+        pairs = _distinct(rows[is_shared] * num_texts + shared_ids[texts[is_shared]])
         rows, texts = np.divmod(pairs, max(num_texts, 1))
         starts = np.searchsorted(rows, np.arange(num_rows + 1))
         return cls(rows, texts, num_texts, starts)
 
     def of(self, row: int) -> list[int]:
-        """A row's."""
+        """The shared texts that a row has."""
         texts: list[int] = self.texts[self.starts[row] : self.starts[row + 1]].tolist()
         return texts
 
@@ -73,42 +81,49 @@ def separate(batches: Ints, shared: SharedTexts, key: int) -> Ints:
     waiting = clashing_places(batches, shared)
     swaps = _Swaps(batches, shared)
     reach = FIRST_REACH
-    for number in range(MAX_ROUNDS):
+    for round_index in range(MAX_ROUNDS):
         if len(waiting) == 0 or swaps.num_tries > MAX_TOTAL_TRIES:
             break
         partners = _partners(
-            waiting, batches.shape, min(reach, len(batches)), derive_key(key, number)
+            waiting, batches.shape, min(reach, len(batches)), derive_key(key, round_index)
         )
         pairs = zip(waiting.tolist(), partners.tolist(), strict=True)
-        waiting = np.array([place for place, tries in pairs if not swaps.mend(place, tries)])
+        waiting = np.array([at for at, tries in pairs if not swaps.mend(at, tries)])
         reach *= 2
     return np.array(swaps.rows).reshape(batches.shape)
 
 
-def _partners(places: Ints, shape: tuple[int, ...], reach: int, key: int) -> Ints:
-    """For each place some others to try a swap with, at most `reach` batches away."""
+def _partners(positions: Ints, shape: tuple[int, ...], reach: int, key: int) -> Ints:
+    """For each position some others to try a swap with, at most `reach` batches away.
+
+    Shape (positions, tries). Batches lie in a ring: behind the last one is the first.
+    """
     num_batches, batch_size = shape
-    num_tries = max(1, min(MAX_TRIES, MAX_ROUND_TRIES // len(places)))
-    words = random_uint32(key, 0, len(places), 2 * num_tries).astype(np.int64)
+    num_tries = max(1, min(MAX_TRIES, MAX_ROUND_TRIES // len(positions)))
+    words = random_uint32(key, 0, len(positions), 2 * num_tries).astype(np.int64)
     distances = words[:, :num_tries] % (2 * reach + 1) - reach
-    batches = (places[:, None] // batch_size + distances) % num_batches
+    batches = (positions[:, None] // batch_size + distances) % num_batches
     return batches * batch_size + words[:, num_tries:] % batch_size
 
 
 def clashing_places(batches: Ints, shared: SharedTexts) -> Ints:
-    """Places in `batches`, flattened, whose row has a text of a row before it in its batch."""
-    pairs = np.sort(shared.texts * batches.size + _places_of(batches)[shared.rows])
-    texts, places = np.divmod(pairs, batches.size)
-    numbers = places // batches.shape[1]
-    repeats = (texts[1:] == texts[:-1]) & (numbers[1:] == numbers[:-1])
-    return _distinct(places[1:][repeats])
+    """Positions in `batches` whose row has a text of a row before it in its batch.
+
+    Sorted by text, then by position, the holders of a text stand together: two neighbours of one
+    text and one batch are a clash, and the second of them is the one to go.
+    """
+    pairs = np.sort(shared.texts * batches.size + _positions_of(batches)[shared.rows])
+    texts, positions = np.divmod(pairs, batches.size)
+    batch_of = positions // batches.shape[1]
+    repeats = (texts[1:] == texts[:-1]) & (batch_of[1:] == batch_of[:-1])
+    return _distinct(positions[1:][repeats])
 
 
-def _places_of(batches: Ints) -> Ints:
-    """Where each row is."""
-    places = np.empty(batches.size, dtype=np.int64)
-    places[batches.reshape(-1)] = np.arange(batches.size)
-    return places
+def _positions_of(batches: Ints) -> Ints:
+    """The position of each row: the inverse of the permutation that `batches` is."""
+    positions = np.empty(batches.size, dtype=np.int64)
+    positions[batches.reshape(-1)] = np.arange(batches.size)
+    return positions
 
 
 def _distinct(values: Ints) -> Ints:
@@ -126,34 +141,36 @@ class _Swaps:
         self._num_batches, self._batch_size = batches.shape
         self._shared = shared
         self._counts: dict[int, Counter[int]] = {}
-        numbers = _places_of(batches)[shared.rows] // self._batch_size
-        held = _distinct(shared.texts * self._num_batches + numbers) // self._num_batches
+        batch_of = _positions_of(batches)[shared.rows] // self._batch_size
+        held = _distinct(shared.texts * self._num_batches + batch_of) // self._num_batches
         self._num_holding: list[int] = np.bincount(held).tolist()  # batches that have each text
 
-    def mend(self, place: int, partners: Sequence[int]) -> bool:
-        """Swap the row at a place with a partner, if it clashes; False if it is to try again."""
-        counts = self._counts_of(place // self._batch_size)
-        clashing = [text for text in self._shared.of(self.rows[place]) if counts[text] > 1]
+    def mend(self, position: int, partners: Sequence[int]) -> bool:
+        """Swap a row with a partner, if it clashes; False if it is to try again."""
+        counts = self._counts_of(position // self._batch_size)
+        clashing = [text for text in self._shared.of(self.rows[position]) if counts[text] > 1]
         if not clashing:  # the other one has gone
             return True
         if any(self._num_holding[text] == self._num_batches for text in clashing):
-            return True  # there is no better place
-        return any(self._swap(place, partner) for partner in partners)
+            return True  # there is no better batch
+        return any(self._swap(position, partner) for partner in partners)
 
-    def _swap(self, place: int, other: int) -> bool:
+    def _swap(self, position: int, other: int) -> bool:
         """Swap two rows of different batches unless one of them would clash there."""
         self.num_tries += 1
-        if place // self._batch_size == other // self._batch_size:
+        if position // self._batch_size == other // self._batch_size:
             return False
-        texts, other_texts = (self._shared.of(self.rows[one]) for one in (place, other))
-        counts, other_counts = (self._counts_of(one // self._batch_size) for one in (place, other))
+        both = position, other
+        texts, other_texts = (self._shared.of(self.rows[at]) for at in both)
+        counts, other_counts = (self._counts_of(at // self._batch_size) for at in both)
+        # A text may come to a batch whose only holder of it is the row that leaves.
         if any(other_counts[text] > (text in other_texts) for text in texts) or any(
             counts[text] > (text in texts) for text in other_texts
         ):
             return False
         self._move(texts, counts, other_counts)
         self._move(other_texts, other_counts, counts)
-        self.rows[place], self.rows[other] = self.rows[other], self.rows[place]
+        self.rows[position], self.rows[other] = self.rows[other], self.rows[position]
         return True
 
     def _move(self, texts: Sequence[int], source: Counter[int], target: Counter[int]) -> None:

@@ -1,9 +1,10 @@
 """Which pairs come when: a pure function of the seed and the batch's number in the run.
 
-1. Batches run through periods of 16,384 places. Every pair set has its share of the places, spread
+1. Batches run through periods of 16,384 positions. Every pair set has its share of them, spread
    evenly and at random: at any time, each has had its share but for a batch or two. A batch has
    rows of one set only, so that the negatives in it are as hard as the set has them.
-2. The number of places that a set had before is the batch's number in the set's own stream.
+2. The number of positions that a set had before is the batch's index in the set's own stream: the
+   period's index times the share, plus those before it in the period, as in `samples/order.py`.
 3. The stream runs through epochs, each with a plan of its own (see `pair_plan`). A plan is made
    once and kept; it takes seconds for a million rows, and a batch microseconds.
 """
@@ -30,7 +31,7 @@ class PairBatch:
     """Rows of one pair set, or a rank's part of them, and the texts to be used of each.
 
     Attributes:
-        source: number of the pair set.
+        source: index of the pair set.
         rows: of the pair set.
         queries: text ids.
         positives: text ids.
@@ -113,11 +114,11 @@ class PairOrder:
 
     def batch(self, number: int, part: slice = slice(None)) -> PairBatch:
         """Batch `number` of the run, or the rows of it that are a rank's part."""
-        period, place = divmod(number, PERIOD)
-        sources, numbers = _period(self.seed, self.weights, period)
-        source = int(sources[place])
+        period, position = divmod(number, PERIOD)
+        sources, stream_indices = _period(self.seed, self.weights, period)
+        source = int(sources[position])
         num_rows = len(self.usable[source])
-        epoch, index = epoch_of(int(numbers[place]), num_rows, self.options.batch_size)
+        epoch, index = epoch_of(int(stream_indices[position]), num_rows, self.options.batch_size)
         plan = self.plan(source, epoch)
         rows, positives = plan.rows[index, part], plan.positives[index, part]
         negatives = plan.negatives[index, part]
@@ -150,29 +151,34 @@ class PairOrder:
 def _period(
     seed: int, weights: tuple[float, ...], period: int
 ) -> tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]:
-    """Set, and number in the set's stream, of every batch of a period."""
+    """Set, and index in the set's stream, of every batch of a period.
+
+    A set with a share of n has its batch i at a random time in the i-th n-th of the period,
+    (i + random) / n, and the batches of all sets come in the order of their times.
+    """
     shares = period_shares(weights)
     sources = np.repeat(np.arange(len(weights)), shares)
-    numbers = np.concatenate([np.arange(share) for share in shares])
-    # each set's batches at random within equal intervals, and all sets' merged
+    indices = np.concatenate([np.arange(share) for share in shares])
     jitter = random_uniform(derive_key(seed, "pair sets", period), 0, PERIOD, 1)[:, 0]
-    order = np.argsort((numbers + jitter) / shares[sources], kind="stable")
+    order = np.argsort((indices + jitter) / shares[sources], kind="stable")
     sources = sources[order]
-    return sources, period * shares[sources] + numbers[order]
+    return sources, period * shares[sources] + indices[order]
 
 
 def _taken(
-    values: Float32[np.ndarray, "_"] | None, places: Int64[np.ndarray, "..."]
+    values: Float32[np.ndarray, "_"] | None, indices: Int64[np.ndarray, "..."]
 ) -> Float32[np.ndarray, "..."] | None:
-    return None if values is None else values[places]
+    """The values at these indices; None stays None."""
+    return None if values is None else values[indices]
 
 
 def _first_short(pairs: PairSet, num_negatives: int) -> str:
-    """The place of the first row that has fewer negatives."""
+    """File and line of the first row that has fewer negatives."""
     return pairs.place(int(np.argmax(np.diff(pairs.negative_starts) < num_negatives)))
 
 
 def _too_few(pairs: PairSet, num_usable: int, batch_size: int, num_negatives: int) -> str:
+    """The error of a set that does not fill a batch, and which setting mends it."""
     reason, remedy = "", "batch_size"
     if num_usable < pairs.num_rows:
         place = _first_short(pairs, num_negatives)

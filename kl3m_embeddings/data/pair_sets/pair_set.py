@@ -3,7 +3,7 @@
 A pair set is a folder that holds
 
 - `texts/`: every distinct text once, behind the prefix of its role, a dataset of token shards (see
-  `shards`). A text's number in it is its id; its name there is where it was first seen, such as
+  `shards`). A text's index in it is its id; its name there is where it was first seen, such as
   `pairs.jsonl:17`.
 - `originals.npy`: int64, for each text id the least id of the same text without its prefix: another
   one only where the text is a query and a document, and their prefixes differ.
@@ -17,7 +17,8 @@ A pair set is a folder that holds
 - `dataset.json`: counts, prefixes, the tokenizer's fingerprint, each file's size and SHA-256. It is
   written last, so a folder without it is not a pair set.
 
-Everything is memory-mapped.
+Row r's positives are `positives[positive_starts[r] : positive_starts[r + 1]]`. Everything is
+memory-mapped.
 """
 
 import json
@@ -138,7 +139,7 @@ class PairSet:
     def has_teacher_scores(self) -> bool:
         """Whether a teacher has scored every positive and every negative."""
         scores = (self.positive_scores, self.negative_scores)
-        return all(one is not None and not np.isnan(one).any() for one in scores)
+        return all(kind is not None and not np.isnan(kind).any() for kind in scores)
 
     @property
     def min_negatives(self) -> int:

@@ -3,12 +3,14 @@
 1. The rows' stream is one permutation of all rows after another. An epoch's plan has the batches
    that start in its permutation; the last one is filled with the first rows of the next
    permutation, which that epoch's plan then leaves out. So no row is lost or repeated, and any
-   epoch's plan is had without those before it.
+   epoch's plan is had without those before it. With 10 rows and batches of 4, the batches start at
+   rows 0, 4, 8, 12, 16, 20 of the stream: epoch 0 has three of them, the last one with two rows of
+   the permutation of epoch 1, whose plan has the two that start at 12 and 16.
 2. Every row has one of its positives and some of its negatives chosen, without replacement, by its
    number and the permutation it comes from.
 3. Within windows of many batches, rows are sorted by the length of their longest text and cut into
    batches: there is less padding.
-4. Rows that share a text are put into different batches (see `pair_clashes`).
+4. Rows that share a text are put into different batches (see `clashes.py`).
 5. The batches are shuffled: a row is as likely in one batch of the plan as in another.
 """
 
@@ -46,8 +48,8 @@ class EpochPlan:
 
     Attributes:
         rows: of the pair set.
-        positives: places in the pair set's `positives` of the chosen ones.
-        negatives: places in the pair set's `negatives`.
+        positives: indices in the pair set's `positives` of the chosen ones.
+        negatives: indices in the pair set's `negatives`.
         num_clashes: rows with a text of a row before them in their batch.
     """
 
@@ -58,9 +60,9 @@ class EpochPlan:
 
 
 def epoch_of(batch: int, num_rows: int, batch_size: int) -> tuple[int, int]:
-    """The epoch in whose plan a batch of a row stream is, and its number there."""
-    epoch = batch * batch_size // num_rows
-    return epoch, batch - -(-epoch * num_rows // batch_size)
+    """The epoch in whose plan a batch of a row stream is, and its index there."""
+    epoch = batch * batch_size // num_rows  # of the batch's first row
+    return epoch, batch - -(-epoch * num_rows // batch_size)  # less the batches of epochs before
 
 
 def plan_epoch(
@@ -70,25 +72,26 @@ def plan_epoch(
 
     Args:
         pairs: the rows.
-        usable: the numbers of those to be used; at least a batch of them.
+        usable: the rows to be used; at least a batch of them.
         epoch: counted from 0.
         options: see there.
         key: of the pair set's random choices.
     """
     size = options.batch_size
-    first, end = (-(-number * len(usable) // size) * size for number in (epoch, epoch + 1))
-    epochs, places = np.divmod(np.arange(first, end), len(usable))
+    # Rows of the stream: from the first batch that starts in this epoch to that of the next one.
+    first, end = (-(-start * len(usable) // size) * size for start in (epoch, epoch + 1))
+    epochs, positions = np.divmod(np.arange(first, end), len(usable))
     chosen = [
-        _choose(pairs, usable, places[epochs == one], options, derive_key(key, one))
-        for one in np.unique(epochs).tolist()  # this one, and perhaps the next
+        _choose(pairs, usable, positions[epochs == origin], options, derive_key(key, origin))
+        for origin in np.unique(epochs).tolist()  # this epoch, and perhaps the next
     ]
     rows, positives, negatives = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
     lengths = _longest(pairs, rows, positives, negatives, options.max_length)
     shared = _shared_texts(pairs, rows, negatives)
     batches = _by_length(lengths, options).reshape(-1, size)
     batches = separate(batches, shared, derive_key(key, "swaps", epoch))
-    numbers = np.arange(len(batches))
-    batches = batches[permute(numbers, len(batches), derive_key(key, "batches", epoch))]
+    indices = np.arange(len(batches))
+    batches = batches[permute(indices, len(batches), derive_key(key, "batches", epoch))]
     clashes = clashing_places(batches, shared)
     return EpochPlan(
         rows=rows[batches],
@@ -99,10 +102,13 @@ def plan_epoch(
 
 
 def _choose(
-    pairs: PairSet, usable: np.ndarray, places: np.ndarray, options: PlanOptions, key: int
+    pairs: PairSet, usable: np.ndarray, positions: np.ndarray, options: PlanOptions, key: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rows at some places of an epoch's permutation, and what is chosen of each."""
-    rows = usable[permute(places, len(usable), key)]
+    """The rows at some positions of an epoch's permutation, and what is chosen of each.
+
+    Shapes (rows), (rows) and (rows, negatives).
+    """
+    rows = usable[permute(positions, len(usable), key)]
     num_choices = 1 + options.num_negatives
     words = random_uint32(derive_key(key, "texts"), 0, pairs.num_rows, num_choices)[rows]
     starts, ends = pairs.positive_starts[rows], pairs.positive_starts[rows + 1]
@@ -117,17 +123,22 @@ def distinct_choices(
 ) -> Int64[np.ndarray, "rows choices"]:
     """For each row, different numbers below its count, all combinations equally likely.
 
+    The k-th choice is a number below count - k, and counts what the choices before it have left:
+    with a count of 5 and the choices 1 and 3, the numbers 0, 1, 2 stand for 0, 2, 4. A number below
+    n is the upper half of 32 random bits times n, without a division (Lemire 2019,
+    https://arxiv.org/abs/1805.10941).
+
     Args:
         words: random bits.
         counts: at least as many as choices.
     """
     chosen = np.empty(words.shape, dtype=np.int64)
-    for number in range(words.shape[1]):
-        left = (counts - number).astype(np.uint64)
-        choice = (words[:, number] * left >> np.uint64(32)).astype(np.int64)
-        for earlier in np.sort(chosen[:, :number], axis=1).T:  # skip what is taken
+    for column in range(words.shape[1]):
+        left = (counts - column).astype(np.uint64)
+        choice = (words[:, column] * left >> np.uint64(32)).astype(np.int64)
+        for earlier in np.sort(chosen[:, :column], axis=1).T:  # skip what is taken
             choice += choice >= earlier
-        chosen[:, number] = choice
+        chosen[:, column] = choice
     return chosen
 
 
@@ -143,24 +154,27 @@ def _longest(
 
 
 def _by_length(lengths: NDArray[np.int64], options: PlanOptions) -> NDArray[np.int64]:
-    """Numbers of the rows, sorted by length within each window; equals stay as they are."""
-    numbers = np.arange(len(lengths))
+    """Indices of the rows, sorted by length within each window; equals stay as they are."""
+    indices = np.arange(len(lengths))
     if options.window_batches == 1:
-        return numbers
-    windows = numbers // (options.window_batches * options.batch_size)
-    keys = (windows * (options.max_length + 1) + lengths) * len(lengths) + numbers
+        return indices
+    windows = indices // (options.window_batches * options.batch_size)
+    # One integer of (window, length, index): a plain sort, several times faster than a stable
+    # argsort.
+    keys = (windows * (options.max_length + 1) + lengths) * len(lengths) + indices
     order: NDArray[np.int64] = np.sort(keys) % len(lengths)
     return order
 
 
 def _shared_texts(pairs: PairSet, rows: np.ndarray, negatives: np.ndarray) -> SharedTexts:
     """Texts by which rows clash: queries, all positives (chosen or not), chosen negatives."""
-    numbers = np.arange(len(rows))
+    indices = np.arange(len(rows))
     starts = pairs.positive_starts[rows]
     counts = pairs.positive_starts[rows + 1] - starts
     firsts = np.cumsum(counts) - counts
+    # Each row's range of `pairs.positives`, starts to starts + counts, end to end.
     positives = np.arange(counts.sum()) + np.repeat(starts - firsts, counts)
-    owners = [numbers, np.repeat(numbers, counts), np.repeat(numbers, negatives.shape[1])]
+    owners = [indices, np.repeat(indices, counts), np.repeat(indices, negatives.shape[1])]
     texts = [
         pairs.queries[rows],
         pairs.positives[positives],

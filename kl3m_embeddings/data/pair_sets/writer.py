@@ -162,15 +162,16 @@ class PairSetWriter:
                 self._add_text(prefix, digest, document, tokens)
 
     def _texts_by_prefix(self, row: PairRow) -> tuple[tuple[str, Sequence[str]], ...]:
+        """The query with its prefix; the positives and negatives with theirs."""
         documents = (*row.positives, *row.negatives)
         return (self.query_prefix, (row.query,)), (self.document_prefix, documents)
 
     def _add_text(self, prefix: str, digest: bytes, document: Document, tokens: np.ndarray) -> None:
         """Append a text under the next id."""
-        number = self.texts.progress.counts.num_documents
+        text_id = self.texts.progress.counts.num_documents
         seen = [ids[digest] for ids in self._ids.values() if digest in ids]
-        self.arrays["originals"].append(min([one for one in seen if one >= 0], default=number))
-        self._ids[prefix][digest] = number
+        self.arrays["originals"].append(min([id_ for id_ in seen if id_ >= 0], default=text_id))
+        self._ids[prefix][digest] = text_id
         self.texts.add_document(document, tokens, (0, 0))
 
     def _add_row(self, row: PairRow, file: str) -> None:
@@ -193,12 +194,13 @@ class PairSetWriter:
     def _with_tokens(self, texts: Sequence[str], scores: Sequence[float]) -> dict[int, float]:
         """Scores by text id, of the texts that have tokens."""
         ids = self._ids[self.document_prefix]
-        found = {ids[_digest(text)]: one for text, one in zip(texts, scores, strict=True)}
+        found = {ids[_digest(text)]: score for text, score in zip(texts, scores, strict=True)}
         if found.pop(NO_TOKENS, None) is not None:
             self.filtered[EMPTY_TEXT] += 1
         return found
 
     def _skip(self, skipped: Skipped) -> None:
+        """Count a row that gave no pair, and say in the quarantine where it is."""
         self.skipped[skipped.reason] += 1
         self.last_skipped = skipped
         line = json.dumps(skipped._asdict(), ensure_ascii=False, allow_nan=False)
@@ -210,10 +212,10 @@ def without_positives(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[A
     originals = arrays["originals"]
 
     def judged(kind: str) -> NDArray[Any]:
-        """One number for each query and document of this kind, whatever their prefixes."""
+        """One integer for each query and document of this kind, whatever their prefixes."""
         queries = np.repeat(arrays["queries"], np.diff(arrays[f"{kind}_starts"]))
-        numbers: NDArray[Any] = originals[queries] * len(originals) + originals[arrays[f"{kind}s"]]
-        return numbers
+        pairs: NDArray[Any] = originals[queries] * len(originals) + originals[arrays[f"{kind}s"]]
+        return pairs
 
     is_kept = ~np.isin(judged("negative"), judged("positive"))
     num_kept_before = np.concatenate([[0], np.cumsum(is_kept)])

@@ -1,7 +1,11 @@
 """Windows of text out of token shards: what a sample is before a task makes a batch of it.
 
 A document longer than a window gives evenly spread windows that cover it with as little overlap
-as their number allows, so that none is mostly padding. Some documents are held out for
+as their number allows, so that none is mostly padding. Of n windows of w tokens in a document of l,
+n = ceil(l / w), window i begins at token i (l - w) // (n - 1): with l = 10 and w = 4 at 0, 3 and 6.
+
+Windows of a dataset are counted through all its documents; nothing but the count before each
+document is stored, and a window is found by binary search in it. Some documents are held out for
 evaluation: they give no training window at all.
 """
 
@@ -33,7 +37,7 @@ class Windows:
     documents: NDArray[np.int64]
     """Shape (samples): which document of the dataset."""
     starts: NDArray[np.int64]
-    """Shape (samples): the first token's place in the dataset's token stream."""
+    """Shape (samples): the first token's position in the dataset's token stream."""
 
 
 class Spans(NamedTuple):
@@ -42,7 +46,7 @@ class Spans(NamedTuple):
     datasets: NDArray[np.int64]
     documents: NDArray[np.int64]
     starts: NDArray[np.int64]
-    """The first token's place in the dataset's token stream."""
+    """The first token's position in the dataset's token stream."""
     lengths: NDArray[np.int64]
 
 
@@ -70,13 +74,14 @@ class WindowIndex:
 
     def locate(self, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Documents and starts in the token stream, int64 of shape (windows)."""
+        # side="right": a document without windows has the next one's count, and is passed over.
         documents = np.searchsorted(self.first_windows, windows, side="right") - 1
         starts = self.shards.document_starts[documents]
         lengths = self.shards.document_starts[documents + 1] - starts
         num_windows = self.first_windows[documents + 1] - self.first_windows[documents]
-        number = windows - self.first_windows[documents]
+        index = windows - self.first_windows[documents]  # within its document
         slack = np.maximum(lengths - self.window, 0)
-        return documents, starts + number * slack // np.maximum(num_windows - 1, 1)
+        return documents, starts + index * slack // np.maximum(num_windows - 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +102,7 @@ class Corpus:
         return self.located(*self.order.locate(first_sample, count))
 
     def located(self, datasets: NDArray[np.int64], numbers: NDArray[np.int64]) -> Spans:
-        """Where the datasets' windows of these numbers are; both of shape (samples)."""
+        """Where windows are: `numbers` counts those of their datasets; both of shape (samples)."""
         documents = np.empty_like(numbers)
         starts = np.empty_like(numbers)
         for dataset in np.unique(datasets):
@@ -156,8 +161,8 @@ class Corpus:
     ) -> NDArray[np.int64]:
         """A number for each document, equal for equal ones, of shape (samples).
 
-        It is that of the length and the first window: documents that differ later only count as
-        equal, too, if they are as long.
+        It is that of the length and the first window: documents of the same length that differ
+        only after it count as equal, too.
         """
         starts, ends = self.document_bounds(datasets, documents)
         return text_hashes(self.cut(datasets, documents, starts).tokens, ends - starts)
@@ -174,7 +179,8 @@ class Corpus:
 def text_hashes(tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """A number for each text, equal for equal ones, from 0 to 2**63; of shape (texts).
 
-    Multilinear hashing (Lemire and Kaser 2014, https://arxiv.org/abs/1202.4961): different texts
+    Multilinear hashing, (m_0 length + sum of m_i token_i) mod 2**64 with random m, of which the
+    upper 63 bits are kept (Lemire and Kaser 2014, https://arxiv.org/abs/1202.4961): different texts
     of 2**18 ids collide with a probability of at most 2**-45.
 
     Args:
@@ -184,6 +190,7 @@ def text_hashes(tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArra
     width = tokens.shape[1]
     multipliers = np.random.Philox(key=derive_key("text hash")).random_raw(width + 1)
     values = np.where(np.arange(width) < lengths[:, None], tokens, 0).astype(np.uint64)
+    # uint64 wraps around: that is the modulus.
     sums = values @ multipliers[1:] + lengths.astype(np.uint64) * multipliers[0]
     hashes: NDArray[np.int64] = (sums >> np.uint64(1)).astype(np.int64)
     return hashes
@@ -212,6 +219,7 @@ def open_corpora(
     Raises:
         DataError: a dataset has no text.
     """
+    # Each dataset's part of `num_held_out` by its documents, rounded up.
     quotas = [
         -(-num_held_out * one.num_documents // sum(s.num_documents for s in shards))
         for one in shards
@@ -231,6 +239,7 @@ def open_corpora(
 
 
 def _corpus(indices: list[WindowIndex], weights: list[float], seed: int) -> Corpus:
+    """A corpus of these datasets, whose samples are all their windows."""
     order = SampleOrder(
         seed=seed, sizes=[index.num_windows for index in indices], weights=tuple(weights)
     )

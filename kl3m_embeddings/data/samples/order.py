@@ -1,9 +1,16 @@
 """Which sample comes when: a pure function of the seed and the sample's number in the run.
 
-1. Sample numbers run through periods of 16,384 places. Every dataset has its share of the places,
-   in an order that the seed and the period's number choose: proportions are exact over a period.
-2. The number of places that a dataset had before is its cursor: no gaps, no repeats.
-3. The cursor runs through epochs of the dataset, each in a new order.
+1. Sample numbers run through periods of 16,384 positions. Every dataset has its share of them, in
+   an order that the seed and the period's index choose: proportions are exact over a period.
+2. The number of positions that a dataset had before is its cursor: no gaps, no repeats. In closed
+   form it is the period's index times the share, plus how many of the dataset's positions come
+   before this one within the period. So sample 10**9 is found as fast as sample 0.
+3. The cursor runs through epochs of the dataset, each in a new order: cursor c is element c mod
+   size of the permutation of epoch c // size.
+
+With periods of 4 positions, weights 3 to 1, and the order a b a a in period 2, its samples (8 to
+11) have the cursors 6, 2, 7, 8: a had 3 and b 1 in each of the two periods before. If a has 5
+samples, they are elements 1, 2 and 3 of the permutation of its epoch 1.
 """
 
 from collections.abc import Sequence
@@ -34,8 +41,8 @@ class SampleOrder:
         cursors = np.empty(count, dtype=np.int64)
         done = 0
         while done < count:
-            period, place = divmod(first + done, PERIOD)
-            chunk = slice(place, min(PERIOD, place + count - done))
+            period, position = divmod(first + done, PERIOD)
+            chunk = slice(position, min(PERIOD, position + count - done))
             period_datasets, period_cursors = _period(self.seed, self.weights, period)
             size = chunk.stop - chunk.start
             datasets[done : done + size] = period_datasets[chunk]
@@ -61,10 +68,10 @@ class SampleOrder:
 def _period(
     seed: int, weights: tuple[float, ...], period: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Dataset and cursor of every place of a period, int64 of shape (PERIOD)."""
+    """Dataset and cursor of every position of a period, int64 of shape (PERIOD)."""
     shares = period_shares(weights)
-    places = permute(np.arange(PERIOD), PERIOD, derive_key(seed, "mixture", period))
-    datasets = np.repeat(np.arange(len(weights)), shares)[places]
+    shuffled = permute(np.arange(PERIOD), PERIOD, derive_key(seed, "mixture", period))
+    datasets = np.repeat(np.arange(len(weights)), shares)[shuffled]
     cursors = np.empty(PERIOD, dtype=np.int64)
     for dataset, share in enumerate(shares.tolist()):
         cursors[datasets == dataset] = np.arange(period * share, (period + 1) * share)
@@ -72,7 +79,11 @@ def _period(
 
 
 def period_shares(weights: tuple[float, ...]) -> NDArray[np.int64]:
-    """Places of each dataset in a period: largest remainders, and at least one each."""
+    """Positions of each dataset in a period, PERIOD in all: at least one each.
+
+    One each is dealt first. The others go by weight, rounded down, and what rounding has left goes
+    to those that lost most by it (largest remainders).
+    """
     exact = np.asarray(weights, dtype=np.float64) / sum(weights) * (PERIOD - len(weights))
     shares = np.floor(exact).astype(np.int64)
     missing = PERIOD - len(weights) - int(shares.sum())

@@ -2,7 +2,11 @@
 
 Windows are sorted into rows once, when a run starts: from the longest to the shortest, each goes
 where the least room is left that still suffices (best fit). What is packed is the histogram of
-lengths, not window by window; which windows of a length come together is then drawn by the seed.
+lengths, not window by window: lengths are few, so that millions of windows are packed as fast as
+thousands. Which windows of a length come together is then drawn by the seed.
+
+With room for 8, sizes 5, 3, 3 and 2: 5 opens a row with room for 3; a 3 fills it; the other 3 opens
+a row with room for 5; 2 goes there. The patterns are (5, 3) and (3, 2), once each.
 
 Krell et al. 2021, Efficient Sequence Packing without Cross-contamination,
 https://arxiv.org/abs/2107.02027
@@ -39,7 +43,7 @@ class PackIndex:
     """Numbers the rows of one dataset."""
 
     windows: NDArray[np.int64]
-    """Numbers of windows, one row's after another's."""
+    """Shape (windows): indices of windows in the dataset, one row's after another's."""
     first: NDArray[np.int64]
     """Shape (rows + 1): where each row's begin in `windows`."""
 
@@ -72,6 +76,7 @@ class PackedCorpus:
         for name, index in zip(corpus.names, corpus.indices, strict=True):
             sizes = window_lengths(index) + num_special
             packs.append(pack(sizes, row_length, derive_key(seed, "pack", name)))
+        # Rows of short windows hold more of them, so that a dataset of such needs fewer rows.
         weights = tuple(
             weight * one.num_rows / index.num_windows
             for weight, one, index in zip(corpus.order.weights, packs, corpus.indices, strict=True)
@@ -85,10 +90,10 @@ class PackedCorpus:
 
     def rows(self, first_sample: int, count: int) -> PackedRows:
         """Rows `first_sample` and on: a pure function of the seed and the numbers."""
-        datasets, numbers = self.order.locate(first_sample, count)
+        datasets, rows = self.order.locate(first_sample, count)
         members = [
-            self.packs[dataset].windows[slice(*self.packs[dataset].first[number : number + 2])]
-            for dataset, number in zip(datasets, numbers, strict=True)
+            self.packs[dataset].windows[slice(*self.packs[dataset].first[row : row + 2])]
+            for dataset, row in zip(datasets, rows, strict=True)
         ]
         row_of = np.repeat(np.arange(count), [len(one) for one in members])
         return PackedRows(
@@ -105,14 +110,18 @@ def window_lengths(index: WindowIndex) -> NDArray[np.int64]:
 
 
 def pack(sizes: NDArray[np.int64], capacity: int, key: int) -> PackIndex:
-    """Rows of windows whose sizes, shape (windows), sum up to at most `capacity`."""
+    """Rows of windows whose sizes, shape (windows), sum up to at most `capacity`.
+
+    Windows lie sorted by size, those of a size in random order (a stable sort of a permutation);
+    each pattern takes the next ones of its sizes.
+    """
     histogram = np.bincount(sizes, minlength=capacity + 1)
     drawn = permute(np.arange(len(sizes)), len(sizes), key)
     by_size = drawn[np.argsort(sizes[drawn], kind="stable")]
     next_of_size = np.concatenate([[0], np.cumsum(histogram)])
     rows, lengths = [], []
     for count, pattern in patterns(histogram, capacity):
-        members = np.empty((count, len(pattern)), dtype=np.int64)
+        members = np.empty((count, len(pattern)), dtype=np.int64)  # rows x windows of a row
         for column, size in enumerate(pattern):
             start = next_of_size[size]
             members[:, column] = by_size[start : start + count]
@@ -159,13 +168,13 @@ class OpenRows:
 
     def take(self, size: int, most: int) -> tuple[int, int, Pattern] | None:
         """At most so many rows of one pattern, with the least room for `size`; None: no room."""
-        place = bisect_left(self.rooms, size)
-        if place == len(self.rooms):
+        index = bisect_left(self.rooms, size)
+        if index == len(self.rooms):
             return None
-        room = self.rooms[place]
+        room = self.rooms[index]
         count, pattern = self.groups[room].pop()
         if not self.groups[room]:
-            del self.groups[room], self.rooms[place]
+            del self.groups[room], self.rooms[index]
         taken = min(most, count)
         self.put(room, count - taken, pattern)
         return room, taken, pattern

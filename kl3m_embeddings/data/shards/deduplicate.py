@@ -1,10 +1,12 @@
 """Duplicate documents: exact ones by hash, near ones by MinHash.
 
 Exact: the text's 128-bit BLAKE2b hash goes into a table of 16 bytes an entry, kept at most 3/4
-full; two different texts among a billion collide with a probability of 1e-21.
+full (a Python set takes more than 80 bytes for each); two different texts among a billion collide
+with a probability of 1e-21.
 
 Near: the text's word 5-grams are summarised by 128 MinHash values; documents that share a band of
-values are compared, and are near-duplicates from the given share of equal values on
+values are compared, and are near-duplicates from the given share of equal values on, which is an
+estimate of the share of 5-grams that both have among those that either has
 (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900; bands as in datasketch).
 """
 
@@ -154,4 +156,5 @@ def mark_duplicates(
 
 
 def _dropped(record: Record, reason: str) -> Record:
+    """The row without its document, and why."""
     return record._replace(item=Skipped("", record.row + 1, reason))

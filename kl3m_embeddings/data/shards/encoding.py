@@ -15,7 +15,7 @@ from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 BATCH_CHARS = 1 << 21
 PIECE_CHARS = 1 << 18
 CONTEXT_CHARS = 1 << 10
-MAX_TRIES = 32
+MAX_TRIES = 32  # spaces that are tried before a text stays whole
 
 
 def encode_texts(
@@ -45,13 +45,13 @@ def cut_text(tokenizer: Tokenizer, text: str) -> list[str]:
 
 
 def _cut_after(tokenizer: Tokenizer, text: str, start: int) -> int | None:
-    """The first place at a space after `start` where a cut does not change the tokens around it."""
-    place = start
+    """The first cut at a space after `start` that does not change the tokens around it."""
+    space = start
     for _ in range(MAX_TRIES):
-        place = text.find(" ", place + 1)
-        if place < 0 or len(text) - place < CONTEXT_CHARS:
+        space = text.find(" ", space + 1)
+        if space < 0 or len(text) - space < CONTEXT_CHARS:
             return None
-        for cut in (place, place + 1):  # the space belongs to the word after it, or to none
+        for cut in (space, space + 1):  # the space belongs to the word after it, or to none
             left, right = text[cut - CONTEXT_CHARS : cut], text[cut : cut + CONTEXT_CHARS]
             if tokenizer.encode(left) + tokenizer.encode(right) == tokenizer.encode(left + right):
                 return cut

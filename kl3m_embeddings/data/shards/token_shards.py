@@ -131,7 +131,7 @@ class TokenShards:
         start, end = self.document_starts[_checked(index, self.num_documents) :][:2]
         shard = int(np.searchsorted(self.shard_starts, start, side="right")) - 1
         base = self.shard_starts[shard]
-        return self._shards[shard][start - base : end - base]
+        return self._shards[shard][start - base : end - base]  # a document is in one shard
 
     def verify(self) -> None:
         """Compare every file with its SHA-256.

@@ -238,4 +238,5 @@ def _open_at(path: Path, size: int) -> BinaryIO:
 
 
 def _int64(value: int) -> bytes:
+    """An entry of the files of starts."""
     return value.to_bytes(8, "little", signed=True)

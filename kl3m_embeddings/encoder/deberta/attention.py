@@ -1,8 +1,25 @@
-"""Disentangled attention by shifted views of two matrix products, in place of gathers.
+"""Disentangled attention: which kernel computes it here, and the formula in torch's operations.
 
-The position score of query q and key k is entry k - q + length - 1 of row q of the product with the
-table of all offsets. In memory that is a matrix whose rows are one element shorter than the
-product's: a view with other strides, where a gather would read as many indices as scores.
+    S[q, k] = (Q[q]·K[k] + Q[q]·PK[q-k] + K[k]·PQ[q-k]) * scale
+               content      content to       position to
+               to content   position         content
+
+    O = dropout(softmax(S)) V, over the keys of the query's sequence
+
+1. On CUDA in 16 bits: the Triton kernels (`kernels/triton_attention.py`).
+2. On the CPU in bfloat16: the C++ kernels (`kernels/native_attention.py`).
+3. On the CPU otherwise: torch's operations on a few sequences at a time, with a backward pass of
+   their own (`kernels/cpu_attention.py`).
+4. Elsewhere, and with one position term: the formula below, through autograd.
+
+None gathers. The position score of query q and key k is entry k - q + L - 1 of row q of Q PK', a
+product with the table of all R offsets. In memory that is a matrix whose rows are one element
+shorter than the product's: a view with other strides (`shifted`), where a gather would read as many
+indices as scores.
+
+Dimensions: B batch, H heads, L length, D size of a head, R = 2 L - 1 offsets.
+
+DeBERTa: https://arxiv.org/abs/2006.03654, section 3.1
 """
 
 from importlib.util import find_spec
@@ -50,6 +67,7 @@ def disentangled_attention(
             seed,
         )
         return context.view(query.shape)
+    # By q-k ascending: a row of K PQ' is of one key, and along it q grows, as k does along Q PK'.
     pos_query = None if pos_query is None else pos_query.flip(-2)
     matrices = query, key, value, pos_key, pos_query
     if is_native(query):
@@ -61,21 +79,22 @@ def disentangled_attention(
         context = DisentangledAttentionCPU.apply(*matrices, bias, scale, dropout)
         return context
     length = query.shape[1]
-    query, key, value = (states.transpose(1, 2) for states in (query, key, value))
-    scores = query @ key.mT
+    query, key, value = (states.transpose(1, 2) for states in (query, key, value))  # BxHxLxD
+    scores_BxHxLxL = query @ key.mT
     if pos_key is not None:
-        scores = scores + shifted(query @ pos_key.mT, length)
+        scores_BxHxLxL = scores_BxHxLxL + shifted(query @ pos_key.mT, length)
     if pos_query is not None:
-        scores = scores + shifted(key @ pos_query.mT, length).mT
-    scores = scores * scale + sequences.bias(query.dtype)[:, None]
-    weights = F.dropout(torch.softmax(scores, dim=-1), dropout)
-    return (weights @ value).transpose(1, 2)
+        scores_BxHxLxL = scores_BxHxLxL + shifted(key @ pos_query.mT, length).mT
+    scores_BxHxLxL = scores_BxHxLxL * scale + sequences.bias(query.dtype)[:, None]
+    weights_BxHxLxL = F.dropout(torch.softmax(scores_BxHxLxL, dim=-1), dropout)
+    return (weights_BxHxLxL @ value).transpose(1, 2)
 
 
 def is_fused(query: Tensor) -> bool:
     """Whether the kernels for CUDA run here and take heads of this size.
 
-    They would take float32, too, but without tensor cores.
+    They would take float32, too, but without tensor cores. Those multiply at least 16 numbers a
+    row, and Triton's blocks have sizes of powers of two.
     """
     size = query.shape[-1]
     fits = query.itemsize == 2 and 16 <= size <= 128 and size.bit_count() == 1
@@ -85,7 +104,10 @@ def is_fused(query: Tensor) -> bool:
 def shifted(
     scores: Float[Tensor, "batch heads length offsets"], length: int
 ) -> Float[Tensor, "batch heads length length"]:
-    """Row i of the result is columns length-1-i to 2*length-2-i of row i: a view, no copy."""
+    """Entry (i, j) of the result is column j - i + length - 1 of row i: a view, no copy.
+
+    A worked example is in `kernels/cpu_attention.py`.
+    """
     batch, heads, rows, offsets = scores.shape
     scores = scores.contiguous()
     return scores.as_strided(

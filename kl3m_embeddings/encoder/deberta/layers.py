@@ -1,6 +1,10 @@
 """The layers of DeBERTa-v2/v3: disentangled self-attention, feed-forward, and XL's convolution.
 
 Names of modules and parameters are transformers'.
+
+Dimensions: B batch, L length, H heads, D size of a head, R = 2 L - 1 offsets, h hidden size.
+
+He et al., DeBERTa: https://arxiv.org/abs/2006.03654
 """
 
 import math
@@ -29,6 +33,7 @@ class SelfAttention(nn.Module):
         self.key_proj = nn.Linear(size, size)
         self.value_proj = nn.Linear(size, size)
         terms = config.pos_att_type or []
+        # Each of the terms added has a variance of D where its factors have one of 1.
         self.scale = 1 / math.sqrt(self.head_size * (1 + ("c2p" in terms) + ("p2c" in terms)))
         self.has_c2p = config.relative_attention and "c2p" in terms
         self.has_p2c = config.relative_attention and "p2c" in terms
@@ -52,11 +57,11 @@ class SelfAttention(nn.Module):
         hidden = hidden.to(compute_dtype(hidden))
         pos_key = pos_query = None
         if relative is not None and rows is not None:
-            offsets = self.pos_dropout(relative).index_select(0, rows)
+            offsets = self.pos_dropout(relative).index_select(0, rows)  # Rxh
             shared = self.shares_projections
             if self.has_c2p:
                 project = self.key_proj if shared else self.pos_key_proj
-                pos_key = self._split(project(offsets)).transpose(0, 1)
+                pos_key = self._split(project(offsets)).transpose(0, 1)  # HxRxD
             if self.has_p2c:
                 project = self.query_proj if shared else self.pos_query_proj
                 pos_query = self._split(project(offsets)).transpose(0, 1)
@@ -73,7 +78,7 @@ class SelfAttention(nn.Module):
         return context.flatten(2)
 
     def _split(self, states: Tensor) -> Tensor:
-        """[..., heads * size] -> [..., heads, size]."""
+        """...x(H*D) -> ...xHxD."""
         return states.view(*states.shape[:-1], self.num_heads, self.head_size)
 
 
@@ -121,8 +126,8 @@ class Layer(nn.Module):
         positions: Int[Tensor, "positions"] | None,
     ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
         """Attend, then transform each position, or the flat `positions` only."""
-        context = self.attention["self"](hidden, sequences, relative, rows)
-        if positions is not None:
+        context = self.attention["self"](hidden, sequences, relative, rows)  # BxLxh
+        if positions is not None:  # each position is on its own from here on
             context, hidden = (
                 states.flatten(0, 1).index_select(0, positions) for states in (context, hidden)
             )
@@ -158,6 +163,6 @@ class Convolution(nn.Module):
     ) -> Float[Tensor, "batch length hidden"]:
         """Add the neighbours' embeddings to `hidden`; padding stays zero."""
         mask = attention_mask[..., None]
-        local = self.conv(embeddings.transpose(1, 2)).transpose(1, 2) * mask
+        local = self.conv(embeddings.transpose(1, 2)).transpose(1, 2) * mask  # Conv1d takes BxhxL
         hidden = self.LayerNorm(hidden + self.activation(self.dropout(local)))
         return hidden * mask

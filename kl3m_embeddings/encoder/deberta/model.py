@@ -3,7 +3,9 @@
 Attention is disentangled: beside content-to-content scores there are content-to-position and
 position-to-content ones, from one table of embeddings of (bucketed) relative offsets,
 
-    score[q, k] = (Q[q]·K[k] + Q[q]·PK[q-k] + K[k]·PQ[q-k]) / sqrt(head_size * num_terms).
+    score[q, k] = (Q[q]·K[k] + Q[q]·PK[q-k] + K[k]·PQ[q-k]) / sqrt(head_size * num_terms),
+
+Q, K the projected content of tokens, PK and PQ the projected embeddings of offsets.
 
 Three steps make it fast:
 
@@ -15,6 +17,8 @@ Three steps make it fast:
 
 Module names equal those of transformers' `DebertaV2ForMaskedLM`, so a state dict loads both ways;
 hidden states agree at every position that is not padding.
+
+Dimensions: B batch, L length, R = 2 L - 1 offsets, h hidden size.
 
 He et al., DeBERTa (https://arxiv.org/abs/2006.03654); DeBERTaV3 (https://arxiv.org/abs/2111.09543).
 """
@@ -40,10 +44,17 @@ from kl3m_embeddings.encoder.kernels.sequences import Sequences
 def offset_rows(
     length: int, num_buckets: int, max_offset: int, device: torch.device
 ) -> Int[Tensor, "offsets"]:
-    """The row of the relative embeddings for each offset q-k, from length-1 down to 1-length.
+    """The row of the relative embeddings for each offset d = q-k, from length-1 down to 1-length.
 
-    Offsets up to half the number of buckets have a row each; farther ones share rows that widen
-    logarithmically. Without buckets there is a row for each offset up to `max_offset`.
+    Near offsets have a row each, and farther ones share rows that widen logarithmically: how near
+    words stand matters exactly, how far away they are roughly. With n buckets and m = n / 2
+
+        bucket(d) = d                                                            where |d| <= m
+                    sign(d) (m + ceil((m - 1) log(|d| / m) / log((max_offset - 1) / m)))   beyond
+
+    and the row is bucket(d) + n, clamped to 0..2 n - 1. With n = 256 and max_offset = 512: 100 has
+    row 356, 200 has bucket 169, 210 has 174 as 211 has, and 511 has 255. Without buckets there is a
+    row for each offset up to `max_offset`.
     """
     offset = torch.arange(length - 1, -length, -1, device=device)
     span = num_buckets if num_buckets > 0 else max_offset
@@ -73,6 +84,7 @@ class Embeddings(nn.Module):
         self.token_type_embeddings = (
             nn.Embedding(config.type_vocab_size, size) if config.type_vocab_size > 0 else None
         )
+        # From word embeddings of another width to the hidden size.
         self.embed_proj = (
             nn.Linear(size, config.hidden_size, bias=False) if size != config.hidden_size else None
         )
@@ -173,7 +185,7 @@ class DebertaV2Model(nn.Module):
 
 
 class HeadTransform(nn.Module):
-    """The part of the masked-language head before the vocabulary."""
+    """The part of the masked-language head before the vocabulary: LayerNorm(act(W x + b))."""
 
     def __init__(self, size: int, config: DebertaV2Config) -> None:
         super().__init__()

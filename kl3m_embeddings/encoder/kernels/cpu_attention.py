@@ -1,16 +1,21 @@
 """Disentangled attention for the CPU: a few sequences at a time, so that scores stay in the cache.
 
+    S[q, k] = (Q[q]·K[k] + Q[q]·PK[q-k] + K[k]·PQ[q-k]) * scale + bias[k]
+    P = softmax(S),  W = dropout(P),  O = W V
+
 1. For each group of sequences: position scores by two matrix products with the table of offsets,
-   read through shifted views and added; content scores accumulated on top; softmax; dropout.
+   read through shifted views and added (`shifted`); content scores accumulated on top; softmax;
+   dropout.
 2. Kept for the backward pass is one matrix of weights a head, in which a negative sign marks a
-   dropped weight.
-3. The backward pass needs, beside products, only dS = W * dW - P * rowsum(dO * O), where W are the
-   weights after dropout, P before, and O the output (FlashAttention's identity,
-   https://arxiv.org/abs/2205.14135). Gradients of shifted views go through buffers that are zero
+   dropped weight: a weight itself is never negative.
+3. The backward pass needs, beside products, only dS = W * dW - P * rowsum(dO * O), where dW = dO V'
+   (FlashAttention's identity, https://arxiv.org/abs/2205.14135: the softmax' own sum over keys is
+   one over D numbers of the output). Gradients of shifted views go through buffers that are zero
    outside the band that every group overwrites.
 
-Tensors of a group are [heads * sequences, ...] where sequences attend and [heads, sequences *
-length, ...] where they meet the table.
+Dimensions: B batch, L length, H heads, D size of a head, R = 2 L - 1 offsets, N sequences of a
+group. Tensors of a group are (H*N)x... where sequences attend and Hx(N*L)x... where they meet the
+table, which is a head's and not a sequence's. DeBERTa: https://arxiv.org/abs/2006.03654
 """
 
 from collections.abc import Iterator
@@ -32,9 +37,8 @@ NUM_SCORES_AT_ONCE = 2**21
 class DisentangledAttentionCPU(torch.autograd.Function):
     """Attention with both position terms.
 
-    Inputs and output are [batch, length, heads, size]; `pos_key` and `pos_query` are [heads,
-    offsets, size], ordered by k-q and by q-k ascending; `bias` is [batch, length or
-    1, length].
+    Inputs and output are BxLxHxD; `pos_key` and `pos_query` are HxRxD, ordered by k-q and by q-k
+    ascending; `bias` is Bx(L or 1)xL, of queries and keys.
     """
 
     @staticmethod
@@ -49,12 +53,13 @@ class DisentangledAttentionCPU(torch.autograd.Function):
         scale: float,
         dropout: float,
     ) -> Tensor:
-        """Attend."""
+        """Attend, group by group."""
         num_heads = query.shape[2]
         output = torch.empty_like(query)
         kept_weights = []
         for group in groups(query):
             q, k, v = by_head(query[group]) * scale, by_head(key[group]), by_head(value[group])
+            # (H*N)xLxL; the scale is in q, and so in two of the terms, and in the queries' table.
             scores = position_scores(q, k, pos_key, pos_query * scale).baddbmm_(q, k.mT)
             if bias is not None:
                 scores.view(num_heads, -1, *scores.shape[1:]).add_(bias[group])
@@ -73,18 +78,20 @@ class DisentangledAttentionCPU(torch.autograd.Function):
         num_heads, size = query.shape[2:]
         by_table = (num_heads, -1, size)
         grads = [torch.empty_like(query) for _ in range(3)]
+        # Sums over all groups: in float32, rounded once.
         grad_pos_key = torch.zeros_like(pos_key, dtype=torch.float32)
         grad_pos_query = torch.zeros_like(pos_query, dtype=torch.float32)
         band = query.new_zeros(0)
         for group, weights in zip(groups(query), kept_weights, strict=True):
             q, k, v = by_head(query[group]) * ctx.scale, by_head(key[group]), by_head(value[group])
             grad_context = by_head(grad_output[group])
-            row_sums = (grad_context * by_head(output[group])).sum(dim=-1, keepdim=True)
+            row_sums = (grad_context * by_head(output[group])).sum(dim=-1, keepdim=True)  # dO * O
             grad_scores, grad_v = softmax_gradients(weights, v, grad_context, row_sums, ctx.dropout)
             grad_q, grad_k = grad_scores @ k, grad_scores.mT @ q
 
             if band.shape != (expected := band_shape(q, num_heads)):
                 band = query.new_zeros(expected)
+            # dS, laid out by offset: Hx(N*L)xR.
             shifted(band, query.shape[1]).copy_(grad_scores)
             grad_q.view(by_table).baddbmm_(band, pos_key)
             grad_pos_key += band.mT @ q.view(by_table)
@@ -101,7 +108,7 @@ class DisentangledAttentionCPU(torch.autograd.Function):
 def position_scores(q: Tensor, k: Tensor, pos_key: Tensor, pos_query: Tensor) -> Tensor:
     """Content-to-position and position-to-content scores of a group, added."""
     num_heads, length = len(pos_key), q.shape[1]
-    q, k = (states.view(num_heads, -1, q.shape[-1]) for states in (q, k))
+    q, k = (states.view(num_heads, -1, q.shape[-1]) for states in (q, k))  # Hx(N*L)xD
     # Copied first: adding a transposed view is five times slower than copying and adding.
     scores = shifted(k @ pos_query.mT, length).mT.contiguous()
     return scores.add_(shifted(q @ pos_key.mT, length))
@@ -136,25 +143,30 @@ def groups(states: Tensor) -> Iterator[slice]:
 
 
 def by_head(states: Tensor) -> Tensor:
-    """[sequences, length, heads, size] -> [heads * sequences, length, size]."""
+    """NxLxHxD -> (H*N)xLxD."""
     return states.permute(2, 0, 1, 3).flatten(0, 1)
 
 
 def by_sequence(states: Tensor, num_heads: int) -> Tensor:
-    """[heads * sequences, length, size] -> [sequences, length, heads, size]."""
+    """(H*N)xLxD -> NxLxHxD."""
     return states.view(num_heads, -1, *states.shape[1:]).permute(1, 2, 0, 3)
 
 
 def band_shape(states: Tensor, num_heads: int) -> tuple[int, int, int]:
-    """[heads, sequences * length, offsets] for states of [heads * sequences, length, size]."""
+    """Hx(N*L)xR, for states of (H*N)xLxD."""
     num_matrices, length, _ = states.shape
     return num_heads, num_matrices // num_heads * length, 2 * length - 1
 
 
 def shifted(table_scores: Tensor, length: int) -> Tensor:
-    """A view of [heads, sequences * length, offsets] as [heads * sequences, length, length].
+    """A view of Hx(N*L)xR as (H*N)xLxL: entry (i, j) is column j - i + L - 1 of row i.
 
-    Its row i is the columns length-1-i to 2*length-2-i of row i.
+    That is a Toeplitz pattern: one row on and one column on, the offset stays. In memory, from row
+    i to i + 1 are R - 1 numbers instead of R, and no index is read. With L = 3, of rows of R = 5:
+
+        0  1  2  3  4          2  3  4
+        5  6  7  8  9    ->    6  7  8
+        10 11 12 13 14        10 11 12
     """
     num_offsets = table_scores.shape[-1]
     num_matrices = table_scores.numel() // (length * num_offsets)
@@ -165,6 +177,6 @@ def shifted(table_scores: Tensor, length: int) -> Tensor:
 def mark_dropped(weights: Tensor, p: float) -> None:
     """Turn the sign of each of the weights, which are not negative, with probability p."""
     sign = sign_of_dropped(weights.numel(), p).view(weights.shape)
-    if weights.itemsize > 2:
+    if weights.itemsize > 2:  # the sign is the highest bit of wider numbers, too
         sign = sign.to(INTEGER_OF_SIZE[weights.itemsize]) << (8 * weights.itemsize - 16)
     weights.view(sign.dtype).bitwise_or_(sign)

@@ -1,11 +1,18 @@
-"""Cross-entropy against a large vocabulary that keeps one 16-bit [targets, vocabulary] matrix.
+"""Cross-entropy against a large vocabulary that keeps one 16-bit TxV matrix.
+
+    loss = log(sum over v of exp(logit[v])) - logit[label],  logits = states W' + b
+    dlogit[v] = p[v] - (v == label),  p = softmax(logits)
 
 Autograd would keep the logits, their fp32 copy and the log-probabilities. Here
 
 1. the forward turns the logits, a few targets at a time, into fp32 probabilities, the loss, and, in
-   place of the logits, the loss's gradient p - onehot(label);
+   place of the logits, the loss's gradient: it depends on nothing that the backward pass would know
+   better, but for a factor;
 2. the backward is two matrix products with that gradient. A target's own factor (its weight in the
-   mean, zero for padding) scales its row, so it can be applied to the small sides of the products.
+   mean, zero for padding) scales its row, so it can be applied to the small sides of the products:
+   diag(f) G W = diag(f) (G W), and G' diag(f) states = G' (diag(f) states).
+
+Dimensions: T targets, V vocabulary, E embedding size (of the head's transform).
 
 After Cut Your Losses (https://arxiv.org/abs/2411.09009) and Liger Kernel
 (https://arxiv.org/abs/2410.10989).
@@ -52,7 +59,7 @@ class LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Context, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         """Two matrix products with the stored gradient."""
         states, weight, grad_logits, is_target = ctx.saved_tensors
-        factor = (grad_loss * is_target)[:, None]
+        factor = (grad_loss * is_target)[:, None]  # Tx1
         grad_states = ((grad_logits @ weight) * factor).to(states.dtype)
         grad_weight = grad_logits.t() @ (states * factor).to(states.dtype)
         grad_bias = (grad_logits.t() @ factor.to(states.dtype))[:, 0].to(ctx.bias_dtype)
@@ -66,9 +73,9 @@ def gradient(
 
     Where the label is -100, the first two are those of label 0.
     """
-    rows = labels.clamp(min=0)[:, None]
-    logits = torch.addmm(bias.to(states.dtype), states, weight.t())
-    label_logits = logits.gather(1, rows)[:, 0]
+    label_rows = labels.clamp(min=0)[:, None]  # Tx1, of the vocabulary
+    logits = torch.addmm(bias.to(states.dtype), states, weight.t())  # TxV
+    label_logits = logits.gather(1, label_rows)[:, 0]
     loss = states.new_empty(len(states), dtype=torch.float32)
     correct = torch.empty_like(labels, dtype=torch.bool)
     num_at_once = NUM_TARGETS_AT_ONCE["cpu" if states.is_cpu else "elsewhere"]
@@ -80,8 +87,8 @@ def gradient(
         log_total = highest - probabilities.amax(dim=-1).log()
         loss[chunk] = log_total - label_logits[chunk]
         correct[chunk] = label_logits[chunk] == highest
-        minus_one = probabilities.new_full(rows[chunk].shape, -1.0)
-        logits[chunk] = probabilities.scatter_add_(1, rows[chunk], minus_one)
+        minus_one = probabilities.new_full(label_rows[chunk].shape, -1.0)
+        logits[chunk] = probabilities.scatter_add_(1, label_rows[chunk], minus_one)
     return loss, correct, logits
 
 
@@ -89,13 +96,14 @@ def native_gradient(
     states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same by a kernel, which adds the bias in float32."""
+    # The kernel would read and write beyond its row.
     if len(labels) and int(labels.max()) >= len(weight):
         raise IndexError(f"label {int(labels.max())} of {len(weight)}")
     logits = states @ weight.t()
     loss = logits.new_empty(len(logits), dtype=torch.float32)
     correct = torch.empty_like(labels, dtype=torch.bool)
-    places = bias.float().contiguous(), labels.long().contiguous()
-    run("cross_entropy", logits, *places, loss, correct, *logits.shape)
+    inputs = bias.float().contiguous(), labels.long().contiguous()
+    run("cross_entropy", logits, *inputs, loss, correct, *logits.shape)
     return loss, correct, logits
 
 

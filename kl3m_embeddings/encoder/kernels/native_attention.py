@@ -1,8 +1,11 @@
 """Attention on the CPU in bfloat16, by the kernels of `native/attention.cpp`.
 
-The formulas are those of `cpu_attention.py`, with position terms or without; scores and sums are
-float32. A sequence costs what its own length asks for. Kept for the backward pass is one matrix of
-weights a head and sequence, in which a negative sign marks a dropped weight.
+That file has the formulas, with position terms or without; scores and sums are float32. A sequence
+costs what its own length asks for: each has scores of its own, without padding to the longest. Kept
+for the backward pass is one matrix of weights a head and sequence, in which a negative sign marks a
+dropped weight.
+
+Dimensions: B batch, L row length, H heads, D size of a head, R = 2 L - 1 offsets, S sequences.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,9 +32,8 @@ def is_native(query: Tensor) -> bool:
 class AttentionNative(torch.autograd.Function):
     """Attention of the tokens of each sequence.
 
-    Inputs and output are [batch, length, heads, size]; `pos_key` and `pos_query` are [heads,
-    offsets, size], ordered by k-q and by q-k ascending, or None where scores lack that term.
-    Outside of the sequences the output is 0.
+    Inputs and output are BxLxHxD; `pos_key` and `pos_query` are HxRxD, ordered by k-q and by q-k
+    ascending, or None where scores lack that term. Outside of the sequences the output is 0.
     """
 
     @staticmethod
@@ -46,12 +48,13 @@ class AttentionNative(torch.autograd.Function):
         scale: float,
         dropout: float,
     ) -> Tensor:
-        """Attend."""
+        """Attend; only where something will go backward are the weights kept."""
         inputs = mapped(Tensor.contiguous, (query, key, value, pos_key, pos_query))
-        bounds = sequences.bounds.long().contiguous()
+        bounds = sequences.bounds.long().contiguous()  # Sx2, flat tokens
         output = empty_or_zero(query, sequences)
         weights = None
         if any(ctx.needs_input_grad):
+            # For each head and sequence a square matrix, of the length rounded up.
             padded = -(-(bounds[:, 1] - bounds[:, 0]) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
             weights = output.new_empty(query.shape[2] * int(padded.square().sum()))
         seed = int(torch.randint(2**63 - 1, ())) if dropout else 0
@@ -67,7 +70,8 @@ class AttentionNative(torch.autograd.Function):
     def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the five matrices."""
         *inputs, bounds, output, weights = ctx.saved_tensors
-        grads = [empty_or_zero(one, ctx.sequences) for one in inputs[:3]]
+        grads = [empty_or_zero(matrix, ctx.sequences) for matrix in inputs[:3]]
+        # A row of a table sums up the gradients of many scores: in float32, rounded once.
         tables = mapped(partial(torch.empty_like, dtype=torch.float32), inputs[3:])
         shape = shape_of(output, ctx.sequences)
         tensors = (*inputs, bounds, output, weights, grad_output.contiguous(), *grads, *tables)
@@ -79,7 +83,7 @@ def mapped(
     change: Callable[[Tensor], Tensor], tensors: Iterable[Tensor | None]
 ) -> list[Tensor | None]:
     """Each tensor changed; what is absent stays so."""
-    return [None if one is None else change(one) for one in tensors]
+    return [None if tensor is None else change(tensor) for tensor in tensors]
 
 
 def shape_of(states: Tensor, sequences: Sequences) -> tuple[int, ...]:

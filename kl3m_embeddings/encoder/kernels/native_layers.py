@@ -3,9 +3,12 @@
     project_add_norm(x, residual)  LayerNorm(dropout(x W' + b) + residual)
     feed_forward(x)                LayerNorm(dropout(gelu(x U' + c) W' + b) + x)
 
-Matrix products are torch's. Everything between two of them is one pass, forward and backward; a
-dropout mask is not kept but drawn again from its seed. The residual stream is bfloat16, sums and
-the gradients of weights are float32.
+Matrix products are torch's. Everything between two of them is one pass, forward and backward: on a
+CPU the time of such passes is that of reading and writing memory. A dropout mask is not kept but
+drawn again from its seed. The residual stream is bfloat16, sums and the gradients of weights are
+float32. `native/fused.cpp` has the formulas of the gradients.
+
+Dimensions: N rows (tokens), h hidden size, i intermediate size.
 """
 
 from dataclasses import dataclass
@@ -39,7 +42,7 @@ def project_add_norm(
     norm: nn.LayerNorm,
     dropout: float,
 ) -> Float[Tensor, "*rows hidden"]:
-    """Project, drop out, add, normalise."""
+    """LayerNorm(dropout(states W' + b) + residual), W and b those of `dense`."""
     normalised: Tensor = ProjectAddNorm.apply(
         states, residual, dense.weight, dense.bias, norm.weight, norm.bias, norm.eps, dropout
     )
@@ -53,7 +56,7 @@ def feed_forward(
     norm: nn.LayerNorm,
     dropout: float,
 ) -> Float[Tensor, "*rows hidden"]:
-    """Both projections with GELU between them, and the residual."""
+    """LayerNorm(dropout(gelu(states U' + c) W' + b) + states); U, c of `inner`, W, b of `outer`."""
     weights = inner.weight, inner.bias, outer.weight, outer.bias, norm.weight, norm.bias
     transformed: Tensor = FeedForward.apply(states, *weights, norm.eps, dropout)
     return transformed
@@ -75,7 +78,7 @@ class ProjectAddNorm(torch.autograd.Function):
         dropout: float,
     ) -> Tensor:
         """One product, one pass."""
-        rows, weight = states.flatten(0, -2), weight.bfloat16()
+        rows, weight = states.flatten(0, -2), weight.bfloat16()  # Nx(h or i), hx(h or i)
         add_norm = AddNorm.drawn(rows @ weight.t(), bias, residual, norm_weight, dropout)
         output = add_norm.forward(norm_bias, epsilon)
         ctx.save_for_backward(rows, weight, *add_norm.saved())
@@ -112,9 +115,9 @@ class FeedForward(torch.autograd.Function):
         dropout: float,
     ) -> Tensor:
         """Two products, a pass after each."""
-        rows = states.flatten(0, -2)
+        rows = states.flatten(0, -2)  # Nxh
         inner_weight, outer_weight = inner_weight.bfloat16(), outer_weight.bfloat16()
-        inner = rows @ inner_weight.t()
+        inner = rows @ inner_weight.t()  # Nxi, without its bias: the kernel adds it
         activated = torch.empty_like(inner)
         run("gelu_forward", inner, inner_bias, activated, *inner.shape)
         add_norm = AddNorm.drawn(
@@ -132,10 +135,12 @@ class FeedForward(torch.autograd.Function):
         """Four products, two passes."""
         inner, inner_bias, activated, inner_weight, outer_weight, *saved = ctx.saved_tensors
         add_norm = AddNorm.restored(saved, ctx.dropout, ctx.seed)
+        # The states are both the input and the residual: their two gradients are added up below.
         grad, grad_states, (grad_scale, grad_shift, grad_bias) = add_norm.backward(grad_output)
         grad_outer = (grad.t() @ activated).float()
         grad_inner_states = grad @ outer_weight
         grad_inner_bias = torch.empty_like(inner_bias)
+        # It overwrites the gradient of GELU's output with that of its input.
         run("gelu_backward", inner, inner_bias, grad_inner_states, grad_inner_bias, *inner.shape)
         rows = add_norm.residual.flatten(0, -2)
         grad_inner = (grad_inner_states.t() @ rows).float()
@@ -151,7 +156,7 @@ class AddNorm:
     inputs: tuple[Tensor, ...]
     """Projected, bias, residual, and the norm's weight."""
     moments: Tensor
-    """Mean and inverse deviation of each row; the forward pass fills it."""
+    """2xN: mean and inverse deviation of each row; the forward pass fills it."""
     dropout: float
     seed: int
 
@@ -159,7 +164,7 @@ class AddNorm:
     def drawn(
         cls, projected: Tensor, bias: Tensor, residual: Tensor, norm_weight: Tensor, dropout: float
     ) -> "AddNorm":
-        """For the forward pass, with a mask of its own."""
+        """For the forward pass, with a mask of its own: a seed from torch's CPU generator."""
         return cls(
             inputs=(projected, bias, residual.contiguous(), norm_weight),
             moments=projected.new_empty(2, len(projected), dtype=torch.float32),
@@ -179,12 +184,12 @@ class AddNorm:
 
     @property
     def projected(self) -> Tensor:
-        """What is dropped out: [rows, hidden]."""
+        """What is dropped out: Nxh."""
         return self.inputs[0]
 
     @property
     def residual(self) -> Tensor:
-        """What is added to it: [..., hidden]."""
+        """What is added to it: ...xh."""
         return self.inputs[2]
 
     def forward(self, norm_bias: Tensor, epsilon: float) -> Tensor:

@@ -78,6 +78,7 @@ def compiled() -> Path:
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True)
     files = sorted(SOURCES.glob("*.cpp"))
     content = [path.read_text() for path in sorted(SOURCES.iterdir()) if path.is_file()]
+    # -march=native: a home folder may be shared by machines whose processors differ.
     parts = [*content, *FLAGS, version.stdout, processor()]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = cache_folder() / f"kernels-{key}.so"
@@ -130,13 +131,14 @@ def run(kernel: str, *arguments: Tensor | float | int | None) -> None:
     kernels = library()
     assert kernels is not None
     values = []
-    for one in arguments:
-        if isinstance(one, Tensor) and not (one.is_contiguous() and one.is_cpu):
-            raise ValueError(f"{kernel}: {tuple(one.shape)}: not contiguous on the CPU")
-        values.append(one.data_ptr() if isinstance(one, Tensor) else one)
+    for argument in arguments:
+        if isinstance(argument, Tensor) and not (argument.is_contiguous() and argument.is_cpu):
+            raise ValueError(f"{kernel}: {tuple(argument.shape)}: not contiguous on the CPU")
+        values.append(argument.data_ptr() if isinstance(argument, Tensor) else argument)
     getattr(kernels, kernel)(*values)
 
 
+# P: a pointer, NULL for None.
 P, INT, LONG, FLOAT, SEED = (
     ctypes.c_void_p,
     ctypes.c_int,

@@ -23,5 +23,5 @@ def default_precision(device: torch.device) -> Precision:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16, as torch sees it."""
+    """Whether the processor has instructions for products in bfloat16, as oneDNN sees it."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

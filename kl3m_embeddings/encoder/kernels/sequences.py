@@ -1,7 +1,10 @@
 """Where the sequences of a batch lie: which tokens attend to each other.
 
 Usually a row is one sequence, then padding. A packed row is several documents, one after another;
-`bounds` then says where each begins and ends among the batch's flat tokens.
+`bounds` then says where each begins and ends among the batch's flat tokens. In rows of length 6,
+`a a a b b .` and `c c c c . .` (two documents and padding, then one) give (0, 3), (3, 5), (6, 10).
+
+Dimensions: B batch, L length of a row, S sequences.
 """
 
 from collections.abc import Sequence
@@ -78,12 +81,13 @@ class Sequences:
         masked = ~self.attention_mask[:, None]
         if not self.is_packed:
             return masked
-        return (self.numbers[:, None] != self.numbers[:, :, None]) | masked
+        return (self.sequence_indices[:, None] != self.sequence_indices[:, :, None]) | masked
 
     @property
-    def numbers(self) -> Int[Tensor, "batch length"]:
-        """Of each token the number of its sequence."""
+    def sequence_indices(self) -> Int[Tensor, "batch length"]:
+        """Of each token the index of its sequence; padding has that of the next one."""
         positions = torch.arange(self.attention_mask.numel(), device=self.bounds.device)
+        # Bounds may be filled up with (0, 0), which would break the order that a search needs.
         ends = self.bounds[:, 1].cummax(0).values
         return torch.searchsorted(ends, positions, right=True).view(self.attention_mask.shape)
 
@@ -93,7 +97,7 @@ def row_bounds(attention_mask: Bool[Tensor, "batch length"]) -> Int[Tensor, "bat
     batch, length = attention_mask.shape
     mask = attention_mask.int()
     first = mask.argmax(dim=1)
-    last = length - mask.flip(1).argmax(dim=1)
+    last = length - mask.flip(1).argmax(dim=1)  # one past it
     offsets = torch.arange(batch, device=mask.device) * length
-    has_any = mask.amax(dim=1)
+    has_any = mask.amax(dim=1)  # 0: argmax has found nothing, and the row gets equal bounds
     return torch.stack([offsets + first, offsets + first + (last - first) * has_any], dim=1)

@@ -1,5 +1,7 @@
 """Disentangled attention on CUDA: rows one after another, scores in tiles.
 
+    S[q, k] = (Q[q]·K[k] + Q[q]·PK[q-k] + K[k]·PQ[q-k]) * scale,  O = dropout(softmax(S)) V
+
 1. Forward and backward are the kernels of `triton_kernels.py`, on the tiles of
    `triton_tiles.py`. Kept for the backward pass are the output and one number a query and head.
    The backward pass itself holds the gradients of scores twice: 4 * heads * tokens * max_length
@@ -8,9 +10,11 @@
    for the GPU, and a CUDA graph may be replayed with other rows and another seed. Programs that
    find no query return at once.
 3. Which weights are dropped is a hash of seed, head, query and key position (`dropout_mask`), which
-   the backward pass computes again.
+   the backward pass computes again. A kept mask would be as large as the scores.
 4. Nothing is added atomically. The tables' gradients are sums over programs, each of which writes
    its part; the parts are added afterwards. Results are the same, bit by bit, each time.
+
+Dimensions: N tokens of all rows, H heads, D size of a head, R = 2 max_length - 1 offsets.
 
 FlashAttention-2: https://arxiv.org/abs/2307.08691; DeBERTa: https://arxiv.org/abs/2006.03654
 """
@@ -73,7 +77,7 @@ def attend_packed(
         block=block or (64 if query.element_size() == 2 else 16),
         has_large_memory=has_large_memory(query.device),
     )
-    # As linear layers leave them, [offsets, heads, size]: rows are then as far apart as tokens.
+    # As linear layers leave them, RxHxD: rows are then as far apart as tokens.
     tables = (
         None if table is None else table.to(query.dtype).transpose(0, 1)
         for table in (pos_key, pos_query)
@@ -157,7 +161,7 @@ def has_large_memory(device: torch.device) -> bool:
 
 
 class PackedDisentangledAttention(torch.autograd.Function):
-    """Attention of each row to itself; tables are [offsets, heads, size]."""
+    """Attention of each row to itself; states are NxHxD, tables RxHxD."""
 
     @staticmethod
     def forward(
@@ -171,12 +175,12 @@ class PackedDisentangledAttention(torch.autograd.Function):
         seed: Tensor,
         launch: Launch,
     ) -> Tensor:
-        """Attend."""
+        """Attend, and keep the inputs, the output and log2 of the softmax' denominators."""
         matrices = (query, key, value, pos_key, pos_query)
-        inputs = [None if one is None else one.contiguous() for one in matrices]
+        inputs = [None if matrix is None else matrix.contiguous() for matrix in matrices]
         inputs += [bounds, seed]
         output = torch.zeros(query.shape, dtype=query.dtype, device=query.device)
-        log_sums = output.new_empty(launch.num_heads, launch.num_tokens, dtype=torch.float32)
+        log_sums = output.new_empty(launch.num_heads, launch.num_tokens, dtype=torch.float32)  # HxN
         attention_kernel[launch.by_block](*inputs, output, log_sums, **launch.with_dropout(64))
         ctx.save_for_backward(*inputs, output, log_sums)
         ctx.launch = launch
@@ -193,6 +197,7 @@ class PackedDisentangledAttention(torch.autograd.Function):
         grad_value = torch.zeros_like(output)
         row_sums = sums_of_rows(output, grad_output, launch)
         num_positions = launch.num_blocks * launch.block
+        # dS and its transpose, HxNx(positions): of query tokens and key positions, and the reverse.
         by_query, by_key = output.new_empty(2, launch.num_heads, launch.num_tokens, num_positions)
         score_gradient_kernel[launch.by_block](
             *inputs, log_sums, row_sums, grad_output, grad_value, by_query, by_key,
@@ -209,7 +214,7 @@ class PackedDisentangledAttention(torch.autograd.Function):
 
 
 def sums_of_rows(output: Tensor, grad_output: Tensor, launch: Launch) -> Tensor:
-    """rowsum(dO * O), [heads, tokens]."""
+    """rowsum(dO * O), HxN: what the softmax' gradient subtracts from each dP of a row."""
     row_sums = output.new_empty(launch.num_heads, launch.num_tokens, dtype=torch.float32)
     grid = -(-launch.num_tokens // launch.block), launch.num_heads
     row_sum_kernel[grid](output, grad_output, row_sums, launch.num_tokens, **launch.shape)
@@ -225,7 +230,7 @@ def state_gradient(
     *,
     mirrored: bool,
 ) -> Tensor:
-    """Of queries; mirrored, of keys."""
+    """The gradient of queries, from dS; mirrored, of keys, from its transpose; NxHxD."""
     grad = torch.zeros_like(other_states)
     state_gradient_kernel[launch.by_block](
         grad_scores, other_states, own_table, bounds, grad, MIRRORED=mirrored, **launch.numbers
@@ -236,7 +241,7 @@ def state_gradient(
 def table_gradient(
     grad_scores: Tensor, own_states: Tensor, bounds: Tensor, launch: Launch, *, mirrored: bool
 ) -> Tensor:
-    """Of the table that queries meet; mirrored, of the keys' one."""
+    """The gradient of the table that queries meet; mirrored, of the keys' one; RxHxD."""
     *_, num_shares = launch.by_table_block
     shape = num_shares, 2 * launch.max_length - 1, launch.num_heads, launch.size
     parts = own_states.new_empty(shape, dtype=torch.float32)
@@ -250,7 +255,10 @@ def table_gradient(
 def dropout_mask(
     seed: Int[Tensor, "1"], dropout: float, num_tokens: int, num_heads: int, max_length: int
 ) -> Bool[Tensor, "tokens heads keys"]:
-    """Which weights `attend_packed` keeps, of each query to each key position in its row."""
+    """Which weights `attend_packed` keeps, of each query to each key position in its row.
+
+    It repeats `query_bits` and `dropout_factors` of `triton_tiles.py`, for the tests.
+    """
     state = mixed((seed & WORD) ^ mixed(seed >> 32 & WORD))
     queries = torch.arange(num_tokens * num_heads, device=seed.device).view(-1, num_heads, 1)
     keys = torch.arange(max_length, device=seed.device)

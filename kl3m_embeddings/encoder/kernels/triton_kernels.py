@@ -1,15 +1,26 @@
 """The Triton kernels of disentangled attention over rows of tokens that lie one after another.
 
-Matrices are [tokens or offsets, HEADS, SIZE] without gaps: rows of one head are STRIDE = HEADS *
-SIZE elements apart. Numbers of queries are [HEADS, tokens].
+    S[q, k] = (Q[q]·K[k] + Q[q]·PK[q-k] + K[k]·PQ[q-k]) * scale,  P = softmax(S)
+    O = dropout(P) V
+
+    dV = dropout(P)' dO,  dS = P * (dropout(dO V') - rowsum(dO * O))
+    dQ = (dS K + dS PK) * scale,  dK = (dS' Q + dS' PQ) * scale,  each table along its diagonals
+
+Dimensions: B is BLOCK, D is SIZE of a head, H is HEADS. Matrices are (tokens or offsets)xHxD
+without gaps: rows of one head are STRIDE = H * D elements apart. Numbers of queries are Hx(tokens).
 
 1. `attention_kernel`: a program keeps a block of queries. Keys pass by, what was summed is
    corrected as larger scores turn up, and the logarithm of the softmax' denominator is written, too
-   (FlashAttention-2, https://arxiv.org/abs/2307.08691).
+   (online softmax; FlashAttention-2, https://arxiv.org/abs/2307.08691). Of scores s times log2(e),
+   let m be the largest so far, l the sum of 2^(s - m), A that of 2^(s - m) v. A block of keys makes
+
+       m' = max(m, max(s)),  l' = l 2^(m - m') + sum of 2^(s - m'),  A' = A 2^(m - m') + ...
+
+   and the output is A / l. So no row of scores is ever whole, and none goes to memory.
 2. `row_sum_kernel`: rowsum(dO * O), for the gradient of the softmax.
 3. `score_gradient_kernel`: a program keeps a block of keys, queries pass by. Scores are computed
-   again, weights are exact at once with that logarithm, and dS = P * (dP - rowsum(dO * O)). It sums
-   the values' gradients, and writes dS and its transpose, in the precision of the inputs.
+   again, weights are exact at once with that logarithm, P = 2^(s - m - log2 l), and dS follows. It
+   sums the values' gradients, and writes dS and its transpose, in the precision of the inputs.
 4. `state_gradient_kernel`: from dS the gradients of a block of queries, from its transpose those of
    a block of keys. To skew a tile that comes from memory is to add to its addresses.
 5. `table_gradient_kernel`: likewise those of a block of a table, over a share of the rows.
@@ -81,7 +92,7 @@ def attention_kernel(
         return
     head, own_token = tl.program_id(1), own_first + tl.arange(0, BLOCK)
     pos_key, pos_query = of_head(pos_key, head, SIZE), of_head(pos_query, head, SIZE)
-    bits = query_bits(seed, own_token, head, HEADS)[:, None]
+    bits = query_bits(seed, own_token, head, HEADS)[:, None]  # Bx1
     q = load_rows(query + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
     own_left = own_products(q, pos_key, start - own_first, max_length, False, STRIDE, BLOCK, SIZE)
     largest = tl.full([BLOCK], float("-inf"), tl.float32)
@@ -95,10 +106,12 @@ def attention_kernel(
             q, k, own_left, pos_key, pos_query, first - own_first, max_length,
             False, STRIDE, BLOCK, SIZE,
         )  # fmt: skip
+        # BxB, queries by keys, in units of log2; the first block has a key, so no row is all -inf.
         scores = tl.where((token < end)[None, :], scores * (scale * LOG2_E), float("-inf"))
         largest_yet = tl.maximum(largest, tl.max(scores, 1))
         weights = tl.exp2(scores - largest_yet[:, None])
         correction = tl.exp2(largest - largest_yet)
+        # The denominator has all weights, dropped ones too: dropout comes after the softmax.
         total = total * correction + tl.sum(weights, 1)
         weights *= dropout_factors(bits, (token - start)[None, :], kept_scale, DROP_BELOW)
         context = context * correction[:, None] + dot(weights.to(v.dtype), v)
@@ -170,14 +183,15 @@ def score_gradient_kernel(
         token = first + tl.arange(0, BLOCK)
         q = load_rows(query + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
         grad_o = load_rows(grad_output + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
-        numbers = head * num_tokens + token
+        of_query = head * num_tokens + token
         # Infinity: weights of queries beyond the row are zero.
-        log_sum = tl.load(log_sums + numbers, mask=token < end, other=float("inf"))
-        row_sum = tl.load(row_sums + numbers, mask=token < end, other=0.0)
+        log_sum = tl.load(log_sums + of_query, mask=token < end, other=float("inf"))
+        row_sum = tl.load(row_sums + of_query, mask=token < end, other=0.0)
         scores, own_left = score_tile(
             k, q, own_left, pos_query, pos_key, first - own_first, max_length,
             True, STRIDE, BLOCK, SIZE,
         )  # fmt: skip
+        # BxB, keys by queries.
         weights = tl.exp2(scores * (scale * LOG2_E) - log_sum[None, :])
         weights = tl.where((own_token < end)[:, None], weights, 0.0)
         bits = query_bits(seed, token, head, HEADS)[None, :]
@@ -208,7 +222,7 @@ def state_gradient_kernel(
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of a block of own states: queries, or keys if mirrored."""
+    """Gradients of a block of own states, queries, or keys if mirrored: dS other + dS own_table."""
     STRIDE: tl.constexpr = HEADS * SIZE
     start, own_first, end = block_of_program(bounds, max_length, BLOCK)
     if own_first >= end:
@@ -252,9 +266,11 @@ def table_gradient_kernel(
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A share's part of the gradients of a block of the own table: [shares, offsets, HEADS, SIZE].
+    """A share's part of the gradients of a block of the own table: (shares)x(offsets)xHxD.
 
-    The first program's block begins where the left one of the first tile of the last block does.
+    Of row r of the table, it is the sum of dS[i, j] own[i] over all pairs whose offset is r's. The
+    first program's block begins where the left one of the first tile of the last block does: at
+    the least offset other - own that there is.
     """
     STRIDE: tl.constexpr = HEADS * SIZE
     head, share = tl.program_id(1), tl.program_id(2)

@@ -1,5 +1,7 @@
 """What the Triton kernels of disentangled attention compute of one tile of scores.
 
+    S[q, k] = (Q[q]·K[k] + Q[q]·PK[q-k] + K[k]·PQ[q-k]) * scale
+
 A tile is [own, other]: BLOCK positions that a program keeps and BLOCK that it passes by, of the
 same row of tokens. A program keeps queries and passes keys by or, mirrored, the other way round:
 then it reads the tables backwards, and everything else stays as it is.
@@ -13,9 +15,20 @@ then it reads the tables backwards, and everything else stays as it is.
    first, what is left of the skew is a rotation by i + 1 among BLOCK columns: half as much goes
    through shared memory, which is what limits it, as if both products were skewed.
 
+With BLOCK = 4, left having rows 0 to 3 and right 4 to 7 (`skew_own`):
+
+    wanted, row j - i + 3    selected, column c    then rotated right by i + 1
+    i = 0:  3 4 5 6          4 5 6 3               3 4 5 6
+    i = 1:  2 3 4 5          4 5 2 3               2 3 4 5
+    i = 2:  1 2 3 4          4 1 2 3               1 2 3 4
+    i = 3:  0 1 2 3          0 1 2 3               0 1 2 3
+
 `distance`, the first other position minus the first own one, is a multiple of BLOCK. Indices of the
 skew hold it although it vanishes modulo BLOCK: otherwise they were constant, and the compiler would
 keep them in registers during the whole loop, which has none to spare.
+
+Dimensions: B is BLOCK, D is SIZE, that of a head; own, other and table rows are B each. Matrices in
+memory have rows of D, `stride` or STRIDE elements apart.
 
 DeBERTa: https://arxiv.org/abs/2006.03654
 """
@@ -33,14 +46,14 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 @triton.jit
 @no_type_check
 def dot(left, right):
-    """A matrix product, summed in fp32; of fp32 without rounding to TF32."""
+    """A matrix product, summed in fp32; of fp32 without rounding to TF32 (10 bits)."""
     return tl.dot(left, right, input_precision="ieee")
 
 
 @triton.jit
 @no_type_check
 def load_rows(matrix, first, end, stride, BLOCK: tl.constexpr, SIZE: tl.constexpr):
-    """Rows of SIZE from `first` on, BLOCK of them; zeros from `end` on."""
+    """Rows of SIZE from `first` on, BLOCK of them, BxD; zeros from `end` on."""
     rows = first + tl.arange(0, BLOCK)
     pointers = matrix + rows.to(tl.int64)[:, None] * stride + tl.arange(0, SIZE)
     return tl.load(pointers, mask=(rows < end)[:, None], other=0.0)
@@ -70,7 +83,10 @@ def of_head(table, head, SIZE: tl.constexpr):
 def table_rows(distance, max_length, MIRRORED: tl.constexpr, BLOCK: tl.constexpr):
     """Of the right table block of tiles at this distance; the left one is that of a BLOCK less.
 
-    Row max_length - 1 is that of offset 0. Second, which of them exist.
+    Row max_length - 1 is that of offset 0. Entry (i, j) has offset other - own = distance + j - i
+    and, where own are queries, row max_length - 1 + distance + j - i; the right block begins with
+    that of j = i + 1. Mirrored, the offset's sign is the other one, and rows run backwards from
+    the table's end. Second, which of them exist.
     """
     rows = max_length + distance + tl.arange(0, BLOCK)
     if MIRRORED:
@@ -89,7 +105,7 @@ def load_table(
     BLOCK: tl.constexpr,
     SIZE: tl.constexpr,
 ):
-    """The right table block of tiles at this distance; zeros where the table has no row."""
+    """The right table block of tiles at this distance, BxD; zeros where the table has no row."""
     rows, is_row = table_rows(distance, max_length, MIRRORED, BLOCK)
     return tl.load(table + rows * STRIDE + tl.arange(0, SIZE), mask=is_row, other=0.0)
 
@@ -134,7 +150,8 @@ def own_products(
 @triton.jit
 @no_type_check
 def skew_own(left, right, distance, BLOCK: tl.constexpr):
-    """Products of own states, each [own, table rows] -> [own, other]."""
+    """Products of own states, each [own, table rows] -> [own, other]; an example is above."""
+    # Column c = j - i - 1 (mod B) is right's where j > i, that is i + c < B - 1, else left's.
     own, column = tl.arange(0, BLOCK)[:, None], distance + tl.arange(0, BLOCK)[None, :]
     selected = tl.where(own + column < distance + BLOCK - 1, right, left)
     return tl.gather(selected, (column - own - 1) & (BLOCK - 1), 1)
@@ -144,6 +161,7 @@ def skew_own(left, right, distance, BLOCK: tl.constexpr):
 @no_type_check
 def skew_other(left, right, distance, BLOCK: tl.constexpr):
     """Products of other states, each [table rows, other] -> [own, other]."""
+    # The same in columns: row r = j - i - 1 (mod B) is right's where r < j, else left's.
     row, other = tl.arange(0, BLOCK)[:, None], distance + tl.arange(0, BLOCK)[None, :]
     selected = tl.where(row + distance < other, right, left)
     return tl.gather(selected, (other - row - 1) & (BLOCK - 1), 0)
@@ -162,7 +180,8 @@ def layout_of_scores(head, num_tokens, max_length, BLOCK: tl.constexpr):
 def load_skewed(scores, first, end, position, num_positions, width, BLOCK: tl.constexpr):
     """[own, table rows] from [tokens, positions]; `position` is that of the first of both.
 
-    From one own token to the next, a table row belongs to the next position.
+    From one own token to the next, a table row belongs to the next position: entry (i, c) is that
+    of token first + i and position position + i + c.
     """
     own, column = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
     token, positions = first + own, position + own + column
@@ -186,7 +205,7 @@ def score_tile(
     BLOCK: tl.constexpr,
     SIZE: tl.constexpr,
 ):
-    """Scores before their scale, and the next tile's `own_left`."""
+    """Scores before their scale, [own, other], and the next tile's `own_left`."""
     scores = tl.zeros([BLOCK, BLOCK], tl.float32)
     if other_table is not None:
         left = load_table(other_table, distance - BLOCK, max_length, MIRRORED, STRIDE, BLOCK, SIZE)
@@ -205,7 +224,7 @@ def score_tile(
 @triton.jit
 @no_type_check
 def mixed(bits):
-    """A bijection of 32 bits that turns each with probability 1/2 if any one is turned.
+    """A bijection of 32 bits: turning any bit of the input turns each of the output half the time.
 
     The multipliers are those of https://nullprogram.com/blog/2018/07/31/.
     """
@@ -219,7 +238,11 @@ def mixed(bits):
 @triton.jit
 @no_type_check
 def query_bits(seed, tokens, head, HEADS: tl.constexpr):
-    """32 random bits for each query token and head; no two have the same."""
+    """32 random bits for each query token and head; no two have the same: `mixed` is a bijection.
+
+    Counters and a hash in place of a stream of numbers: forward has programs of queries, backward
+    of keys, and both have to find the same weights dropped.
+    """
     words = tl.load(seed)
     upper = mixed((words >> 32).to(tl.uint32))
     return mixed(mixed(words.to(tl.uint32) ^ upper) + (tokens * HEADS + head).to(tl.uint32))

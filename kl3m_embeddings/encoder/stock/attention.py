@@ -9,6 +9,10 @@ had, and where a window limits how far a query sees:
 2. A group's attention is computed as in `kernels/cpu_attention.py`, without position terms.
 3. Its results are collected: before and after the attention there is no padding.
 
+The formulas of the backward pass are those of `kernels/cpu_attention.py`.
+
+Dimensions: T tokens of all rows, H heads, D size of a head; of a group N rows, L their length.
+
 A network of transformers finds it under the name `IMPLEMENTATION` and hands on the rows that the
 network was called with, as `packed_rows`. Without them it is transformers' own (torch's SDPA).
 """
@@ -68,12 +72,12 @@ class RowGroup:
     num_rows: int
     length: int
     slots: Int[Tensor, " tokens"] | None
-    """Where each token goes among num_rows * length; None: in their order, there are as many."""
+    """Where each token goes among N * L slots; None: in their order, there are as many."""
     is_empty: Bool[Tensor, "rows 1 length"] | None
     """Slots that no query attends to; None: there are none."""
 
     def spread(self, packed: Float[Tensor, "tokens heads size"]) -> Tensor:
-        """[heads * rows, length, size], with zeros in the empty slots."""
+        """(H*N)xLxD, with zeros in the empty slots."""
         states = packed[self.tokens]
         if self.slots is not None:
             empty = states.new_zeros(self.num_rows * self.length, *states.shape[1:])
@@ -81,8 +85,8 @@ class RowGroup:
         return by_head(states.view(self.num_rows, self.length, *states.shape[1:]))
 
     def collect(self, states: Tensor, packed: Float[Tensor, "tokens heads size"]) -> None:
-        """Write [heads * rows, length, size] to the group's tokens."""
-        rows = by_sequence(states, packed.shape[1])
+        """Write (H*N)xLxD to the group's tokens."""
+        rows = by_sequence(states, packed.shape[1])  # NxLxHxD
         if self.slots is None:
             packed[self.tokens].view(rows.shape).copy_(rows)
         else:
@@ -95,7 +99,8 @@ def row_groups(lengths: Sequence[int]) -> tuple[RowGroup, ...]:
     while row < len(lengths) and lengths[row]:
         length = -(-lengths[row] // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
         most_rows = max(1, NUM_SCORES_AT_ONCE // length**2)
-        members = [one for one in lengths[row : row + most_rows] if one > length - LENGTH_MULTIPLE]
+        # Lengths descend: those that round up to this one are the next rows.
+        members = [n for n in lengths[row : row + most_rows] if n > length - LENGTH_MULTIPLE]
         groups.append(row_group(members, length, token))
         row, token = row + len(members), token + sum(members)
     return tuple(groups)
@@ -104,7 +109,7 @@ def row_groups(lengths: Sequence[int]) -> tuple[RowGroup, ...]:
 def row_group(lengths: Sequence[int], length: int, first_token: int) -> RowGroup:
     """The group of rows of these lengths, spread out to `length`."""
     tokens = slice(first_token, first_token + sum(lengths))
-    filled = torch.arange(length) < torch.tensor(lengths)[:, None]
+    filled = torch.arange(length) < torch.tensor(lengths)[:, None]  # NxL
     is_full = bool(filled.all())
     return RowGroup(
         tokens=tokens,
@@ -129,14 +134,14 @@ class PackedAttentionCPU(torch.autograd.Function):
         scale: float,
         dropout: float,
     ) -> Tensor:
-        """Attend; all are [tokens, heads, size]."""
+        """Attend; all are TxHxD. Spread states are kept, which the backward pass needs again."""
         num_heads = query.shape[1]
         output = query.new_empty(query.shape)
         kept = []
         query = query * scale
         for group in groups:
             q, k, v = (group.spread(states) for states in (query, key, value))
-            scores = torch.bmm(q, k.mT)
+            scores = torch.bmm(q, k.mT)  # (H*N)xLxL
             if (bias := score_bias(group, window, scores.dtype)) is not None:
                 scores.view(num_heads, -1, *scores.shape[1:]).add_(bias)
             context, weights = attend(scores, v, dropout)
@@ -152,9 +157,9 @@ class PackedAttentionCPU(torch.autograd.Function):
         """Gradients of the three matrices."""
         output, *kept = ctx.saved_tensors
         grads = [output.new_empty(output.shape) for _ in range(3)]
-        row_sums = (grad_output * output).sum(dim=-1, keepdim=True)
-        for number, group in enumerate(ctx.groups):
-            q, k, v, weights = kept[4 * number : 4 * number + 4]
+        row_sums = (grad_output * output).sum(dim=-1, keepdim=True)  # TxHx1
+        for index, group in enumerate(ctx.groups):
+            q, k, v, weights = kept[4 * index : 4 * index + 4]
             grad_context, sums = group.spread(grad_output), group.spread(row_sums)
             grad_scores, grad_v = softmax_gradients(weights, v, grad_context, sums, ctx.dropout)
             grad_q = torch.bmm(grad_scores, k).mul_(ctx.scale)

@@ -8,6 +8,9 @@
    normalises in that dtype, and none of its products casts its input again. ModernBERT, a pre-norm
    network, keeps its residual stream in fp32.
 
+In 1. rows `a a . . .` and `b b b b .` become `b b b b a a` with the positions `0 1 2 3 0 1`; the
+hidden states go back to where the tokens were.
+
 PACKED_TYPES get all of it. Others run with padding and their own attention: MPNet, whose own adds a
 learnt bias to every score, and rows longer than MAX_PACKED_LENGTH. Parameters and their names stay
 as they are, and so does what is computed on other devices.
@@ -51,7 +54,7 @@ def replace_dropout(module: nn.Module) -> None:
 
 
 def cast_on_the_cpu(_module: nn.Module, _inputs: tuple[object, ...], output: Tensor) -> Tensor:
-    """To autocast's dtype, where it is on."""
+    """A forward hook: the output in autocast's dtype, where that is on."""
     return output.to(compute_dtype(output)) if output.is_cpu else output
 
 
@@ -87,7 +90,7 @@ def packed_hidden_states(
     lengths = attention_mask.sum(dim=1)
     order = lengths.argsort(descending=True, stable=True)
     flat_positions = torch.arange(input_ids.numel()).view(input_ids.shape)
-    tokens = flat_positions[order][attention_mask[order]]
+    tokens = flat_positions[order][attention_mask[order]]  # the longest row's first
     packed: Tensor = base_model(
         input_ids=input_ids.flatten()[tokens][None],
         position_ids=position_ids(base_model, input_ids).flatten()[tokens][None],

@@ -21,7 +21,7 @@ from kl3m_embeddings.tasks.embedding.spans import passages, spans_within, text_c
 
 
 class Crop(EmbeddingTask[TextSource, CropOptions]):
-    """`crop`."""
+    """The task `crop`."""
 
     name = "crop"
 
@@ -37,8 +37,8 @@ class Crop(EmbeddingTask[TextSource, CropOptions]):
         draws = random_uniform(derive_key(source.seed, self.name), first_sample, count, 5).T
         chosen = passages(corpus, windows, draws[0], options.passage_tokens)
         longest = self.seq_len - NUM_SPECIAL
-        one = spans_within(chosen, draws[1:3], options.min_tokens, longest)
-        other = spans_within(chosen, draws[3:5], options.min_tokens, longest)
-        equal = (one.starts == other.starts) & (one.lengths == other.lengths)
+        anchor = spans_within(chosen, draws[1:3], options.min_tokens, longest)
+        positive = spans_within(chosen, draws[3:5], options.min_tokens, longest)
+        equal = (anchor.starts == positive.starts) & (anchor.lengths == positive.lengths)
         ids = corpus.document_hashes(windows.datasets, windows.documents)
-        return text_columns(corpus, [one, other], num_fallback=int(equal.sum()), ids=ids)
+        return text_columns(corpus, [anchor, positive], num_fallback=int(equal.sum()), ids=ids)

@@ -40,7 +40,7 @@ CONTEXT_TEXTS = 2
 
 
 class InverseCloze(EmbeddingTask[TextSource, IctOptions]):
-    """`ict`."""
+    """The task `ict`."""
 
     name = "ict"
 
@@ -61,6 +61,7 @@ class InverseCloze(EmbeddingTask[TextSource, IctOptions]):
             spans_within(context, pair, self.options.min_sentence_tokens, size)
             for pair in draws[2:6].reshape(2, 2, -1)
         ]
+        # How many of the sentence's tokens leave the text: all or, at keep_rate, none.
         taken = np.where(found & (draws[6] >= self.options.keep_rate), sentence.lengths, 0)
         rest = passage_around(context, sentence, taken, draws[7], size)
         anchor, positive = where(found, sentence, crops[0]), where(found, rest, crops[1])
@@ -98,34 +99,39 @@ class InverseCloze(EmbeddingTask[TextSource, IctOptions]):
         )
         is_query &= context.lengths[:, None] - lengths >= self.options.min_sentence_tokens
         is_query &= 2 * counts_from(has_letters, lengths) >= self.options.min_sentence_tokens
-        number = below(draws, is_query.sum(axis=1))
-        places = np.argmax(np.cumsum(is_query, axis=1) > number[:, None], axis=1)
-        chosen = lengths[np.arange(len(lengths)), places]
+        index = below(draws, is_query.sum(axis=1))  # among the row's sentences
+        columns = np.argmax(np.cumsum(is_query, axis=1) > index[:, None], axis=1)
+        chosen = lengths[np.arange(len(lengths)), columns]
         found: NDArray[np.bool_] = np.any(is_query, axis=1)
-        return context._replace(starts=context.starts + places, lengths=chosen), found
+        return context._replace(starts=context.starts + columns, lengths=chosen), found
 
 
 def passage_around(
     context: Spans, sentence: Spans, taken: Ints, draws: Uniforms, size: int
 ) -> Spans:
-    """Text around a sentence, in places of the context after so many tokens of it were taken out.
+    """Text around a sentence, in positions of the context after its tokens were taken out.
+
+    With a context of 10 tokens, a sentence of 3 from token 4 on, all taken, and a size of 4: of the
+    7 tokens left, the gap is before token 4. The passage begins at 0 to 3, and has the gap in it or
+    at an end of it.
 
     Args:
         context: holds the sentence.
-        sentence: stands in the passage, or at what was its place.
+        sentence: stands in the passage, or did.
         taken: all of the sentence's tokens, or none of them.
-        draws: of the passage's place.
+        draws: of where the passage begins.
         size: tokens of the passage; all of a shorter context.
     """
     lengths = np.minimum(context.lengths - taken, size)
-    left = sentence.lengths - taken
+    left = sentence.lengths - taken  # of the sentence
     first = np.maximum(sentence.starts + left - lengths, context.starts)
     last = np.minimum(sentence.starts, context.starts + context.lengths - taken - lengths)
     return context._replace(starts=first + below(draws, last - first + 1), lengths=lengths)
 
 
 def counts_from(flags: NDArray[np.bool_], lengths: Ints) -> Ints:
-    """How many flags are true from each place on, over that place's length."""
+    """How many flags are true from each column on, over that column's length."""
+    # Counts up to a column, one more than there are: the difference of two is that of a stretch.
     before = np.pad(np.cumsum(flags, axis=1), ((0, 0), (1, 0)))
     ends = np.arange(flags.shape[1]) + lengths
     counts: Ints = np.take_along_axis(before, ends, axis=1) - before[:, :-1]
@@ -134,6 +140,6 @@ def counts_from(flags: NDArray[np.bool_], lengths: Ints) -> Ints:
 
 def without(tokens: Ints, starts: Ints, lengths: Ints) -> Ints:
     """Each row without some tokens of it; what comes in at the right has no meaning."""
-    places = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
-    places = places + np.where(places >= starts[:, None], lengths[:, None], 0)
-    return np.take_along_axis(tokens, np.minimum(places, tokens.shape[1] - 1), axis=1)
+    columns = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
+    columns = columns + np.where(columns >= starts[:, None], lengths[:, None], 0)
+    return np.take_along_axis(tokens, np.minimum(columns, tokens.shape[1] - 1), axis=1)

@@ -22,6 +22,7 @@ def in_batch_measures(
     """
     vectors = normalised(embeddings)
     num_pairs = vectors.shape[1]
+    # Candidates are all devices' columns 1 and on; `own` is where an anchor's own positive is.
     own = first_row((len(vectors) - 1) * num_pairs) + torch.arange(num_pairs, device=vectors.device)
     cosines = all_dots(vectors[0], gather(vectors[1:].flatten(0, 1)))
     positives = cosines.gather(1, own[:, None])[:, 0]
@@ -32,6 +33,7 @@ def in_batch_measures(
         others &= candidate_ids != targets.text_ids[1][:, None]
         partners = gather(partner_ids(targets.text_ids)[1:].flatten())
         others &= partners != anchor_ids[:, None]
+    # -2 is below any cosine: an anchor without others is right.
     best_other = cosines.masked_fill(~others, -2.0).amax(dim=1)
     return {
         "accuracy": (positives > best_other).float().mean(),

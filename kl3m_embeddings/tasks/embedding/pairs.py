@@ -1,4 +1,8 @@
-"""Queries with their positives and negatives, read from files (docs/pairs.md)."""
+"""Queries with their positives and negatives, read from files (docs/pairs.md).
+
+A sample's index gives the batch it is in and its row there; a rank reads some rows of the batch.
+The columns are queries, positives, and one for each hard negative.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +36,7 @@ class PairSource:
 
 
 class Pairs(EmbeddingTask[PairSource, PairsOptions]):
-    """`pairs`."""
+    """The task `pairs`."""
 
     name = "pairs"
     reads = "pairs"
@@ -44,9 +48,10 @@ class Pairs(EmbeddingTask[PairSource, PairsOptions]):
 
     def columns(self, source: PairSource, first_sample: int, count: int) -> TextColumns:
         """Queries, positives, then one column for each negative."""
-        number, offset = divmod(first_sample, source.order.options.batch_size)
-        batch = source.order.batch(number, slice(offset, offset + count))
+        batch_index, row = divmod(first_sample, source.order.options.batch_size)
+        batch = source.order.batch(batch_index, slice(row, row + count))
         pairs = source.order.sets[batch.source]
+        # Of shape (columns, samples).
         ids = np.stack([batch.queries, batch.positives, *batch.negatives.T])
         tokens, lengths = pairs.text_tokens(ids.reshape(-1), self.seq_len - NUM_SPECIAL)
         guide = source.guides[batch.source]
@@ -55,7 +60,7 @@ class Pairs(EmbeddingTask[PairSource, PairsOptions]):
             lengths=lengths.reshape(ids.shape),
             text_ids=pairs.originals[ids],
             datasets=np.full_like(ids, batch.source),
-            dataset_names=[one.name for one in source.order.sets],
+            dataset_names=[pair_set.name for pair_set in source.order.sets],
             documents={pairs.name: [pairs.place(row) for row in batch.rows.tolist()]},
             num_clashes=batch.num_clashes,
             labels=batch.labels,
@@ -65,7 +70,7 @@ class Pairs(EmbeddingTask[PairSource, PairsOptions]):
 
 
 def _teacher_scores(batch: PairBatch) -> NDArray[np.float32] | None:
-    """Of the positive, then of each negative."""
+    """Of the positive, then of each negative: (samples, columns - 1)."""
     if batch.positive_scores is None or batch.negative_scores is None:
         return None
     scores: NDArray[np.float32] = np.column_stack([batch.positive_scores, batch.negative_scores])
@@ -86,6 +91,7 @@ def check_loss(options: PairsOptions, sets: Sequence[PairSet]) -> None:
 
 
 def _problem(loss: str, num_negatives: int, pairs: PairSet) -> str | None:
+    """What the loss would miss or misread in this set, and a way out; None if all is well."""
     labels = pairs.labels
     if labels is not None and num_negatives:
         return "a label belongs to two texts: set num_negatives to 0"

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
+from kl3m_embeddings.tasks.masked.lines import next_true
 
 ABBREVIATIONS = (
     # parts of laws and books
@@ -48,8 +49,10 @@ WORD_END = re.compile(r"(?:[^\W\d_]|\.)+\Z")
 GOES_ON = ",;:.!?…)]}%"
 WORD_TOKENS = 8  # of a word that are looked at
 MAX_WORD_LETTERS = 6  # of one with several periods
+# An abbreviation's code is a number of three digits to the base 2^21, its last tokens' ids plus 1,
+# the last one lowest: 63 bits, and a digit of 0 is no token.
 ID_BITS = 21
-CODE_TOKENS = 3  # so many ids fit into 63 bits
+CODE_TOKENS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +134,12 @@ def texts_behind_a_word(tokenizer: Tokenizer) -> list[str]:
 
 
 def _breaks(text: str, stripped: str) -> int:
+    """Line breaks in what was stripped."""
     return text.count("\n") - stripped.count("\n")
 
 
 def _goes_on(first: str, *, has_case: bool) -> bool:
+    """Whether no sentence begins with a text of this first character."""
     return first.isdigit() or (first.islower() and has_case) or (bool(first) and first in GOES_ON)
 
 
@@ -169,24 +174,20 @@ def sentence_lengths(
     """
     marks = token_marks(tokenizer)
     width = tokens.shape[1]
-    places, rows = np.arange(width), np.arange(len(tokens))[:, None]
-    visible = (places < lengths[:, None]) & ~marks.is_space[tokens]
+    columns, rows = np.arange(width), np.arange(len(tokens))[:, None]
+    # (rows, width): what is no white space, and for each column the next one that is not.
+    visible = (columns < lengths[:, None]) & ~marks.is_space[tokens]
     following = np.pad(next_true(visible)[:, 1:], ((0, 0), (0, 1)), constant_values=width)
     ends = visible & _is_boundary(marks, tokens, following)
     starts = np.zeros_like(ends)
-    end_rows, end_places = np.nonzero(ends)
-    starts[end_rows, following[end_rows, end_places]] = True
+    end_rows, end_columns = np.nonzero(ends)
+    starts[end_rows, following[end_rows, end_columns]] = True
     first = np.argmax(visible, axis=1)
     starts[rows[:, 0], first] |= at_start & visible.any(axis=1)
     ends |= visible & (following == width) & at_end[:, None]
-    found: NDArray[np.int64] = np.where(starts, next_true(ends) + 1 - places, 0)
-    return np.where(found + places <= width, found, 0)
-
-
-def next_true(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The first true place at or after each place, or the row's size."""
-    places = np.where(flags, np.arange(flags.shape[1]), flags.shape[1])
-    return np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
+    # A sentence without an end in the row would reach beyond it: it is not whole.
+    found: NDArray[np.int64] = np.where(starts, next_true(ends) + 1 - columns, 0)
+    return np.where(found + columns <= width, found, 0)
 
 
 def _is_boundary(
@@ -197,16 +198,21 @@ def _is_boundary(
     Args:
         marks: of the vocabulary.
         tokens: shape (rows, width).
-        following: shape (rows, width): the next place that is no white space, or width.
+        following: shape (rows, width): the next column that is no white space, or width.
     """
     width = tokens.shape[1]
     rows, inside = np.arange(len(tokens))[:, None], following < width
     after = tokens[rows, np.minimum(following, width - 1)]
+    # Line breaks between a token and the next one that is no white space: those at its end, those
+    # of the white space between them (a difference of running sums), those at the next one's
+    # beginning.
     breaks = marks.breaks_after[tokens]
     so_far = np.cumsum(breaks, axis=1)
     breaks += so_far[rows, np.minimum(following, width) - 1] - so_far
     breaks += marks.breaks_before[after]
     spaced = marks.ends_with_space[tokens] | marks.leads_with_space[tokens][rows, _next(width)]
+    # A closing quote stands for what it closes: the last column at or before it that closes
+    # nothing.
     unclosed = np.where(marks.closes[tokens], 0, np.arange(width))
     stopped = _is_stop(marks, tokens)[rows, np.maximum.accumulate(unclosed, axis=1)]
     boundary = stopped & spaced & (~marks.goes_on[after] | (breaks > 0))
@@ -216,15 +222,19 @@ def _is_boundary(
 
 
 def _next(width: int) -> NDArray[np.int64]:
+    """The column after each; of the last one, itself."""
     return np.minimum(np.arange(width) + 1, width - 1)
 
 
 def _is_stop(marks: TokenMarks, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether a token ends with a stop that is no abbreviation's period."""
     stops: NDArray[np.bool_] = marks.stops[tokens]
-    rows, places = np.nonzero(stops & marks.is_period[tokens])
-    before = places[:, None] - np.arange(WORD_TOKENS + 1)
+    rows, columns = np.nonzero(stops & marks.is_period[tokens])
+    # (periods, WORD_TOKENS + 1): a period's token, then those before it, backwards.
+    before = columns[:, None] - np.arange(WORD_TOKENS + 1)
     ids = tokens[rows[:, None], np.maximum(before, 0)]
+    # Whether a token is of one word with the one before it; in_word: with the period's, all
+    # between.
     joined = marks.continues_word[ids] & ~marks.leads_with_space[ids]
     joined = joined[:, :-1] & marks.has_open_word[ids[:, 1:]] & (before[:, 1:] >= 0)
     in_word = np.cumprod(np.pad(joined, ((0, 0), (1, 0)), constant_values=True), axis=1)
@@ -238,5 +248,5 @@ def _is_stop(marks: TokenMarks, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
     )
     short = (num_periods > 1) & (num_letters <= MAX_WORD_LETTERS)
     is_abbreviation = (num_letters == 1) | short | is_code
-    stops[rows, places] = ~(is_abbreviation | alone)
+    stops[rows, columns] = ~(is_abbreviation | alone)
     return stops

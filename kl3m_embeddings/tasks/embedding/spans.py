@@ -1,6 +1,7 @@
 """Texts of embedding tasks, out of the corpus: spans of documents, chosen at random.
 
-A span's place depends on random numbers given for its sample, and on nothing else.
+A span depends on the random numbers given for its sample, and on nothing else. The positions of a
+span are those of its dataset's token stream.
 """
 
 import numpy as np
@@ -14,13 +15,16 @@ Uniforms = NDArray[np.float64]
 
 
 def below(draws: Uniforms, counts: Ints) -> Ints:
-    """Turn uniform numbers into whole ones below the counts."""
-    numbers: Ints = (draws * counts).astype(np.int64)
-    return numbers
+    """Turn uniform numbers in [0, 1) into whole ones from 0 up to, not including, the counts."""
+    whole: Ints = (draws * counts).astype(np.int64)
+    return whole
 
 
 def passages(corpus: Corpus, windows: Spans, draws: Uniforms, size: int | None) -> Spans:
     """A passage of each window's document, which holds the window or lies in it.
+
+    One that is d tokens longer than the window begins 0 to d tokens before it; one that is d tokens
+    shorter begins 0 to d after its start. The document's ends push it back inside.
 
     Args:
         corpus: of the windows.
@@ -30,7 +34,7 @@ def passages(corpus: Corpus, windows: Spans, draws: Uniforms, size: int | None) 
     """
     first, last = corpus.document_bounds(windows.datasets, windows.documents)
     lengths = last - first if size is None else np.minimum(size, last - first)
-    slack = lengths - windows.lengths
+    slack = lengths - windows.lengths  # below 0: the passage lies in the window
     shifts = below(draws, abs(slack) + 1)
     starts = windows.starts + np.where(slack > 0, -shifts, shifts)
     return Spans(

@@ -36,11 +36,11 @@ from kl3m_embeddings.tasks.embedding.spans import (
     where,
 )
 
-NUM_DRAWS = 11
+NUM_DRAWS = 11  # for each sample; `columns` says which is for what
 
 
 class SameSimilarDifferent(EmbeddingTask[TextSource, SsdOptions]):
-    """`ssd`."""
+    """The task `ssd`."""
 
     name = "ssd"
 
@@ -96,7 +96,9 @@ def check_datasets(names: Sequence[str]) -> None:
 def text_beside(text: Spans, document: Spans, draws: Uniforms) -> tuple[Spans, NDArray[np.bool_]]:
     """A text of the same document without a token of this one, and whether there is room for it.
 
-    It is as long as `text`, or all that there is on one side of it, if that is half as long.
+    It is as long as `text`, or all that there is on one side of it, if that is half as long. Of a
+    document of 10 tokens and a text of 3 from token 4 on, there are 2 starts before it (0 and 1)
+    and 1 behind it (7); one of the three is drawn.
 
     Args:
         text: of the document.
@@ -107,10 +109,10 @@ def text_beside(text: Spans, document: Spans, draws: Uniforms) -> tuple[Spans, N
     before = text.starts - document.starts
     behind = document.starts + document.lengths - ends
     lengths = np.minimum(np.maximum(before, behind), text.lengths)
-    places_before = np.maximum(before - lengths + 1, 0)
-    places_behind = np.maximum(behind - lengths + 1, 0)
-    place = below(draws, places_before + places_behind)
-    starts = np.where(place < places_before, document.starts + place, ends + place - places_before)
+    num_before = np.maximum(before - lengths + 1, 0)
+    num_behind = np.maximum(behind - lengths + 1, 0)
+    index = below(draws, num_before + num_behind)
+    starts = np.where(index < num_before, document.starts + index, ends + index - num_before)
     return text._replace(starts=starts, lengths=lengths), 2 * lengths >= text.lengths
 
 
@@ -148,10 +150,11 @@ def windows_of(
         if but is not None:
             first = index.first_windows[but[rows]]
             skipped = index.first_windows[but[rows] + 1] - first
-        numbers = below(draws[rows], index.num_windows - skipped)
+        # One of the windows that are left, counted past those of the document that it must not be.
+        chosen = below(draws[rows], index.num_windows - skipped)
         has_any[rows] = skipped < index.num_windows
-        numbers += np.where((numbers >= first) & has_any[rows], skipped, 0)
-        documents[rows], starts[rows] = index.locate(numbers)
+        chosen += np.where((chosen >= first) & has_any[rows], skipped, 0)
+        documents[rows], starts[rows] = index.locate(chosen)
     return corpus.window_spans(datasets, documents, starts), has_any
 
 
@@ -159,6 +162,7 @@ def other_datasets(corpus: Corpus, datasets: Ints, draws: Uniforms) -> Ints:
     """Another dataset than each of these, as likely as its weight among the others."""
     weights = np.tile(corpus.order.weights, (len(datasets), 1))
     weights[np.arange(len(datasets)), datasets] = 0.0
+    # The first dataset whose weights, summed up to it, exceed a share drawn of all of them.
     sums = np.cumsum(weights, axis=1)
     others: Ints = np.argmax(sums > draws[:, None] * sums[:, -1:], axis=1)
     return others

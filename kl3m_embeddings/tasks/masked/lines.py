@@ -2,6 +2,10 @@
 
 A line begins after a token whose text holds a line break, or with the document. Samples without a
 line that fits the task fall back to plain masking, and are counted.
+
+Of the tokens `a / b c / / d`, where / holds a line break, lines start at 0, 2 and 6 and have 1, 2
+and 1 tokens: an empty line is none. Arrays are (samples, window), of the text's tokens; a framed
+row has [CLS] before them, so that token t of a window is token t + 1 of its row.
 """
 
 from dataclasses import dataclass
@@ -22,7 +26,7 @@ FALLBACK = MlmOptions(probability=1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """Where lines stand; all of shape (samples, window)."""
+    """Where lines are; all of shape (samples, window)."""
 
     starts: NDArray[np.bool_]
     lengths: NDArray[np.int64]
@@ -39,32 +43,39 @@ def find_lines(source: TextSource, windows: Windows) -> Lines:
             "use a byte-level tokenizer, or leave these tasks out"
         )
     window = windows.tokens.shape[1]
-    places = np.arange(window)
-    inside = places < windows.lengths[:, None]
+    positions = np.arange(window)
+    inside = positions < windows.lengths[:, None]
     breaks = source.newline_ids[windows.tokens] & inside
     before = np.roll(breaks, 1, axis=1)
+    # Whether a line begins with the window is known only where the document does.
     before[:, 0] = windows.starts == source.corpus.document_start(windows)
     starts = before & ~breaks & inside
-    ends = _next_true(breaks | ~inside)
-    after = np.concatenate([_next_true(starts)[:, 1:], np.full((len(starts), 1), window)], axis=1)
-    return Lines(starts=starts, lengths=ends - places, next_starts=after)
+    ends = next_true(breaks | ~inside)
+    after = np.concatenate([next_true(starts)[:, 1:], np.full((len(starts), 1), window)], axis=1)
+    return Lines(starts=starts, lengths=ends - positions, next_starts=after)
 
 
-def _next_true(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The first true place at or after each place, or the row's size."""
-    places = np.where(flags, np.arange(flags.shape[1]), flags.shape[1])
-    return np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
+def next_true(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The first true column at or after each one, or the row's size.
+
+    `0 1 0 0 1 0` gives `1 1 4 4 4 6`: a running minimum from the right.
+    """
+    positions = np.where(flags, np.arange(flags.shape[1]), flags.shape[1])
+    return np.minimum.accumulate(positions[:, ::-1], axis=1)[:, ::-1]
 
 
 def choose_line(
     source: TextSource, task: str, candidates: NDArray[np.bool_], first_sample: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """For each sample: is there a candidate, and the place of one chosen at random."""
+    """For each sample: is there a candidate, and the position of one chosen at random.
+
+    Each position draws a number, and the candidate with the largest is chosen: all are as likely.
+    """
     key = derive_key(source.seed, task)
     draws = random_uint32(key, first_sample, *candidates.shape).astype(np.int64)
     found: NDArray[np.bool_] = np.any(candidates, axis=1)
-    places: NDArray[np.int64] = np.argmax(np.where(candidates, draws, -1), axis=1)
-    return found, places
+    positions: NDArray[np.int64] = np.argmax(np.where(candidates, draws, -1), axis=1)
+    return found, positions
 
 
 def masked_line_batch(
@@ -85,27 +96,27 @@ def masked_line_batch(
         source: the text and the tokenizer's ids.
         windows: what was looked at; samples that are not `found` keep theirs.
         task: for the log.
-        first_sample: number of the first row in the run.
+        first_sample: index of the first row in the run.
         found: shape (samples): whether there is a line to mask.
         line_starts: shape (samples): where it starts in the window.
         line_lengths: shape (samples): its tokens.
         ends_with_line: the row ends with the line, after as much text as fits; else it begins so.
         max_line_tokens: no line is longer.
     """
-    starts = windows.starts + line_starts
+    starts = windows.starts + line_starts  # in the dataset's token stream
     if ends_with_line:
         starts = np.maximum(
             starts + line_lengths - source.corpus.window, source.corpus.document_start(windows)
         )
     starts = np.where(found, starts, windows.starts)
     cut = source.corpus.cut(windows.datasets, windows.documents, starts)
-    offsets = windows.starts + line_starts - starts
+    offsets = windows.starts + line_starts - starts  # of the line in the window cut anew
     lengths = np.where(found & ends_with_line, offsets + line_lengths, cut.lengths)
     input_ids, attention_mask = framed(source.tokenizer, cut.tokens, lengths, source.max_length)
-    places = np.arange(source.max_length) - 1
-    maskable = (places >= 0) & (places < lengths[:, None])
+    positions = np.arange(source.max_length) - 1  # of the text: [CLS] is -1
+    maskable = (positions >= 0) & (positions < lengths[:, None])
     corrupted, labels = mask_tokens(source, input_ids, maskable, first_sample, FALLBACK)
-    in_line = (places >= offsets[:, None]) & (places < (offsets + line_lengths)[:, None])
+    in_line = (positions >= offsets[:, None]) & (positions < (offsets + line_lengths)[:, None])
     line_ids = np.where(in_line, source.tokenizer.mask_id, input_ids)
     return assemble(
         source,

@@ -3,6 +3,9 @@
 Tokens are chosen in groups: single tokens, words, or spans. Every sample has a budget, its share of
 tokens rounded, and groups are taken in a random order until the next would exceed it. A budget, and
 not a coin for every token, makes the number of targets known in advance, so that shapes are fixed.
+Of the words `ab c def gh` with a budget of 4 in the order def, c, gh, ab: def and c are taken, 4
+tokens together (one a letter). With a budget of 5, gh would make it 6, and ends the choice all the
+same.
 
 80% of the chosen are masked, 10% replaced, 10% kept: Devlin et al. 2019,
 https://arxiv.org/abs/1810.04805. Spans: Joshi et al. 2020, https://arxiv.org/abs/1907.10529.
@@ -44,12 +47,14 @@ def mask_tokens(
         source: the tokenizer's ids and the seed.
         input_ids: shape (samples, length).
         maskable: where ordinary tokens stand; every row has at least one.
-        first_sample: number of the first row in the run: rows are masked alike wherever they are.
+        first_sample: index of the first row in the run: rows are masked alike wherever they are.
         options: rate and kind of groups.
     """
     num_rows, length = input_ids.shape
     key = derive_key(source.seed, "mask")
     random = random_uint32(key, first_sample, num_rows, 4 * length)
+    # Each (samples, length), from 4 numbers for each token: of a group's turn, of what happens to a
+    # token, which one replaces it, and whether a span begins.
     keys, actions, replacements, breaks = random.reshape(num_rows, 4, length).swapaxes(0, 1)
     first_of_run = maskable & ~np.pad(maskable, ((0, 0), (1, 0)))[:, :-1]
     starts = first_of_run | (maskable & group_starts(source, input_ids, breaks, options))
@@ -89,25 +94,28 @@ def choose_groups(
     Args:
         starts: shape (samples, length): where groups begin; others continue the group before.
         maskable: which tokens may be chosen.
-        keys: random numbers; a group's place in the order is that of its number in this row.
+        keys: shape (samples, length), random: group g has its turn by the g-th of its row.
         budgets: shape (samples), at least 1. A first group above it is chosen in part.
     """
     num_rows, length = starts.shape
     rows = np.arange(num_rows)[:, None]
-    groups = np.maximum(np.cumsum(starts, axis=1) - 1, 0)
-    # the group number breaks ties between equal keys, and the position keeps a group in one run
+    groups = np.maximum(np.cumsum(starts, axis=1) - 1, 0)  # the index of each token's group
+    # One sort by (key, group, position), 32, 16 and 15 bits of an integer: the group breaks ties
+    # between equal keys, the position keeps a group's tokens in their order.
     order_keys = (keys[rows, groups].astype(np.uint64) << np.uint64(31)) | (
         (groups.astype(np.uint64) << np.uint64(15)) | np.arange(length, dtype=np.uint64)
     )
     order_keys[~maskable] = np.iinfo(np.uint64).max
     order = np.argsort(order_keys, axis=1)
+    # From here on columns are turns: the groups follow one another in the order drawn.
     ordered_groups = np.where(maskable, groups, length)[rows, order]
     ends = np.where(np.diff(ordered_groups, axis=1, append=-1) != 0, np.arange(length), length)
-    group_ends = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+    group_ends = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]  # of each turn's group
     num_maskable = maskable.sum(axis=1)[:, None]
+    # A group that ends at turn e, counted from 0, makes e + 1 tokens with those before it.
     taken = group_ends < np.minimum(budgets[:, None], num_maskable)
     first_too_long = ~taken.any(axis=1)
     taken[first_too_long] = np.arange(length) < budgets[first_too_long, None]
     chosen = np.zeros_like(maskable)
-    chosen[rows, order] = taken
+    chosen[rows, order] = taken  # from turns back to positions
     return chosen & maskable

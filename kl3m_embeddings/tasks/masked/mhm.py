@@ -17,25 +17,26 @@ from kl3m_embeddings.tasks.masked.lines import choose_line, find_lines, masked_l
 
 @dataclass(frozen=True)
 class MaskedHeadingModelling(MaskedTask[MhmOptions]):
-    """`mhm`."""
+    """The task `mhm`."""
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows that begin with a masked heading."""
         windows = source.corpus.windows(first_sample, count)
         lines = find_lines(source, windows)
+        # The length of the next line, at each start; `next_starts` may be the window's size.
         padded_lengths = np.pad(lines.lengths, ((0, 0), (0, 1)))  # no line starts at the very end
         next_lengths = np.take_along_axis(padded_lengths, lines.next_starts, axis=1)
         short = lines.lengths <= self.options.max_heading_tokens
         headings = lines.starts & short & (next_lengths > lines.lengths)
-        found, places = choose_line(source, "mhm", headings, first_sample)
+        found, positions = choose_line(source, "mhm", headings, first_sample)
         return masked_line_batch(
             source,
             windows,
             task="mhm",
             first_sample=first_sample,
             found=found,
-            line_starts=places,
-            line_lengths=lines.lengths[range(count), places],
+            line_starts=positions,
+            line_lengths=lines.lengths[range(count), positions],
             ends_with_line=False,
             max_line_tokens=self.options.max_heading_tokens,
         )

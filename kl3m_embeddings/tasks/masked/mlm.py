@@ -19,7 +19,7 @@ from kl3m_embeddings.tasks.masked.packed import packed_batch
 
 @dataclass(frozen=True)
 class MaskedLanguageModelling(MaskedTask[MlmOptions]):
-    """`mlm`."""
+    """The task `mlm`."""
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows with `mask_rate` of their tokens to predict."""
@@ -30,8 +30,8 @@ class MaskedLanguageModelling(MaskedTask[MlmOptions]):
             source.tokenizer, windows.tokens, windows.lengths, source.max_length
         )
         maskable = attention_mask.astype(bool)
-        maskable[:, 0] = False
-        maskable[range(count), windows.lengths + 1] = False
+        maskable[:, 0] = False  # [CLS]
+        maskable[range(count), windows.lengths + 1] = False  # [SEP]
         corrupted, labels = mask_tokens(source, input_ids, maskable, first_sample, self.options)
         return assemble(
             source,

@@ -18,22 +18,22 @@ MIN_CONTEXT_TOKENS = 8
 
 @dataclass(frozen=True)
 class NextLinePrediction(MaskedTask[NlpOptions]):
-    """`nlp`."""
+    """The task `nlp`."""
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows that end with a masked line."""
         windows = source.corpus.windows(first_sample, count)
         lines = find_lines(source, windows)
         far_enough = np.arange(source.corpus.window) >= MIN_CONTEXT_TOKENS
-        found, places = choose_line(source, "nlp", lines.starts & far_enough, first_sample)
-        lengths = np.minimum(lines.lengths[range(count), places], self.options.max_line_tokens)
+        found, positions = choose_line(source, "nlp", lines.starts & far_enough, first_sample)
+        lengths = np.minimum(lines.lengths[range(count), positions], self.options.max_line_tokens)
         return masked_line_batch(
             source,
             windows,
             task="nlp",
             first_sample=first_sample,
             found=found,
-            line_starts=places,
+            line_starts=positions,
             line_lengths=lengths,
             ends_with_line=True,
             max_line_tokens=self.options.max_line_tokens,

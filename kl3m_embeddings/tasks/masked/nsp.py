@@ -1,6 +1,6 @@
 """Next-segment prediction, beside masked language modelling: does the second follow the first?
 
-1. A window is split at a random place between its first and last quarter.
+1. A window is split at a random token between its first and last quarter.
 2. `next_segment`: half of the second segments are replaced with text of another document (Devlin et
    al. 2019, https://arxiv.org/abs/1810.04805): the end of a window, as long as what it replaces, so
    that neither its beginning nor its length gives it away. `sentence_order`: half of the pairs are
@@ -40,7 +40,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class NextSegmentPrediction(MaskedTask[NspOptions]):
-    """`nsp`."""
+    """The task `nsp`."""
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Pairs of segments with `mask_rate` of their tokens to predict."""
@@ -67,6 +67,7 @@ class NextSegmentPrediction(MaskedTask[NspOptions]):
         )
 
     def _segments(self, source: TextSource, windows: Windows, first_sample: int) -> Segments:
+        """Each window's first segment, and what follows it or, for half of them, does not."""
         key = derive_key(source.seed, "nsp")
         draws = random_uniform(key, first_sample, len(windows.lengths), 2)
         lengths = np.minimum(windows.lengths, source.corpus.window - 1)  # room for a second [SEP]
@@ -76,11 +77,13 @@ class NextSegmentPrediction(MaskedTask[NspOptions]):
         if self.options.variant == "sentence_order":
             return _maybe_swapped(windows.tokens, following, lengths, split, positive)
         partners = source.corpus.windows(first_sample + PARTNER_OFFSET, len(lengths))
+        # Of the partner's tokens, so many from its end, never its first quarter.
         num_last = np.minimum(lengths - split, partners.lengths - partners.lengths // 4)
         same_document = (partners.datasets == windows.datasets) & (
             partners.documents == windows.documents
         )
         labels = positive.astype(np.float32)
+        # Text of the same document may follow, and a window of one token has no second segment.
         labels[(~positive & same_document) | (lengths < 2)] = np.nan
         other = shifted(partners.tokens, partners.lengths - num_last)
         return Segments(
@@ -99,6 +102,7 @@ def _maybe_swapped(
     split: NDArray[np.int64],
     positive: NDArray[np.bool_],
 ) -> Segments:
+    """Both halves of each window, in their order where `positive`, else the second one first."""
     labels = positive.astype(np.float32)
     labels[lengths < 2] = np.nan
     positive = positive | (lengths < 2)
@@ -113,8 +117,8 @@ def _maybe_swapped(
 
 def shifted(tokens: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
     """Each row moved left by its offset; what comes in at the right has no meaning."""
-    places = np.arange(tokens.shape[1]) + offsets[:, None]
-    return np.take_along_axis(tokens, np.minimum(places, tokens.shape[1] - 1), axis=1)
+    columns = np.arange(tokens.shape[1]) + offsets[:, None]
+    return np.take_along_axis(tokens, np.minimum(columns, tokens.shape[1] - 1), axis=1)
 
 
 def framed_pairs(
@@ -125,18 +129,19 @@ def framed_pairs(
     All of shape (samples, max_length). A second segment of length 0 leaves its [SEP] out.
     """
     num_rows = len(segments.first)
-    rows, places = np.arange(num_rows), np.arange(source.max_length)[None, :]
-    first_end = segments.first_lengths[:, None] + 1  # the first [SEP]
-    second_end = first_end + segments.second_lengths[:, None] + 1
+    rows, positions = np.arange(num_rows), np.arange(source.max_length)[None, :]
+    first_end = segments.first_lengths[:, None] + 1  # the first [SEP], (samples, 1)
+    second_end = first_end + segments.second_lengths[:, None] + 1  # the second one
     has_second = segments.second_lengths > 0
-    in_first = (places >= 1) & (places < first_end)
-    in_second = (places > first_end) & (places < second_end) & has_second[:, None]
+    in_first = (positions >= 1) & (positions < first_end)
+    in_second = (positions > first_end) & (positions < second_end) & has_second[:, None]
     input_ids = np.full((num_rows, source.max_length), source.tokenizer.pad_id, dtype=np.int64)
     columns = np.arange(segments.first.shape[1])
+    # Boolean indexing runs row by row on both sides, over as many tokens in each row.
     input_ids[in_first] = segments.first[columns < segments.first_lengths[:, None]]
     input_ids[in_second] = segments.second[columns < segments.second_lengths[:, None]]
     input_ids[:, 0] = source.tokenizer.cls_id
     input_ids[rows, first_end[:, 0]] = source.tokenizer.sep_id
     input_ids[rows[has_second], second_end[has_second, 0]] = source.tokenizer.sep_id
     last = np.where(has_second[:, None], second_end, first_end)
-    return input_ids, (places <= last).astype(np.int64), in_first | in_second
+    return input_ids, (positions <= last).astype(np.int64), in_first | in_second

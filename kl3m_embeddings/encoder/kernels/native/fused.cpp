@@ -1,6 +1,7 @@
 // What stands between a layer's matrix products, each in one pass over memory: bfloat16 in and out,
 // float32 in between. Rows are shared out in blocks of a fixed size, and what is summed over rows is
-// summed block by block, so that nothing depends on the number of threads.
+// summed block by block, so that nothing depends on the number of threads. Matrices are [rows][size]
+// without gaps, size a multiple of 16.
 #include <algorithm>
 #include <vector>
 
@@ -18,7 +19,7 @@ void for_each_block(int64_t rows, Run run) {
         run(block, block * ROWS, std::min(rows, (block + 1) * ROWS));
 }
 
-// [blocks][count] -> [count], in the order of the blocks.
+// [blocks][count] -> [count], in the order of the blocks: float32 sums depend on their order.
 void sum_blocks(const std::vector<float>& partial, int64_t count, float* total) {
     const int64_t num_blocks = partial.size() / count;
 #pragma omp parallel for schedule(static)
@@ -32,7 +33,9 @@ void sum_blocks(const std::vector<float>& partial, int64_t count, float* total) 
 
 void add_to(float* total, Floats values) { store(total, _mm512_add_ps(load(total), values)); }
 
-// erf(x), absolute error below 2e-7, and exp(-x^2). Abramowitz and Stegun, 7.1.26.
+// erf(x) = 1 - (a polynomial of t = 1 / (1 + p |x|)) exp(-x^2), odd; absolute error below 2e-7, far below
+// bfloat16's. `gaussian`: exp(-x^2), which GELU's slope needs, too. Abramowitz and Stegun, 7.1.26,
+// https://personal.math.ubc.ca/~cbm/aands/page_299.htm.
 inline Floats error_function(Floats x, Floats& gaussian) {
     const Floats t = _mm512_div_ps(all(1), _mm512_fmadd_ps(_mm512_abs_ps(x), all(0.3275911f), all(1)));
     Floats sum = all(1.061405429f);
@@ -44,7 +47,8 @@ inline Floats error_function(Floats x, Floats& gaussian) {
     return _mm512_mask_sub_ps(result, negative, _mm512_setzero_ps(), result);
 }
 
-// dropout(states + bias) + residual of one row, to `sums`; the mask is a function of (seed, row).
+// dropout(states + bias) + residual of one row, to `sums`. The mask is a function of (seed, row, column):
+// backward draws it again, and computes the sums again, instead of reading what forward would have kept.
 struct ResidualRows {
     const bf16* states;
     const float* bias;
@@ -53,6 +57,7 @@ struct ResidualRows {
     float dropout;
     uint64_t seed;
 
+    // Which of 16 columns are kept; `random` is filled anew every `stretch` columns.
     __mmask16 kept(int64_t row, int column, __m512i random[4]) const {
         const int stretch = DRAWS * LANES;
         if (dropout == 0) return 0xFFFF;
@@ -75,7 +80,8 @@ struct ResidualRows {
 
 extern "C" {
 
-// LayerNorm(dropout(states + states_bias) + residual). Ba et al. 2016, https://arxiv.org/abs/1607.06450.
+// LayerNorm(dropout(states + states_bias) + residual), with LayerNorm(z) = (z - mean) / deviation * weight
+// + bias. Kept are the two moments of each row: [rows]. Ba et al. 2016, https://arxiv.org/abs/1607.06450.
 void add_norm_forward(const bf16* states, const float* states_bias, const bf16* residual, const float* weight, const float* bias,
                       bf16* output, float* means, float* inverse_deviations, int64_t rows, int size, float epsilon,
                       float dropout, uint64_t seed) {
@@ -101,10 +107,14 @@ void add_norm_forward(const bf16* states, const float* states_bias, const bf16* 
     });
 }
 
-// grad_totals: [3][size], the gradients of weight, bias and states_bias.
+// With y = (z - mean) / deviation, g the output's gradient and h = g * weight:
+//
+//     dz = (h - mean(h) - y mean(h y)) / deviation    dweight = sum of g y    dbias = sum of g
+//
+// dz goes to the residual as it is, and through the mask to the states. grad_totals: [3][size], the
+// gradients of weight, bias and states_bias.
 void add_norm_backward(const bf16* grad_output, const bf16* states, const float* states_bias, const bf16* residual,
-                       const float* weight,
-                       const float* means, const float* inverse_deviations, bf16* grad_states, bf16* grad_residual,
+                       const float* weight, const float* means, const float* inverse_deviations, bf16* grad_states, bf16* grad_residual,
                        float* grad_totals, int64_t rows, int size, float dropout, uint64_t seed) {
     const ResidualRows inputs{states, states_bias, residual, size, dropout, seed};
     std::vector<float> partial((rows + ROWS - 1) / ROWS * 3 * size);
@@ -117,14 +127,14 @@ void add_norm_backward(const bf16* grad_output, const bf16* states, const float*
             Floats sum = _mm512_setzero_ps(), along = _mm512_setzero_ps();
             for (int column = 0; column < size; column += LANES) {
                 const Floats gradient = load(grad_output + row * size + column);
-                const Floats one = _mm512_mul_ps(_mm512_sub_ps(load(&normal[column]), all(means[row])),
-                                                 all(inverse_deviations[row]));
+                const Floats y = _mm512_mul_ps(_mm512_sub_ps(load(&normal[column]), all(means[row])),
+                                               all(inverse_deviations[row]));
                 const Floats product = _mm512_mul_ps(gradient, load(weight + column));
-                add_to(totals + column, _mm512_mul_ps(gradient, one));
+                add_to(totals + column, _mm512_mul_ps(gradient, y));
                 add_to(totals + size + column, gradient);
                 sum = _mm512_add_ps(sum, product);
-                along = _mm512_fmadd_ps(product, one, along);
-                store(&normal[column], one);
+                along = _mm512_fmadd_ps(product, y, along);
+                store(&normal[column], y);
                 store(&weighted[column], product);
             }
             const Floats mean = all(_mm512_reduce_add_ps(sum) / size), slope = all(_mm512_reduce_add_ps(along) / size);
@@ -143,7 +153,7 @@ void add_norm_backward(const bf16* grad_output, const bf16* states, const float*
     sum_blocks(partial, 3 * size, grad_totals);
 }
 
-// GELU, x Phi(x) of x = input + bias. Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415.
+// GELU, x Phi(x) of x = input + bias, with Phi(x) = (1 + erf(x / sqrt(2))) / 2. Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415.
 void gelu_forward(const bf16* input, const float* bias, bf16* output, int64_t rows, int size) {
     for_each_block(rows, [&](int64_t, int64_t first, int64_t last) {
         for (int64_t row = first; row < last; ++row)
@@ -158,7 +168,8 @@ void gelu_forward(const bf16* input, const float* bias, bf16* output, int64_t ro
     });
 }
 
-// The gradient of the input takes the place of grad_output; grad_bias is its sum over rows.
+// The gradient of the input, g (Phi(x) + x phi(x)) with phi(x) = exp(-x^2 / 2) / sqrt(2 pi), takes the
+// place of grad_output; grad_bias is its sum over rows.
 void gelu_backward(const bf16* input, const float* bias, bf16* grad_output, float* grad_bias, int64_t rows, int size) {
     std::vector<float> partial((rows + ROWS - 1) / ROWS * size);
     for_each_block(rows, [&](int64_t block, int64_t first, int64_t last) {
@@ -178,8 +189,13 @@ void gelu_backward(const bf16* input, const float* bias, bf16* grad_output, floa
     sum_blocks(partial, size, grad_bias);
 }
 
-// Softmax cross-entropy of logits + bias; its gradient, probability - onehot(label), takes the place of
-// the logits. A label below 0 costs nothing. Rows have `vocabulary` columns, a multiple of 16.
+// Softmax cross-entropy of logits + bias, [rows][vocabulary]; its gradient, probability - onehot(label),
+// takes the place of the logits, so that no second matrix of that size exists:
+//
+//     loss = max + log(sum of exp(logit - max)) - logit of the label
+//
+// A label below 0 costs nothing. Exponentials are computed for the sum and again for the gradient, so
+// that nothing in float32 is stored. `vocabulary` is a multiple of 16.
 void cross_entropy(bf16* logits, const float* bias, const int64_t* labels, float* losses, uint8_t* correct,
                    int64_t rows, int64_t vocabulary) {
 #pragma omp parallel for schedule(static)
@@ -198,6 +214,7 @@ void cross_entropy(bf16* logits, const float* bias, const int64_t* labels, float
         correct[row] = labels[row] >= 0 && label_logit == highest;
         for (int64_t at = 0; at < vocabulary; at += LANES)
             store(of_row + at, _mm512_mul_ps(power(at, all(highest)), all(1 / total)));
+        // Not the stored probability less 1: that was rounded to bfloat16 before the subtraction.
         of_row[label] = float_to_bf16(std::exp(label_logit - highest) / total - 1);
     }
 }

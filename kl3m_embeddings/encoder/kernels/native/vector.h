@@ -1,5 +1,6 @@
 // Sixteen numbers at a time: bfloat16 in memory, float32 in registers (AVX-512 with its bfloat16
-// product, which sums pairs into float32).
+// product, which sums pairs into float32). A bfloat16 is the upper half of a float32, so that widening is
+// a shift and narrowing a rounding.
 #pragma once
 
 #include <immintrin.h>
@@ -52,7 +53,8 @@ inline __m512i paired(__m256i even, __m256i odd) {
 
 constexpr float LOG2_E = 1.44269504f;
 
-// 2^x to float32's last digits, for x <= 127; far below zero it is zero.
+// 2^x to float32's last digits, for x <= 127; far below zero it is zero. x = n + r with n whole: 2^r is a
+// polynomial, and scalef adds n to its exponent.
 inline Floats power_of_two(Floats x) {
     const Floats n = _mm512_roundscale_ps(x, 0x08), r = _mm512_sub_ps(x, n);
     Floats sum = all(1.327647198e-3f);  // minimax on [-1/2, 1/2]: relative error 7.5e-8
@@ -63,7 +65,8 @@ inline Floats power_of_two(Floats x) {
 
 inline Floats exponential(Floats x) { return power_of_two(_mm512_mul_ps(x, all(LOG2_E))); }
 
-// Rows and columns of a 16 x 16 block of 32-bit words change places.
+// Rows and columns of a 16 x 16 block of 32-bit words are exchanged: neighbouring rows are interleaved by
+// words of 32 bits, then of 64; quarters of 128 bits are then sorted into place.
 inline void transpose(__m512i rows[LANES]) {
     __m512i t[LANES];
     for (int i = 0; i < LANES; i += 2) {
@@ -87,8 +90,11 @@ inline void transpose(__m512i rows[LANES]) {
     }
 }
 
-// Philox4x32-7: 64 random words, a pure function of (seed, counter). Seven rounds pass BigCrush:
-// Salmon et al. 2011, table 2, https://doi.org/10.1145/2063384.2063405.
+// Philox4x32-7: 64 random words, a pure function of (seed, counter), so that the backward pass draws a
+// mask again where keeping it would cost memory. Each lane runs the cipher on its own 128 bits (counter,
+// lane, 0) under the key `seed`; a round multiplies two of the four words and mixes the halves of the
+// 64-bit products into the others. Seven rounds pass BigCrush: Salmon et al. 2011, table 2,
+// https://doi.org/10.1145/2063384.2063405.
 inline void random_words(uint64_t seed, uint64_t counter, __m512i words[4]) {
     const __m512i multiplier_0 = _mm512_set1_epi64(0xD2511F53), multiplier_1 = _mm512_set1_epi64(0xCD9E8D57);
     const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
@@ -97,6 +103,7 @@ inline void random_words(uint64_t seed, uint64_t counter, __m512i words[4]) {
     __m512i c2 = lane, c3 = _mm512_setzero_si512();
     uint32_t key_0 = uint32_t(seed), key_1 = uint32_t(seed >> 32);
     for (int round = 0; round < 7; ++round) {
+        // There is a 32 x 32 -> 64 bit product of even lanes only: odd ones are shifted there and back.
         const __m512i even_0 = _mm512_mul_epu32(c0, multiplier_0);
         const __m512i odd_0 = _mm512_mul_epu32(_mm512_srli_epi64(c0, 32), multiplier_0);
         const __m512i even_1 = _mm512_mul_epu32(c2, multiplier_1);
@@ -109,13 +116,13 @@ inline void random_words(uint64_t seed, uint64_t counter, __m512i words[4]) {
         c2 = _mm512_xor_si512(_mm512_xor_si512(high_0, c3), _mm512_set1_epi32(key_1));
         c1 = low_1;
         c3 = low_0;
-        key_0 += 0x9E3779B9;
+        key_0 += 0x9E3779B9;  // the paper's round constants: golden ratio, and sqrt(3) - 1
         key_1 += 0xBB67AE85;
     }
     words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
 }
 
-constexpr int DRAWS = 8;  // masks of 16 lanes from one call of random_words
+constexpr int DRAWS = 8;  // masks of 16 lanes from one call of random_words, of 16 bits a lane
 
 // For each lane, whether to drop it; `threshold` is the probability times 2^16.
 inline __mmask16 dropped(const __m512i words[4], int draw, uint32_t threshold) {
@@ -126,8 +133,9 @@ inline __mmask16 dropped(const __m512i words[4], int draw, uint32_t threshold) {
 
 inline void prefetch(const void* from) { _mm_prefetch(static_cast<const char*>(from), _MM_HINT_T0); }
 
-// C (+)= A B for a block of ROWS x 16 VECTORS. A: rows of consecutive bf16; B: [inner / 2][columns]
-// pairs, as `paired` makes them; all strides in elements (of pairs for B).
+// C (+)= A B for a block of ROWS x 16 VECTORS. A: [ROWS][2 num_pairs] bf16; B: [num_pairs][columns]
+// pairs, as `paired` makes them; all strides in elements (of pairs for B). Sums stay in registers: 8 x 3
+// of them with 3 vectors of B and one pair of A, which all lanes share, are 28 of the 32 there are.
 template <int ROWS, int VECTORS>
 inline void block_product(const bf16* a, ptrdiff_t a_stride, const uint32_t* b, ptrdiff_t b_stride,
                           float* c, ptrdiff_t c_stride, int num_pairs, bool add) {
@@ -151,7 +159,8 @@ inline void block_product(const bf16* a, ptrdiff_t a_stride, const uint32_t* b, 
         for (int v = 0; v < VECTORS; ++v) store(c + r * c_stride + LANES * v, sums[r][v]);
 }
 
-// The same for any number of columns and rows that are multiples of 16.
+// The same for any number of columns and rows that are multiples of 16: three vectors of columns at a
+// time, and two or one where less or four are left (four as two and two, rather than three and one).
 inline void product(const bf16* a, ptrdiff_t a_stride, const uint32_t* b, ptrdiff_t b_stride, float* c,
                     ptrdiff_t c_stride, int rows, int columns, int num_pairs, bool add) {
     int column = 0;
