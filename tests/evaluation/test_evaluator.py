@@ -21,7 +21,7 @@ from kl3m_embeddings.evaluation.held_out_text import (
 from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
 from kl3m_embeddings.tasks.objective import Objective
-from tests.conftest import TINY_CONFIG
+from tests.tiny_model import TINY_CONFIG
 
 # whole words: samples differ in their number of targets
 MLM = MaskedLanguageModelling(MlmOptions(probability=1.0, masking="word"))

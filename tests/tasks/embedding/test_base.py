@@ -18,7 +18,7 @@ from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.tasks.embedding.base import EmbeddingTask
 from kl3m_embeddings.tasks.embedding.pairs import Pairs, PairSource, check_loss
 from kl3m_embeddings.tasks.objective import Objective
-from tests.conftest import TINY_CONFIG
+from tests.tiny_model import NO_DROPOUT, TINY_CONFIG
 
 EVERYTHING = {
     "loss": {
@@ -31,7 +31,6 @@ EVERYTHING = {
     "matryoshka_weights": [1.0, 0.5],
     "num_negatives": 2,
 }
-NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from kl3m_embeddings.encoder.folder.export import write_model_folder
 from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
 from kl3m_embeddings.tasks.embedding.guide import guide_embeddings, guide_texts
-from tests.conftest import TINY_CONFIG, tiny_documents
+from tests.tiny_model import TINY_CONFIG, tiny_documents
 
 PROMPTS = {"query": "find: ", "passage": "text: "}
 PREFIXES = {"query_prefix": "Query: ", "document_prefix": "a passage: "}
