@@ -1,0 +1,4 @@
+import pytest
+
+# what these modules assert is shown with its values, as in a test file
+pytest.register_assert_rewrite("tests.tasks.numbered", "tests.train.runs")

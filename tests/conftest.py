@@ -13,9 +13,6 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else 
 import pytest
 from hypothesis import settings
 
-# what they assert is shown with its values, as in a test file
-pytest.register_assert_rewrite("tests.tasks.numbered", "tests.train.runs")
-
 from kl3m_embeddings.data.samples.corpus import open_corpora
 from kl3m_embeddings.data.shards.build import build_shards
 from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
