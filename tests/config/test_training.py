@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,9 +7,7 @@ from hypothesis import strategies as st
 from kl3m_embeddings.config.read import load_training, parse_training
 from kl3m_embeddings.errors import ConfigError
 from tests.config.published import DEEPSPEED, PUBLISHED
-
-PATH = Path("models/x/training.json")
-TINY = {"tokenizer": "tokenizers/x", "optimizer": {"total_steps": 10}}
+from tests.config.tiny_training import PATH, TINY, changed
 
 # every published key, with a value that is not the default
 EVERY_OPTIMIZER_KEY = {
@@ -44,10 +41,6 @@ def errors_of(fields):
     with pytest.raises(ConfigError) as raised:
         parse_training(fields, PATH)
     return str(raised.value).splitlines()
-
-
-def changed(**fields):
-    return {**TINY, **fields}
 
 
 @pytest.mark.parametrize("deepspeed", [None, *DEEPSPEED])
@@ -180,14 +173,6 @@ def test_both_spellings_of_matroyshka():
         training = parse_training(changed(**fields), PATH)
         assert training.matroyshka_probability == 0.25
         assert training.matroyshka_min_log2 == 4
-
-
-def test_a_task_is_a_probability_or_an_object():
-    number = parse_training(changed(tasks={"mlm": 1}), PATH)
-    whole = parse_training(changed(tasks={"mlm": {"probability": 1.0, "mask_rate": 0.15}}), PATH)
-    assert number.tasks == whole.tasks
-    zero = parse_training(changed(tasks={"mlm": 1.0, "nsp": 0.0}), PATH)
-    assert list(zero.tasks.chosen()) == ["mlm"]
 
 
 def test_accumulation_may_be_set_in_either_place():
