@@ -1,45 +1,21 @@
 """mteb, imported once, and one tiny model."""
 
-import random
-import warnings
-from types import SimpleNamespace
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from tests.benchmark.folders import write_model
+from kl3m_embeddings.encoder.folder.model_paths import model_paths
+from kl3m_embeddings.encoder.text_encoder import TextEncoder
+from kl3m_embeddings.local_tasks.folder import read_task
+from tests.benchmark.folders import WRITERS, write_model
+from tests.benchmark.mteb_modules import import_quietly
 
 
 @pytest.fixture(scope="session")
 def bench():
-    """All that imports mteb: it takes seconds, warns, and reseeds every generator."""
-    # numpy's old generator is among what mteb seeds
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mteb
-
-        from kl3m_embeddings.benchmark import (
-            candidates,
-            evaluate_task,
-            local_tasks,
-            model,
-            named_tasks,
-            run,
-        )
-    random.setstate(states[0])
-    np.random.set_state(states[1])  # noqa: NPY002
-    torch.set_rng_state(states[2])
-    return SimpleNamespace(
-        mteb=mteb,
-        candidates=candidates,
-        evaluate_task=evaluate_task,
-        local_tasks=local_tasks,
-        model=model,
-        named_tasks=named_tasks,
-        run=run,
-    )
+    """All that imports mteb: it takes seconds."""
+    return import_quietly()
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +25,6 @@ def model_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def text_encoder(model_folder):
-    from kl3m_embeddings.encoder.text_encoder import TextEncoder
 
     return TextEncoder.load(model_folder, precision="float32")
 
@@ -64,3 +39,34 @@ def make_model(bench, text_encoder):
         )
 
     return make
+
+
+@pytest.fixture
+def score(bench, tmp_path):
+    """A function that scores model folders and baselines on task folders."""
+
+    def run(models, folders, *, baselines=(), all_checkpoints=False, out="out", **settings):
+        options = bench.candidates.LoadOptions(
+            device=torch.device("cpu"), precision="float32", quiet=True
+        )
+        candidates = [bench.candidates.baseline_candidate(one, options, print) for one in baselines]
+        for model in models:
+            places = model_paths(str(model), print, all_checkpoints=all_checkpoints)
+            candidates += [bench.candidates.candidate_at(place, options) for place in places]
+        tasks = [
+            bench.local_tasks.local_task(read_task(one)) if isinstance(one, Path) else one
+            for one in folders
+        ]
+        return bench.run.Benchmark(folder=tmp_path / out, tasks=tasks, **settings).score(candidates)
+
+    return run
+
+
+@pytest.fixture
+def sts(tmp_path):
+    return WRITERS["STS"](tmp_path / "alike")
+
+
+@pytest.fixture
+def retrieval(tmp_path):
+    return WRITERS["Retrieval"](tmp_path / "find")

@@ -1,13 +1,10 @@
 """What a name on the command line stands for."""
 
-import shutil
-
 import pytest
 import torch
 
-from kl3m_embeddings.encoder.folder.model_paths import ModelPath, model_name, model_paths
-from kl3m_embeddings.errors import ConfigError, DataError
-from tests.benchmark.folders import write_run
+from kl3m_embeddings.encoder.folder.model_paths import ModelPath, model_paths
+from tests.benchmark.folders import sentences, write_rows, write_run, write_settings
 
 
 @pytest.fixture(scope="module")
@@ -23,33 +20,11 @@ def run(tmp_path):
     return write_run(tmp_path / "law", steps=(1, 2))
 
 
-def test_a_run_stands_for_its_newest_checkpoint_or_all(run):
-    def named(source, *, all_checkpoints=False):
-        found = model_paths(str(source), print, all_checkpoints=all_checkpoints)
-        return [(one.name, one.step) for one in found]
-
-    assert named(run) == [("law", 2)]
-    assert named(run, all_checkpoints=True) == [("law", 1), ("law", 2)]
-    # a checkpoint is called after its run, wherever it is named
-    assert named(run / "checkpoint-1") == [("law", 1)]
-    assert named(run / "latest") == [("law", 2)]
-    copied = run.parent / "checkpoint-9"
-    shutil.copytree(run / "checkpoint-1", copied)
-    assert named(copied) == [("checkpoint-9", None)]
-
-
 def test_checkpoints_have_revisions_of_their_own(bench, options, run):
     found = model_paths(str(run), print, all_checkpoints=True)
     first, second = (bench.candidates.candidate_at(one, options).load() for one in found)
     assert first.revision != second.revision
     assert first.name == second.name == "law"
-
-
-def test_a_run_without_a_checkpoint_is_refused(tmp_path):
-    folder = write_run(tmp_path / "empty")
-    for all_checkpoints in (False, True):
-        with pytest.raises(ConfigError, match="empty: has no checkpoint: train it first"):
-            model_paths(str(folder), print, all_checkpoints=all_checkpoints)
 
 
 def test_options_reach_the_model(bench, options, model_folder):
@@ -58,14 +33,6 @@ def test_options_reach_the_model(bench, options, model_folder):
     assert (found.name, found.step, found.baseline) == ("tiny", None, False)
     assert model.texts.precision == "float32"
     assert model.prompts == {"query": "w1 ", "document": ""}
-
-
-def test_names(tmp_path):
-    name = model_name
-    (tmp_path / "here").mkdir()
-    assert name(str(tmp_path / "here")) == "here"
-    assert name("package:law_model/model") == "law_model"
-    assert name("org/model") == "org/model"
 
 
 def test_baselines(bench, options, model_folder):
@@ -79,18 +46,6 @@ def test_baselines(bench, options, model_folder):
     assert all(one.can(retrieval) for one in found)
 
 
-def test_damaged_checkpoints_are_told_and_left_out(run):
-    (run / "checkpoint-1" / "manifest.json").unlink()
-    told = []
-    found = model_paths(str(run), told.append, all_checkpoints=True)
-    assert [one.step for one in found] == [2]
-    (line,) = told
-    assert "checkpoint-1" in line and line.endswith("; it is left out")
-    (run / "checkpoint-2" / "manifest.json").unlink()
-    with pytest.raises(DataError, match="law: every checkpoint is damaged"):
-        model_paths(str(run), told.append, all_checkpoints=True)
-
-
 def test_words_in_common_rank_the_parts_of_an_aggregate_too(bench, options):
     from mteb.mocks.mock_tasks.reranking import MockAggregatedTask
 
@@ -99,3 +54,36 @@ def test_words_in_common_rank_the_parts_of_an_aggregate_too(bench, options):
     assert bm25.can(task)
     task.tasks = [*task.tasks, bench.mteb.get_task("STS12")]
     assert not bm25.can(task)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_baselines_go_the_same_way(score, model_folder, sts, retrieval):
+    rows = score(
+        [model_folder], [sts, retrieval], baselines=["bm25", "random"], compare_with="bm25"
+    )
+    found = {(row.model, row.task): row for row in rows}
+    assert set(found) == {
+        ("bm25", "find"), ("random", "alike"), ("random", "find"), ("tiny", "alike"),
+        ("tiny", "find"),
+    }  # fmt: skip
+    assert [row.baseline for row in rows] == [row.model != "tiny" for row in rows]
+    assert found["tiny", "find"].difference_low is not None
+    assert found["tiny", "alike"].difference is None  # bm25 was not asked
+    assert found["bm25", "find"].num_items == found["tiny", "find"].num_items == 9
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_bm25_finds_titles_too(score, tmp_path):
+    """A title belongs to its document, for every model."""
+    folder = write_settings(tmp_path / "titles", "Retrieval")
+    texts = sentences(8, seed=3)
+    write_rows(
+        folder / "corpus.jsonl",
+        [{"_id": f"d{n}", "title": f"title{n}", "text": text} for n, text in enumerate(texts)],
+    )
+    write_rows(folder / "queries.jsonl", [{"_id": f"q{n}", "text": f"title{n}"} for n in range(8)])
+    (folder / "qrels").mkdir()
+    lines = [f"q{n}\td{n}\t1" for n in range(8)]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n")
+    (row,) = score([], [folder], baselines=["bm25"])
+    assert row.score == 1

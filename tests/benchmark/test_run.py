@@ -2,18 +2,14 @@
 
 import csv
 from collections import Counter
-from pathlib import Path
 
 import pytest
-import torch
 
 from kl3m_embeddings.benchmark.scores import read_scores
-from kl3m_embeddings.encoder.folder.model_paths import model_paths
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 from kl3m_embeddings.local_tasks.folder import read_task
 from tests.benchmark.folders import (
     WRITERS,
-    sentences,
     write_model,
     write_rows,
     write_settings,
@@ -34,37 +30,6 @@ def encoded(monkeypatch):
 
     monkeypatch.setattr(TextEncoder, "encode", encode)
     return counter
-
-
-@pytest.fixture
-def score(bench, tmp_path):
-    """A function that scores model folders and baselines on task folders."""
-
-    def run(models, folders, *, baselines=(), all_checkpoints=False, out="out", **settings):
-        options = bench.candidates.LoadOptions(
-            device=torch.device("cpu"), precision="float32", quiet=True
-        )
-        candidates = [bench.candidates.baseline_candidate(one, options, print) for one in baselines]
-        for model in models:
-            places = model_paths(str(model), print, all_checkpoints=all_checkpoints)
-            candidates += [bench.candidates.candidate_at(place, options) for place in places]
-        tasks = [
-            bench.local_tasks.local_task(read_task(one)) if isinstance(one, Path) else one
-            for one in folders
-        ]
-        return bench.run.Benchmark(folder=tmp_path / out, tasks=tasks, **settings).score(candidates)
-
-    return run
-
-
-@pytest.fixture
-def sts(tmp_path):
-    return WRITERS["STS"](tmp_path / "alike")
-
-
-@pytest.fixture
-def retrieval(tmp_path):
-    return WRITERS["Retrieval"](tmp_path / "find")
 
 
 def table(folder):
@@ -235,37 +200,6 @@ def test_differences_are_the_same_for_kept_results(score, model_folder, retrieva
         second.difference_low, second.difference_high,
     )  # fmt: skip
     assert read_scores(tmp_path / "out")[1] == second
-
-
-def test_baselines_go_the_same_way(score, model_folder, sts, retrieval):
-    rows = score(
-        [model_folder], [sts, retrieval], baselines=["bm25", "random"], compare_with="bm25"
-    )
-    found = {(row.model, row.task): row for row in rows}
-    assert set(found) == {
-        ("bm25", "find"), ("random", "alike"), ("random", "find"), ("tiny", "alike"),
-        ("tiny", "find"),
-    }  # fmt: skip
-    assert [row.baseline for row in rows] == [row.model != "tiny" for row in rows]
-    assert found["tiny", "find"].difference_low is not None
-    assert found["tiny", "alike"].difference is None  # bm25 was not asked
-    assert found["bm25", "find"].num_items == found["tiny", "find"].num_items == 9
-
-
-def test_bm25_finds_titles_too(score, tmp_path):
-    """A title belongs to its document, for every model."""
-    folder = write_settings(tmp_path / "titles", "Retrieval")
-    texts = sentences(8, seed=3)
-    write_rows(
-        folder / "corpus.jsonl",
-        [{"_id": f"d{n}", "title": f"title{n}", "text": text} for n, text in enumerate(texts)],
-    )
-    write_rows(folder / "queries.jsonl", [{"_id": f"q{n}", "text": f"title{n}"} for n in range(8)])
-    (folder / "qrels").mkdir()
-    lines = [f"q{n}\td{n}\t1" for n in range(8)]
-    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n")
-    (row,) = score([], [folder], baselines=["bm25"])
-    assert row.score == 1
 
 
 def test_data_that_is_not_here_is_asked_for_once(bench, score, model_folder, sts, tmp_path):

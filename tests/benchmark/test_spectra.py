@@ -8,8 +8,8 @@ from transformers import AutoConfig
 from kl3m_embeddings.benchmark.spectra import embedding_shape, matrix_spectrum, weight_spectra
 from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.evaluation.evaluator import spectra
-from tests.conftest import TINY_CONFIG
 from tests.encoder.tiny import tiny_config
+from tests.tiny_model import TINY_CONFIG
 
 
 def test_ranks_of_matrices_whose_spectrum_is_known():

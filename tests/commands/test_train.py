@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from kl3m_embeddings.commands.train import main
-from tests.train.test_resume import log_rows
+from tests.train.runs import log_rows
 
 NOT_ON_A_BARE_IMAGE = ("pyarrow", "polars", "typer", "rich", "matplotlib", "datasets", "deepspeed")
 

@@ -12,7 +12,7 @@ from kl3m_embeddings.commands.train import main
 from kl3m_embeddings.encoder.folder.sentence_modules import read_sentence_modules
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 from kl3m_embeddings.files.checkpoint import checkpoint_steps
-from tests.train.test_resume import assert_same_run, log_rows
+from tests.train.runs import assert_same_run, log_rows
 
 PROMPTS = {"query": "find: ", "document": "text: "}
 PAIRS = {"pairs": {"probability": 1.0, "num_negatives": 1}}

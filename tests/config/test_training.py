@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -7,66 +6,9 @@ from hypothesis import strategies as st
 
 from kl3m_embeddings.config.read import load_training, parse_training
 from kl3m_embeddings.errors import ConfigError
+from tests.config.published import DEEPSPEED, PUBLISHED
+from tests.config.tiny_training import PATH, TINY, changed
 
-PATH = Path("models/x/training.json")
-TINY = {"tokenizer": "tokenizers/x", "optimizer": {"total_steps": 10}}
-
-# the published kl3m-embedding-005 and its three DeepSpeed variants
-PUBLISHED = {
-    "tokenizer": "alea-institute/kl3m-003-64k",
-    "precision": "bfloat16",
-    "batch_size": 64,
-    "endpoint_url": "http://localhost:8000/",
-    "matroyshka_probability": 0.5,
-    "steps_per_epoch": 1000000,
-    "steps_per_save": 1000,
-    "steps_per_eval": 1000,
-    "num_eval_samples": 1000,
-    "tasks": {"mlm": 0.75, "nsp": 0.1, "nlp": 0.1, "mhm": 0.05},
-    "optimizer": {
-        "start_lr": 0.00001,
-        "peak_lr": 0.0002,
-        "end_lr": 0.0001,
-        "warmup_steps": 1000,
-        "peak_steps": 9000,
-        "total_steps": 200000,
-        "max_grad_norm": 1.0,
-    },
-}
-BUCKETS = {
-    "allgather_partitions": True,
-    "allgather_bucket_size": 16777216,
-    "overlap_comm": True,
-    "reduce_scatter": True,
-    "reduce_bucket_size": 16777216,
-    "contiguous_gradients": True,
-}
-TO_CPU = {"device": "cpu", "pin_memory": True}
-DEEPSPEED = [
-    {
-        "optimizer_type": "fused_adamw",
-        "gradient_accumulation_steps": 1,
-        "bf16": {"enabled": True},
-        "zero_optimization": {"stage": 1, **BUCKETS},
-    },
-    {
-        "gradient_accumulation_steps": 1,
-        "bf16": {"enabled": True},
-        "zero_optimization": {"stage": 2, **BUCKETS, "offload_optimizer": TO_CPU},
-    },
-    {
-        "gradient_accumulation_steps": 1,
-        "bf16": {"enabled": True},
-        "zero_optimization": {
-            "stage": 3,
-            **BUCKETS,
-            "ignore_unused_parameters": False,
-            "stage3_gather_16bit_weights_on_model_save": True,
-            "offload_optimizer": TO_CPU,
-            "offload_param": TO_CPU,
-        },
-    },
-]
 # every published key, with a value that is not the default
 EVERY_OPTIMIZER_KEY = {
     "fused": False,
@@ -99,10 +41,6 @@ def errors_of(fields):
     with pytest.raises(ConfigError) as raised:
         parse_training(fields, PATH)
     return str(raised.value).splitlines()
-
-
-def changed(**fields):
-    return {**TINY, **fields}
 
 
 @pytest.mark.parametrize("deepspeed", [None, *DEEPSPEED])
@@ -235,14 +173,6 @@ def test_both_spellings_of_matroyshka():
         training = parse_training(changed(**fields), PATH)
         assert training.matroyshka_probability == 0.25
         assert training.matroyshka_min_log2 == 4
-
-
-def test_a_task_is_a_probability_or_an_object():
-    number = parse_training(changed(tasks={"mlm": 1}), PATH)
-    whole = parse_training(changed(tasks={"mlm": {"probability": 1.0, "mask_rate": 0.15}}), PATH)
-    assert number.tasks == whole.tasks
-    zero = parse_training(changed(tasks={"mlm": 1.0, "nsp": 0.0}), PATH)
-    assert list(zero.tasks.chosen()) == ["mlm"]
 
 
 def test_accumulation_may_be_set_in_either_place():

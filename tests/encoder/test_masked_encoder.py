@@ -1,34 +1,13 @@
 import pytest
 import torch
-import torch.nn.functional as F
-from transformers import AutoModelForMaskedLM
+from torch.autograd.graph import saved_tensors_hooks
+from transformers import AutoConfig, AutoModelForMaskedLM
 
+from kl3m_embeddings.encoder.encode import encode_ids
 from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.encoder.heads import MASKED_HEADS
 from kl3m_embeddings.errors import ConfigError
-from tests.encoder.tiny import tiny_batch, tiny_config
-
-
-@pytest.mark.parametrize("model_type", MASKED_HEADS)
-def test_logits_and_losses_equal_transformers(model_type):
-    config = tiny_config(model_type)
-    encoder = build_encoder(config, seed=1).eval()
-    theirs = AutoModelForMaskedLM.from_config(config).eval()
-    theirs.load_state_dict(encoder.network.state_dict())
-    input_ids, attention_mask = tiny_batch()
-    positions = attention_mask.flatten().nonzero()[:, 0]
-    expected = theirs(input_ids, attention_mask=attention_mask.long()).logits.flatten(0, 1)
-
-    hidden = encoder.hidden_states(input_ids, attention_mask)
-    states = encoder.hidden_states(input_ids, attention_mask, positions=positions)
-    torch.testing.assert_close(states, hidden.flatten(0, 1)[positions], rtol=1e-5, atol=1e-5)
-    logits = encoder.target_logits(states)
-    torch.testing.assert_close(logits, expected[positions], rtol=1e-5, atol=1e-5)
-    labels = input_ids.flatten()[positions]
-    losses, correct = encoder.masked_lm_loss(states, labels)
-    wanted = F.cross_entropy(expected[positions], labels, reduction="none")
-    torch.testing.assert_close(losses, wanted, rtol=1e-5, atol=1e-5)
-    assert torch.equal(correct, expected[positions].argmax(-1) == labels)
+from tests.encoder.tiny import PAD_ID, tiny_batch, tiny_config
 
 
 @pytest.mark.parametrize("model_type", MASKED_HEADS)
@@ -85,3 +64,111 @@ def test_an_architecture_without_a_masked_head_still_encodes():
     assert hidden.shape == (3, 24, 32)
     with pytest.raises(ConfigError, match=r"gpt2.*no masked-language head"):
         encoder.target_logits(hidden[0])
+
+
+ARCHITECTURES = {
+    "deberta-v2": {"attention_probs_dropout_prob": 0.2, "hidden_dropout_prob": 0.2},
+    "deberta-v2, convolution": {"conv_kernel_size": 3, "hidden_dropout_prob": 0.2},
+    "deberta-v2, c2p only": {"pos_att_type": ["c2p"], "attention_probs_dropout_prob": 0.2},
+    "bert": {"attention_probs_dropout_prob": 0.2, "hidden_dropout_prob": 0.2},
+    "modernbert": {
+        "mlp_dropout": 0.2,
+        "layer_types": ["full_attention", "sliding_attention"] * 2,
+    },
+}
+
+
+def pair(name):
+    """The same encoder without and with checkpointing."""
+    config = tiny_config(name.split(",")[0], num_hidden_layers=4, **ARCHITECTURES[name])
+    plain, checkpointed = (build_encoder(config, seed=1).train() for _ in range(2))
+    checkpointed.enable_gradient_checkpointing()
+    return plain, checkpointed
+
+
+def passed(encoder, *, seed=3, autocast=False, device="cpu"):
+    """Hidden states, bytes saved for the backward pass, gradients, and the next random number."""
+    encoder.to(device)
+    batch = [tensor.to(device) for tensor in tiny_batch()]
+    saved = 0
+
+    def count(tensor):
+        nonlocal saved
+        saved += tensor.nbytes
+        return tensor
+
+    torch.manual_seed(seed)
+    with (
+        saved_tensors_hooks(count, lambda tensor: tensor),
+        torch.autocast(device, torch.bfloat16, enabled=autocast),
+    ):
+        hidden = encoder.hidden_states(*batch)
+    factors = torch.linspace(-1, 1, hidden.numel(), device=device).view_as(hidden)
+    loss = (hidden.float() * factors).sum()
+    encoder.zero_grad()
+    loss.backward()
+    gradients = {
+        name: parameter.grad
+        for name, parameter in encoder.named_parameters()
+        if parameter.grad is not None
+    }
+    return hidden.detach(), saved, gradients, torch.rand((), device=device)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_with_checkpointing_gradients_are_the_same_and_less_is_kept(name, autocast):
+    plain, checkpointed = pair(name)
+    hidden, saved, gradients, random = passed(plain, autocast=autocast)
+    again, saved_again, gradients_again, random_again = passed(checkpointed, autocast=autocast)
+    assert torch.equal(hidden, again)
+    assert torch.equal(random, random_again)
+    assert gradients.keys() == gradients_again.keys()
+    for key, gradient in gradients.items():
+        assert torch.equal(gradient, gradients_again[key]), key
+    assert saved_again < saved / 4
+    other = passed(checkpointed, seed=4, autocast=autocast)
+    assert not torch.equal(other[0], hidden), "there is no dropout to repeat"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_with_checkpointing_dropout_repeats_itself_on_cuda(name):
+    plain, checkpointed = pair(name)
+    hidden, saved, gradients, random = passed(plain, device="cuda")
+    again, saved_again, gradients_again, random_again = passed(checkpointed, device="cuda")
+    assert torch.equal(hidden, again)
+    assert torch.equal(random, random_again)
+    for key, gradient in gradients.items():
+        # Sums of gradients come in any order there.
+        torch.testing.assert_close(gradient, gradients_again[key], msg=key)
+    assert saved_again < saved / 4
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_with_checkpointing_evaluation_and_encoding_are_unchanged(name):
+    plain, checkpointed = pair(name)
+    expected, found = passed(plain.eval()), passed(checkpointed.eval())
+    assert torch.equal(expected[0], found[0])
+    assert expected[1] == found[1]
+    texts = [[5, 6, 7], [8, 9]]
+    vectors = [encode_ids(one, texts, pad_id=PAD_ID) for one in (plain, checkpointed)]
+    assert (vectors[0] == vectors[1]).all()
+
+
+def test_a_training_pass_without_gradients_recomputes_nothing(monkeypatch):
+    _, encoder = pair("deberta-v2")
+    calls = []
+    module = "kl3m_embeddings.encoder.deberta.model.checkpoint"
+    monkeypatch.setattr(module, lambda layer, *inputs, **_: calls.append(1) or layer(*inputs))
+    with torch.no_grad():
+        encoder.hidden_states(*tiny_batch())
+    assert not calls
+    encoder.hidden_states(*tiny_batch())
+    assert len(calls) == 4
+
+
+def test_an_architecture_without_checkpointing_is_refused():
+    config = AutoConfig.for_model("xlnet", vocab_size=50, d_model=32, n_head=4, n_layer=1)
+    with pytest.raises(ConfigError, match="model_type 'xlnet' has no gradient checkpointing"):
+        build_encoder(config, seed=0).enable_gradient_checkpointing()

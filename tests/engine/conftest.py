@@ -10,14 +10,8 @@ from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
 from kl3m_embeddings.tasks.masked.nsp import NextSegmentPrediction
 from kl3m_embeddings.tasks.objective import Objective
-from tests.conftest import TINY_CONFIG
-
-OPTIMIZERS = {
-    "adamw fused": {"fused": True},
-    "adamw unfused": {"fused": False},
-    "muon": {"name": "muon"},
-}
-NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+from tests.engine.optimizers import OPTIMIZERS
+from tests.tiny_model import TINY_CONFIG
 
 
 @pytest.fixture

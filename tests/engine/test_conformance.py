@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from kl3m_embeddings.commands.train import main
 from tests.engine.ranks import launch
 from tests.engine.train_folders import __file__ as TRAIN_FOLDERS
-from tests.train.test_resume import log_rows
+from tests.tiny_model import NO_DROPOUT
+from tests.train.runs import log_rows
 
 # not imported here: it would be in every child that later tests fork
 pytestmark = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs deepspeed")
 
-NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 MASKED = {"mlm": 0.4, "nsp": 0.3, "nlp": 0.2, "mhm": 0.1}
 PAIRS = {"probability": 1.0, "num_negatives": 1, "matryoshka_dims": [32, 8]}
 TASKS = {

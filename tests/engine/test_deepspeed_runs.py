@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from kl3m_embeddings.commands.train import main
+from tests.config.published import DEEPSPEED_BY_STAGE
 from tests.engine.ranks import launch
-from tests.engine.test_conformance import NO_DROPOUT
-from tests.engine.test_deepspeed_settings import PUBLISHED
 from tests.engine.train_folders import __file__ as TRAIN_FOLDERS
 from tests.engine.train_with_a_bad_step import BAD_STEP
 from tests.engine.train_with_a_bad_step import __file__ as TRAIN_WITH_A_BAD_STEP
-from tests.train.test_resume import assert_same_run, log_rows
+from tests.tiny_model import NO_DROPOUT
+from tests.train.runs import assert_same_run, log_rows
 
 # not imported here: it would be in every child that later tests fork
 pytestmark = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs deepspeed")
@@ -182,7 +182,7 @@ def test_the_published_settings_train_without_a_compiler(make_model_folder, tmp_
             matroyshka_probability=0.5,
             matroyshka_min_log2=2,
         )
-        for stage, section in PUBLISHED.items()
+        for stage, section in DEEPSPEED_BY_STAGE.items()
     ]
     result = launch(*folders, script=TRAIN_FOLDERS, environment=no_compiler)
     assert result.returncode == 0, result.stderr[-4000:]

@@ -8,9 +8,7 @@ from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.engine.deepspeed_settings import deepspeed_settings, zero_stage
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.run.sources import Devices
-from tests.config.test_training import DEEPSPEED
-
-PUBLISHED = {section["zero_optimization"]["stage"]: section for section in DEEPSPEED}
+from tests.config.published import DEEPSPEED_BY_STAGE
 
 
 def training(section, **fields):
@@ -24,9 +22,9 @@ def settings_of(section, *, batch_size=4, world_size=2, **fields):
     )
 
 
-@pytest.mark.parametrize("stage", PUBLISHED)
+@pytest.mark.parametrize("stage", DEEPSPEED_BY_STAGE)
 def test_the_published_sections_are_handed_on(stage):
-    section = PUBLISHED[stage]
+    section = DEEPSPEED_BY_STAGE[stage]
     settings = settings_of(section)
     zero = {**section["zero_optimization"], "overlap_comm": stage > 1}
     assert settings["zero_optimization"] == zero

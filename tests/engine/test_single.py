@@ -6,7 +6,8 @@ import torch
 from kl3m_embeddings.engine.base import Engine
 from kl3m_embeddings.engine.single import SingleEngine
 from kl3m_embeddings.engine.state_files import read_state, write_state
-from tests.engine.conftest import NO_DROPOUT, OPTIMIZERS
+from tests.engine.optimizers import OPTIMIZERS
+from tests.tiny_model import NO_DROPOUT
 
 NO_LIMIT = torch.tensor(1e9)
 

@@ -3,17 +3,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses.infonce import MIN_TEMPERATURE, InfoNCE
 from tests.losses.batches import embeddings_of
+from tests.losses.by_hand import cosine
+from tests.losses.theirs import Stub, assert_theirs, columns_of, theirs
 
 NO_TARGETS = PairTargets()
-
-
-def cosine(first, second):
-    return first @ second / np.linalg.norm(first) / np.linalg.norm(second)
 
 
 def by_hand(
@@ -164,3 +163,48 @@ def test_a_learnt_temperature_neither_falls_through_the_floor_nor_sticks_to_it()
 def test_the_temperature_must_be_possible(temperature, learn):
     with pytest.raises(ConfigError, match=r"loss infonce: temperature: .* must be above"):
         InfoNCE(temperature=temperature, learn_temperature=learn)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [2, 4])
+def test_it_is_that_of_sentence_transformers(columns):
+    expected = theirs("MultipleNegativesRankingLoss", columns_of(columns), scale=12.5)
+    assert_theirs(InfoNCE(temperature=0.08), columns_of(columns), PairTargets(), expected)
+    expected = theirs(
+        "MultipleNegativesRankingLoss",
+        columns_of(columns),
+        scale=12.5,
+        directions=("query_to_doc", "doc_to_query"),
+        partition_mode="per_direction",
+    )
+    symmetric = InfoNCE(temperature=0.08, symmetric=True)
+    assert_theirs(symmetric, columns_of(columns), PairTargets(), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("margin_type", ["absolute", "relative"])
+@pytest.mark.parametrize("margin", [0.0, -0.1])
+def test_with_a_guide_it_is_that_of_sentence_transformers(margin_type, margin):
+    """Their margin is subtracted. Their constructor asks the model and guide for tokenizers."""
+    from sentence_transformers.sentence_transformer.losses import GISTEmbedLoss
+
+    guides = embeddings_of(columns=3, dim=5, dtype=torch.float32, seed=8).detach()
+    loss = GISTEmbedLoss.__new__(GISTEmbedLoss)
+    nn.Module.__init__(loss)
+    loss.model, loss.guide, loss.must_retokenize = Stub(), Guide(guides), False
+    loss.similarity_fct, loss.cross_entropy_loss = nn.CosineSimilarity(-1), nn.CrossEntropyLoss()
+    loss.temperature, loss.margin, loss.margin_strategy = 0.05, -margin, margin_type
+    loss.contrast_anchors = loss.contrast_positives = loss.gather_across_devices = False
+    expected = loss([{"embedding": one, "column": i} for i, one in enumerate(columns_of(3))], None)
+    ours = InfoNCE(false_negative_margin=margin, margin_type=margin_type)
+    assert_theirs(ours, columns_of(3), PairTargets(guide_embeddings=guides), expected)
+    assert not torch.isclose(expected, InfoNCE()(columns_of(3), PairTargets()))
+
+
+class Guide(nn.Module):
+    def __init__(self, embeddings):
+        super().__init__()
+        self.embeddings = embeddings
+
+    def forward(self, features):
+        return {"sentence_embedding": self.embeddings[features["column"]]}

@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses import LOSSES
 from kl3m_embeddings.losses.matryoshka import Matryoshka
 from tests.losses.batches import embeddings_of, targets_for
+from tests.losses.theirs import Stub, assert_theirs, columns_of
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -47,3 +49,16 @@ def test_dims_must_not_exceed_the_embedding():
     loss = Matryoshka(LOSSES["infonce"](), [8, 16])
     with pytest.raises(ConfigError, match=r"dims: 16 is larger than the embedding \(8\)"):
         loss(embeddings, targets_for(embeddings))
+
+
+@pytest.mark.slow
+def test_it_is_that_of_sentence_transformers():
+    from sentence_transformers.sentence_transformer import losses
+
+    model = Stub()
+    loss = losses.MatryoshkaLoss(
+        model, losses.MultipleNegativesRankingLoss(model), [8, 4, 2], [1.0, 0.5, 0.25]
+    )
+    expected = loss([{"embedding": column} for column in columns_of(3)], None)
+    ours = Matryoshka(LOSSES["infonce"](), [8, 4, 2], [1.0, 0.5, 0.25])
+    assert_theirs(ours, columns_of(3), PairTargets(), expected)

@@ -5,7 +5,7 @@ from transformers import AutoConfig
 from kl3m_embeddings.config.training import OptimizerConfig
 from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.optim.build import build_optimizers, set_lr, step_unless
-from tests.conftest import TINY_CONFIG
+from tests.tiny_model import TINY_CONFIG
 
 KINDS = {
     "adamw fused": {"fused": True},

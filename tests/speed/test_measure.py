@@ -9,7 +9,7 @@ from kl3m_embeddings.report.plots.growth import growth_figure
 from kl3m_embeddings.speed import growth
 from kl3m_embeddings.speed.measure import describe_machine, measure, medians
 from kl3m_embeddings.speed.sides import SIDES, Work, changed, ours, random_batch, transformers
-from tests.conftest import TINY_CONFIG
+from tests.tiny_model import TINY_CONFIG
 
 WORK = Work(batch_size=4, length=24, precision="float32")
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
 from kl3m_embeddings.tasks.masked.nsp import NextSegmentPrediction
 from kl3m_embeddings.tasks.objective import Objective
-from tests.conftest import TINY_CONFIG
+from tests.tiny_model import TINY_CONFIG
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 
 from kl3m_embeddings.commands.train import main
 from kl3m_embeddings.engine.single import SingleEngine
-from tests.train.runs import run_forked
-from tests.train.test_resume import assert_same_run, log_rows
+from tests.train.runs import assert_same_run, log_rows, run_forked
 
 
 def train(folder, *arguments):

@@ -14,7 +14,7 @@ from kl3m_embeddings.commands.train import main
 from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
 from kl3m_embeddings.encoder.encode import encode_ids
 from kl3m_embeddings.encoder.folder.load import load_encoder
-from tests.train.test_resume import assert_same_run, log_rows
+from tests.train.runs import assert_same_run, log_rows
 
 SIZES = {
     "hidden_size": 32,

@@ -7,7 +7,7 @@ from kl3m_embeddings.config.read import apply_overrides, parse_training
 from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.train.identity import refuse_changes, refuse_differences, run_identity
-from tests.conftest import TINY_CONFIG
+from tests.tiny_model import TINY_CONFIG
 
 FIELDS = {
     "tokenizer": "x",

@@ -14,8 +14,8 @@ from kl3m_embeddings.files.checkpoint import checkpoint_steps, verify
 from kl3m_embeddings.run.setup import RunRequest, open_run
 from kl3m_embeddings.train.phase_timer import PhaseTimer
 from kl3m_embeddings.train.stop import StopRequest
+from tests.tiny_model import NO_DROPOUT
 
-NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 FOUR_TASKS = {"mlm": 0.25, "nsp": 0.25, "nlp": 0.25, "mhm": 0.25}
 
 

@@ -1,19 +1,13 @@
 """Killed at any instant and resumed = never interrupted: the same bytes."""
 
-import gzip
-import json
 import random
 import signal
 
 import pytest
 
 from kl3m_embeddings.commands.train import main
-from tests.train.runs import run_forked
+from tests.train.runs import assert_same_run, log_rows, run_forked
 
-TIMINGS = {
-    "sample_time", "forward_time", "backward_time", "optimizer_time", "step_time", "total_time",
-    "token_rate", "device_mb", "mfu", "time", "eval_time", "text_time", "pairs_time", "tasks_time",
-}  # fmt: skip
 EVERYTHING = {
     "tasks": {
         "mlm": 0.2,
@@ -64,24 +58,6 @@ def warm(make_model_folder):
 
 
 _warmed = []
-
-
-def log_rows(path):
-    rows = [json.loads(line) for line in path.read_bytes().splitlines()]
-    return [{key: row[key] for key in row.keys() - TIMINGS} for row in rows]
-
-
-def assert_same_run(folder, reference):
-    """The same weights, optimizer state and logs, bit for bit, timings aside."""
-    files = ["model.safetensors", "trainer/optimizer.safetensors", "trainer/heads.safetensors"]
-    for name in files:
-        ours, theirs = (f / "latest" / name for f in (folder, reference))
-        assert ours.read_bytes() == theirs.read_bytes(), name
-    assert log_rows(folder / "log.jsonl") == log_rows(reference / "log.jsonl")
-    assert log_rows(folder / "eval.jsonl") == log_rows(reference / "eval.jsonl")
-    objects = [gzip.decompress((f / "objects.jsonl.gz").read_bytes()) for f in (folder, reference)]
-    assert objects[0] == objects[1]
-    assert (folder / "latest").resolve().name == (reference / "latest").resolve().name
 
 
 def test_three_steps_and_three_more_equal_six(make_model_folder):

@@ -1,229 +1,23 @@
 import fcntl
-import json
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from kl3m_embeddings.data.pair_sets import build as build_module
-from kl3m_embeddings.data.pair_sets import writer
 from kl3m_embeddings.data.pair_sets.build import build_pair_set, open_or_build_pair_set
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
 from kl3m_embeddings.data.shards.build import build_shards
 from kl3m_embeddings.errors import ConfigError, DataError, OutputError, RetryError
-
-ROWS = [
-    {"query": "the order", "doc": "is final", "neg": ["may", "shall"], "negscore": [0.5, 0.25]},
-    {"query": "the court", "doc": None, "neg": []},
-    {"query": "the court", "doc": "is final", "neg": ["the order", "is final"], "id": "x"},
-    {"query": "the party", "doc": "notice", "docscore": 1},
-]
-LABELLED = [{"sentence1": "a", "sentence2": "b", "label": 1}]
-
-
-def contents(folder):
-    """Every file of a folder, by name."""
-    return {
-        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
-
-
-def texts_of(pairs, tokenizer, ids):
-    return [tokenizer.backend.decode(pairs.texts.document_tokens(int(i)).tolist()) for i in ids]
-
-
-def replace(path, content):
-    """Put another file in a file's place: the one there may be mapped."""
-    path.unlink()
-    path.write_bytes(content)
-
-
-@pytest.fixture
-def build(tokenizer, write_jsonl, tmp_path):
-    """A function that builds a pair set of rows."""
-
-    def build(rows=ROWS, **options):
-        return build_pair_set("tiny", write_jsonl(rows), tokenizer, tmp_path / "out", **options)
-
-    return build
-
-
-def test_content(build, tokenizer):
-    pairs = build().pair_set
-    assert texts_of(pairs, tokenizer, pairs.queries) == ["the order", "the court", "the party"]
-    assert texts_of(pairs, tokenizer, pairs.positives) == ["is final", "is final", "notice"]
-    assert pairs.positive_starts.tolist() == [0, 1, 2, 3]
-    assert texts_of(pairs, tokenizer, pairs.negatives) == ["may", "shall", "the order"]
-    assert pairs.negative_starts.tolist() == [0, 2, 3, 3]
-    assert np.array_equal(pairs.positive_scores, [np.nan, np.nan, 1], equal_nan=True)
-    assert np.array_equal(pairs.negative_scores, [0.5, 0.25, np.nan], equal_nan=True)
-    assert (pairs.num_rows, pairs.num_texts, pairs.min_negatives) == (3, 7, 0)
-    assert (pairs.has_labels, pairs.has_teacher_scores, pairs.labels) == (False, False, None)
-    assert pairs.tokenizer_fingerprint == tokenizer.fingerprint
-
-
-@pytest.mark.parametrize("batch_rows", [1, 100])
-def test_equal_texts_have_one_id(build, monkeypatch, batch_rows):
-    monkeypatch.setattr(build_module, "BATCH_ROWS", batch_rows)
-    pairs = build().pair_set
-    assert pairs.positives[0] == pairs.positives[1]
-    assert pairs.negatives[2] == pairs.queries[0]
-    assert len(set(pairs.queries) | set(pairs.positives) | set(pairs.negatives)) == pairs.num_texts
-
-
-def test_what_is_left_out_is_counted_and_quarantined(build):
-    pairs = build().pair_set
-    assert pairs.info["skipped"] == {"no positive": 1}
-    assert pairs.info["filtered"] == {"negative equal to a positive": 1}
-    quarantine = (pairs.path / "quarantine.jsonl").read_text(encoding="utf-8")
-    assert json.loads(quarantine) == {"file": "documents.jsonl", "line": 2, "reason": "no positive"}
-    summary = "\n".join(pairs.summary())
-    for part in ("3 rows", "nixietune (query, doc, neg)", "not read: id", "1 no positive", "1 neg"):
-        assert part in summary
-
-
-def test_places_name_the_line(build, tokenizer, write_jsonl, tmp_path):
-    pairs = build().pair_set
-    expected = [f"documents.jsonl:{line}" for line in (1, 3, 4)]
-    assert [pairs.place(row) for row in range(3)] == expected
-    paths = [write_jsonl(ROWS, name) for name in ("a.jsonl", "b.jsonl")]
-    pairs = build_pair_set("two", paths, tokenizer, tmp_path).pair_set
-    assert (pairs.place(2), pairs.place(3)) == ("a.jsonl:4", "b.jsonl:1")
-    with pytest.raises(IndexError):
-        pairs.place(6)
-
-
-def test_labels_and_whole_teacher_scores(build):
-    labelled = build(LABELLED * 2).pair_set
-    assert (labelled.has_labels, labelled.labels.tolist()) == (True, [1, 1])
-    assert (labelled.positive_scores, labelled.negative_scores) == (None, None)
-    row = {"query": "a", "pos": ["b"], "neg": ["c"], "pos_scores": [2], "neg_scores": [1]}
-    assert build([row], overwrite=True).pair_set.has_teacher_scores
-
-
-def test_text_tokens(build, tokenizer):
-    pairs = build().pair_set
-    ids = np.array([3, 0, pairs.num_texts - 1, 0])
-    for length in (1, 2, 50):
-        tokens, lengths = pairs.text_tokens(ids, length)
-        assert tokens.shape == (4, length)
-        for text, row, num_tokens in zip(ids, tokens, lengths, strict=True):
-            expected = pairs.texts.document_tokens(int(text))[:length]
-            assert row[:num_tokens].tolist() == expected.tolist()
-            assert not row[num_tokens:].any()
-
-
-@pytest.mark.parametrize("prefix", ["", "to: "])
-def test_a_text_without_tokens_is_no_text(build, tokenizer, monkeypatch, prefix):
-    """Whatever tokens its prefix has."""
-    encode = writer.encode_texts
-
-    def without_tokens(tokenizer, texts, dtype):
-        shown = [text.replace("gone", "").replace("lost", "") for text in texts]
-        return encode(tokenizer, shown, dtype)
-
-    monkeypatch.setattr(writer, "encode_texts", without_tokens)
-    rows = [
-        {"query": "gone", "positive": "b"},
-        {"query": "a", "positive": "gone"},
-        {"query": "a", "positive": ["gone", "b"], "negative": ["lost", "c"]},
-    ]
-    pairs = build(rows, query_prefix=prefix, document_prefix=prefix).pair_set
-    ids = [*pairs.queries, *pairs.positives, *pairs.negatives]
-    assert texts_of(pairs, tokenizer, ids) == [prefix + text for text in "abc"]
-    assert pairs.info["skipped"] == {"no query": 1, "no positive": 1}
-    assert pairs.info["filtered"] == {"empty text": 3}
-
-
-PREFIXES = {"query_prefix": "query: ", "document_prefix": "passage: "}
-BOTH_ROLES = [
-    {"query": "the order", "positive": "is final", "negative": ["the court"]},
-    {"query": "the court", "positive": "notice", "negative": ["the order", "is final"]},
-    {"query": "is final", "positive": "the order"},
-]
-
-
-@pytest.mark.parametrize("batch_rows", [1, 100])
-def test_tokens_are_those_of_prefix_and_text_together(build, tokenizer, monkeypatch, batch_rows):
-    monkeypatch.setattr(build_module, "BATCH_ROWS", batch_rows)
-    pairs = build(BOTH_ROLES, **PREFIXES).pair_set
-    has_merged = []
-    for row, values in enumerate(BOTH_ROLES):
-        documents = [values["positive"], *values.get("negative", [])]
-        ids = [
-            pairs.positives[pairs.positive_starts[row]],
-            *pairs.negatives[pairs.negative_starts[row] : pairs.negative_starts[row + 1]],
-        ]
-        expected = [("query: ", values["query"], pairs.queries[row])]
-        expected += [("passage: ", *one) for one in zip(documents, ids, strict=True)]
-        for prefix, text, number in expected:
-            tokens = pairs.texts.document_tokens(int(number)).tolist()
-            assert tokens == tokenizer.encode(prefix + text)
-            has_merged.append(tokens != tokenizer.encode(prefix) + tokenizer.encode(text))
-    assert any(has_merged)
-    assert pairs.num_texts == 3 + 4
-
-
-@pytest.mark.parametrize("batch_rows", [1, 100])
-def test_originals_tell_texts_that_differ_by_their_prefix_only(build, monkeypatch, batch_rows):
-    monkeypatch.setattr(build_module, "BATCH_ROWS", batch_rows)
-    pairs = build(BOTH_ROLES, **PREFIXES).pair_set
-    order, court, final = pairs.queries
-    (is_final, notice, the_order), the_court = pairs.positives, pairs.negatives[0]
-    assert len({order, court, final, is_final, notice, the_order, the_court}) == 7
-    for one, other in ((order, the_order), (court, the_court), (final, is_final)):
-        assert pairs.originals[one] == pairs.originals[other] == min(one, other)
-    assert pairs.originals[notice] == notice
-    assert len(set(pairs.originals)) == 4
-
-
-@pytest.mark.parametrize("prefix", ["", "text: "])
-def test_with_equal_prefixes_every_text_is_its_own_original(build, prefix):
-    pairs = build(BOTH_ROLES, query_prefix=prefix, document_prefix=prefix).pair_set
-    assert pairs.originals.tolist() == list(range(4)) == list(range(pairs.num_texts))
-    assert pairs.queries[0] == pairs.positives[2]
-
-
-def test_a_text_that_begins_with_a_prefix_is_another_text(build):
-    rows = [{"query": "the order", "positive": "query: the order"}]
-    pairs = build(rows, query_prefix="query: ").pair_set
-    assert pairs.queries[0] != pairs.positives[0]
-    assert pairs.originals.tolist() == [0, 1]
-
-
-def test_filters_look_at_texts_without_prefixes(build):
-    rows = [{"query": "a", "positive": ["a", "b"], "negative": ["a", "b", "c", "c"]}]
-    plain, prefixed = (build(rows, overwrite=True, **one).pair_set for one in ({}, PREFIXES))
-    assert prefixed.info["filtered"] == plain.info["filtered"]
-    assert sum(plain.info["filtered"].values()) == 4
-    assert (len(prefixed.positives), len(prefixed.negatives)) == (1, 1)
-
-
-@pytest.mark.parametrize("prefixes", [{}, PREFIXES])
-@pytest.mark.parametrize("batch_rows", [1, 100])
-def test_a_positive_of_a_query_is_a_negative_in_none_of_its_rows(
-    build, tokenizer, monkeypatch, prefixes, batch_rows
-):
-    monkeypatch.setattr(build_module, "BATCH_ROWS", batch_rows)
-    rows = [
-        {"query": "court", "doc": "apple pie", "neg": ["order", "may"], "negscore": [1, 2]},
-        {"query": "the party", "doc": "notice", "neg": ["order"], "negscore": [3]},
-        {"query": "court", "doc": "order", "neg": ["apple pie"], "negscore": [4]},
-        {"query": "order", "doc": "court", "neg": ["shall", "court order"], "negscore": [5, 6]},
-    ]
-    pairs = build(rows, **prefixes).pair_set
-    prefix = prefixes.get("document_prefix", "")
-    assert texts_of(pairs, tokenizer, pairs.negatives) == [
-        prefix + text for text in ("may", "order", "shall", "court order")
-    ]
-    assert pairs.negative_starts.tolist() == [0, 1, 2, 2, 4]
-    assert pairs.negative_scores.tolist() == [2, 3, 5, 6]
-    assert pairs.positive_starts.tolist() == [0, 1, 2, 3, 4]
-    assert pairs.info["filtered"] == {"negative equal to a positive": 2}
+from tests.data.pair_sets.rows import (
+    BOTH_ROLES,
+    LABELLED,
+    PREFIXES,
+    ROWS,
+    contents,
+    replace,
+)
 
 
 def test_prefixes_are_part_of_what_a_set_is(tokenizer, write_jsonl, tmp_path):
@@ -242,15 +36,6 @@ def test_prefixes_are_part_of_what_a_set_is(tokenizer, write_jsonl, tmp_path):
     assert (plain.query_prefix, plain.document_prefix) == ("", "")
     assert not any("before queries" in line for line in plain.summary())
     assert plain.sha256 != pairs.sha256
-
-
-def test_a_set_of_an_older_version_is_told_and_built_again(build):
-    pairs = build().pair_set
-    info = json.loads((pairs.path / "dataset.json").read_text())
-    replace(pairs.path / "dataset.json", json.dumps(info | {"version": 2}).encode())
-    with pytest.raises(DataError, match="not a pair set of format kl3m-pair-set 3; remove"):
-        PairSet.open(pairs.path)
-    assert build().was_built
 
 
 def test_a_built_set_is_opened_as_it_is(build, tokenizer, tmp_path):
@@ -336,28 +121,6 @@ def test_what_is_there_is_not_built_again(tokenizer, write_jsonl, tmp_path):
     assert second.was_built
     assert second.pair_set.sha256 == first.sha256  # of the content, not of the source's date
     assert first.queries.tolist() == second.pair_set.queries.tolist()
-
-
-def test_other_content_has_another_hash(build):
-    first = build().pair_set
-    second = build([*ROWS[:3], {**ROWS[3], "docscore": 2}], overwrite=True).pair_set
-    assert first.sha256 != second.sha256
-
-
-def test_damage_is_noticed_and_mended(build, tokenizer, tmp_path):
-    pairs = build().pair_set
-    pairs.verify()
-    intact = contents(pairs.path)
-    replace(pairs.path / "lines.npy", intact[Path("lines.npy")][:-1] + b"\7")
-    with pytest.raises(DataError, match=r"lines\.npy: its SHA-256"):
-        pairs.verify()
-    for name in ("texts/tokens-00000.bin", "negatives.npy"):  # the first in order is named
-        replace(pairs.path / name, b"")
-        with pytest.raises(DataError, match=f"{name}: has 0 bytes"):
-            PairSet.open(pairs.path)
-    source = tmp_path / "documents.jsonl"
-    assert build_pair_set("tiny", source, tokenizer, tmp_path / "out").was_built
-    assert contents(pairs.path) == intact
 
 
 KILLED_BUILD = """

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kl3m_embeddings.data.pair_sets import clashes
-from kl3m_embeddings.data.pair_sets.clashes import SharedTexts, clashing_places, separate
 from kl3m_embeddings.data.pair_sets.plan import PlanOptions, distinct_choices, epoch_of, plan_epoch
 from tests.data.pair_sets.in_memory import distinct_rows, pair_set
 
@@ -182,20 +181,6 @@ def test_a_positive_that_was_not_chosen_counts():
     assert all((batch < 4).sum() == 1 for batch in one.rows)
 
 
-@given(st.integers(2, 6), st.integers(1, 5), st.data())
-def test_separating_keeps_the_rows_and_mends_what_it_can(num_batches, batch_size, data):
-    num_rows = num_batches * batch_size
-    texts = np.array(data.draw(st.lists(st.integers(0, 30), min_size=num_rows, max_size=num_rows)))
-    rows = np.arange(num_rows)
-    shared = SharedTexts.build(rows, texts, num_rows)
-    before = np.array(data.draw(st.permutations(range(num_rows)))).reshape(num_batches, -1)
-    after = separate(before, shared, data.draw(st.integers(0, 99)))
-    assert sorted(after.flat) == rows.tolist()
-    assert len(clashing_places(after, shared)) <= len(clashing_places(before, shared))
-    expected = sum(batch_size - len(set(texts[batch])) for batch in after)
-    assert len(clashing_places(after, shared)) == expected
-
-
 def test_texts_that_differ_by_their_prefix_only_clash():
     """Row n's query, id n, is the positive of row n + 1, id n + 101, under another prefix."""
     rows = [(row, [100 + row], []) for row in range(100)]
@@ -213,9 +198,3 @@ def test_texts_that_differ_by_their_prefix_only_clash():
         ).num_clashes
         == 1
     )
-
-
-def test_rows_without_clashes_stay_where_they_are():
-    shared = SharedTexts.build(np.arange(6), np.array([0, 1, 2, 0, 1, 2]), 6)
-    batches = np.array([[0, 1, 2], [5, 4, 3]])
-    assert np.array_equal(separate(batches, shared, 1), batches)

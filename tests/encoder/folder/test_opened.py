@@ -8,6 +8,7 @@ import pytest
 from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
 from kl3m_embeddings.encoder.embedding_head import DenseSettings
 from kl3m_embeddings.encoder.folder.opened import open_model
+from kl3m_embeddings.encoder.folder.sentence_modules import read_sentence_modules
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 from kl3m_embeddings.errors import ConfigError
 from tests.benchmark.folders import write_model, write_run
@@ -23,6 +24,38 @@ def package(tmp_path, monkeypatch):
     (folder / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     return folder
+
+
+def test_a_model_is_read_but_for_its_weights(tmp_path):
+    path = write_model(tmp_path / "model", prompts={"query": "w1 "})
+    (path / "model.safetensors").unlink()
+    opened = open_model(str(path))
+    assert opened.folder == opened.transformer == path
+    assert opened.modules == read_sentence_modules(path)
+    assert opened.modules.prompts == {"query": "w1 "}
+    assert opened.tokenizer.fingerprint == load_tokenizer(path).fingerprint
+
+
+def test_the_tokenizer_lies_beside_the_transformer_wherever_that_is(tmp_path):
+    path = write_model(tmp_path / "model")
+    entries = json.loads((path / "modules.json").read_text())
+    entries[0]["path"] = "0_Transformer"
+    (path / "modules.json").write_text(json.dumps(entries))
+    (path / "0_Transformer").mkdir()
+    for file in [*path.glob("*token*.json"), path / "config.json"]:
+        file.rename(path / "0_Transformer" / file.name)
+    opened = open_model(path)
+    assert opened.transformer == path / "0_Transformer"
+    assert opened.tokenizer.fingerprint == load_tokenizer(opened.transformer).fingerprint
+
+
+def test_what_is_no_model_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="no such folder"):
+        open_model(str(tmp_path / "none"))
+    path = write_model(tmp_path / "model")
+    (path / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match=r"no tokenizer\.json"):
+        open_model(path)
 
 
 def test_all_ways_to_name_a_model_open_the_same(tmp_path, package):
@@ -43,6 +76,13 @@ def test_all_ways_to_name_a_model_open_the_same(tmp_path, package):
     assert opened[0].folder == run / "checkpoint-2"
     assert opened[0].source == str(run)
     assert open_model(run / "checkpoint-1").fingerprint != opened[0].fingerprint
+
+
+def test_a_run_with_a_damaged_checkpoint_opens_the_one_before(tmp_path, capsys):
+    run = write_run(tmp_path / "run", steps=(1, 2))
+    (run / "checkpoint-2" / "manifest.json").unlink()
+    assert open_model(run).folder == run / "checkpoint-1"
+    assert "checkpoint-2" in capsys.readouterr().err
 
 
 def test_what_is_opened_is_handed_on(tmp_path):

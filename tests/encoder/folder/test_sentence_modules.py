@@ -1,10 +1,7 @@
 """Folders as sentence-transformers wrote them before 5.4, and everything that cannot be trained."""
 
-import json
-
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from kl3m_embeddings.encoder.embedding_head import DenseSettings
 from kl3m_embeddings.encoder.folder.sentence_modules import (
@@ -13,48 +10,7 @@ from kl3m_embeddings.encoder.folder.sentence_modules import (
     read_sentence_modules,
 )
 from kl3m_embeddings.errors import ConfigError
-
-OLD = "sentence_transformers.models."
-FLAGS = {
-    "word_embedding_dimension": 8,
-    "pooling_mode_cls_token": False,
-    "pooling_mode_mean_tokens": True,
-    "pooling_mode_max_tokens": False,
-    "pooling_mode_mean_sqrt_len_tokens": False,
-}
-DENSE = {
-    "in_features": 8,
-    "out_features": 4,
-    "bias": True,
-    "activation_function": "torch.nn.modules.activation.Tanh",
-}
-PROMPTS = {"prompts": {"query": "query: ", "document": None}, "default_prompt_name": "query"}
-
-
-def write(path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Transformer, Pooling, Dense and Normalize in the old form; the last without any file."""
-    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense", "3_N": "Normalize"}
-    write(
-        tmp_path / "modules.json",
-        [
-            {"idx": idx, "name": str(idx), "path": path, "type": OLD + kind}
-            for idx, (path, kind) in enumerate(kinds.items())
-        ],
-    )
-    write(tmp_path / "sentence_bert_config.json", {"max_seq_length": 16, "do_lower_case": True})
-    write(tmp_path / "1_Pooling" / "config.json", FLAGS)
-    write(tmp_path / "2_Dense" / "config.json", DENSE)
-    tensors = {"linear.weight": torch.randn(4, 8), "linear.bias": torch.randn(4)}
-    save_file(tensors, tmp_path / "2_Dense" / "model.safetensors")
-    write(tmp_path / "config_sentence_transformers.json", PROMPTS)
-    write(tmp_path / "config.json", {"max_position_embeddings": 40})
-    return tmp_path
+from tests.encoder.folder.old_folder import DENSE, FLAGS, OLD, write
 
 
 def test_the_old_form_is_read(folder):
@@ -74,44 +30,11 @@ def test_the_old_form_is_read(folder):
     assert (changed.pooling, changed.normalise, changed.embedding_size) == ("cls", False, 4)
 
 
-@pytest.mark.parametrize(
-    ("flag", "pooling"),
-    [
-        ("pooling_mode_cls_token", "cls"),
-        ("pooling_mode_max_tokens", "max"),
-        ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len"),
-        (None, "mean"),
-    ],
-)
-def test_each_boolean_is_a_pooling_and_none_is_the_mean(folder, flag, pooling):
-    flags = {**FLAGS, "pooling_mode_mean_tokens": False}
-    write(folder / "1_Pooling" / "config.json", {**flags, **({flag: True} if flag else {})})
-    assert read_sentence_modules(folder).pooling == pooling
-
-
 def test_a_plain_folder_says_nothing(tmp_path):
     write(tmp_path / "config.json", {"max_position_embeddings": 40})
     assert read_sentence_modules(tmp_path) == SentenceModules()
     head = build_embedding_head(SentenceModules(), 8)
     assert (head.pooling, head.normalise, head.embedding_size) == ("mean", False, 8)
-
-
-@pytest.mark.parametrize(("limit", "length"), [(24, 24), (100, 40), (10**30, None), (None, None)])
-def test_without_a_length_of_its_own_the_tokenizer_says_it(folder, limit, length):
-    (folder / "sentence_bert_config.json").unlink()
-    write(folder / "tokenizer_config.json", {"model_max_length": limit})
-    assert read_sentence_modules(folder).max_seq_length == length
-
-
-def test_settings_beside_a_nested_transformer_and_under_an_early_name(folder):
-    entries = json.loads((folder / "modules.json").read_text())
-    entries[0]["path"] = "0_RoBERTa"
-    write(folder / "modules.json", entries)
-    (folder / "0_RoBERTa").mkdir()
-    (folder / "sentence_bert_config.json").rename(
-        folder / "0_RoBERTa" / "sentence_roberta_config.json"
-    )
-    assert read_sentence_modules(folder).max_seq_length == 16
 
 
 def test_a_prompt_that_is_not_pooled_is_refused_unless_it_is_empty(folder):
@@ -188,20 +111,4 @@ def test_what_cannot_be_trained_names_file_and_remedy(folder, file, value, messa
 def test_modules_in_another_order_are_refused(folder, kinds):
     write(folder / "modules.json", [{"path": "", "type": OLD + kind} for kind in kinds])
     with pytest.raises(ConfigError, match=f"{', '.join(kinds)}: modules in this order cannot"):
-        read_sentence_modules(folder)
-
-
-def test_dense_weights_must_be_safetensors_and_fit(folder):
-    weights = folder / "2_Dense" / "model.safetensors"
-    save_file({"linear.weight": torch.zeros(4, 8)}, weights)
-    with pytest.raises(ConfigError, match=r"safetensors: holds .* but .*linear\.bias.* by config"):
-        read_sentence_modules(folder)
-    weights.write_bytes(b"nothing")
-    with pytest.raises(ConfigError, match=str(weights)):
-        read_sentence_modules(folder)
-    weights.unlink()
-    with pytest.raises(ConfigError, match="no such file: load the model in sentence-transf"):
-        read_sentence_modules(folder)
-    torch.save({}, folder / "2_Dense" / "pytorch_model.bin")
-    with pytest.raises(ConfigError, match=r"pytorch_model\.bin: pickled weights: load the model"):
         read_sentence_modules(folder)

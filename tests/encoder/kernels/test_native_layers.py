@@ -1,7 +1,6 @@
 """The kernels for the CPU against float32, and what happens where they cannot be had."""
 
 import math
-import re
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from torch import nn
 from transformers import AutoModelForMaskedLM
 
 from kl3m_embeddings.encoder.folder.load import build_encoder
-from kl3m_embeddings.encoder.kernels import native_library
 from kl3m_embeddings.encoder.kernels.masked_loss import linear_cross_entropy
 from kl3m_embeddings.encoder.kernels.native_layers import feed_forward, project_add_norm
 from tests.encoder.kernels.kernel_inputs import (
@@ -174,46 +172,3 @@ def test_no_targets_and_wrong_labels():
         encoder.masked_lm_loss(states, none)[0].sum().backward()
         with pytest.raises(IndexError, match="label 64 of 64"):
             encoder.masked_lm_loss(torch.zeros(1, 64).bfloat16(), torch.tensor([64]))
-
-
-@pytest.fixture
-def library_anew():
-    """`library()` as a new process finds it."""
-    native_library._load.cache_clear()
-    yield native_library.library
-    native_library._load.cache_clear()
-
-
-def test_without_the_kernels_torch_does_the_work(library_anew, monkeypatch):
-    monkeypatch.setenv("KL3M_NATIVE", "0")
-    assert library_anew() is None
-    assert native_library.problem() is None
-    encoder = build_encoder(tiny_config(), seed=0).eval()
-    with torch.autocast("cpu", torch.bfloat16):
-        plain = encoder.hidden_states(*tiny_batch())
-    assert plain.dtype == torch.float32  # of the residual stream
-
-
-@pytest.mark.parametrize(
-    ("compiler", "said"), [("/no/compiler", "no C[+][+] compiler"), ("false", "returned non-zero")]
-)
-def test_a_compiler_that_is_missing_or_fails_is_told(
-    library_anew, monkeypatch, tmp_path, compiler, said
-):
-    monkeypatch.setenv("CXX", compiler)
-    monkeypatch.setenv("KL3M_CACHE", str(tmp_path))
-    monkeypatch.setattr(native_library, "processor", lambda: "flags: avx512_bf16")
-    assert library_anew() is None
-    assert re.search(f"cannot be compiled: .*{said}", native_library.problem())
-
-
-@needs_kernels
-def test_compiled_once(library_anew, monkeypatch, tmp_path):
-    monkeypatch.setenv("KL3M_CACHE", str(tmp_path))
-    assert library_anew() is not None
-    (made,) = (tmp_path / "kernels").iterdir()
-    before = made.stat().st_mtime_ns
-    native_library._load.cache_clear()
-    assert library_anew() is not None
-    assert [made] == list((tmp_path / "kernels").iterdir())
-    assert made.stat().st_mtime_ns == before

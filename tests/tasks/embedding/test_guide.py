@@ -15,7 +15,7 @@ from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
 from kl3m_embeddings.tasks.embedding.guide import guide_embeddings, guide_texts
-from tests.conftest import TINY_CONFIG, tiny_documents
+from tests.tiny_model import TINY_CONFIG, tiny_documents
 
 PROMPTS = {"query": "find: ", "passage": "text: "}
 PREFIXES = {"query_prefix": "Query: ", "document_prefix": "a passage: "}

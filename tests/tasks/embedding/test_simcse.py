@@ -12,7 +12,6 @@ from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.engine.single import SingleEngine
 from kl3m_embeddings.tasks.embedding.simcse import SimCSE
 from kl3m_embeddings.tasks.objective import Objective
-from tests.conftest import TINY_CONFIG
 from tests.tasks.numbered import (
     assert_pure,
     numbered_shards,
@@ -21,6 +20,7 @@ from tests.tasks.numbered import (
     source_of,
     texts_of,
 )
+from tests.tiny_model import TINY_CONFIG
 
 
 def simcse(max_length=16, **options):

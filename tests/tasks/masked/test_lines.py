@@ -4,20 +4,7 @@ import pytest
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.masked.lines import choose_line, find_lines
-
-
-def lines_of(source, document_tokens):
-    """Start and length of each line of a document, found token by token."""
-    lines, start = [], None
-    for place, token in enumerate(document_tokens):
-        if source.newline_ids[token]:
-            start = None
-        elif start is None:
-            start = place
-            lines.append([place, 1])
-        else:
-            lines[-1][1] += 1
-    return [tuple(line) for line in lines]
+from tests.tasks.masked.windows import lines_of
 
 
 @pytest.mark.parametrize("max_length", [16, 40, 300])

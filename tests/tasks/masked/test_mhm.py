@@ -2,9 +2,7 @@ import pytest
 
 from kl3m_embeddings.config.tasks import MhmOptions
 from kl3m_embeddings.tasks.masked.mhm import MaskedHeadingModelling
-from tests.tasks.masked.test_lines import lines_of
-from tests.tasks.masked.test_mlm import restored
-from tests.tasks.masked.test_nlp import document_place, masked_rows
+from tests.tasks.masked.windows import document_place, lines_of, masked_rows, restored
 
 NUM_SAMPLES = 300
 

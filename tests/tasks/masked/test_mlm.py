@@ -5,14 +5,7 @@ import torch
 from kl3m_embeddings.config.tasks import MlmOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
-
-
-def restored(batch):
-    """The ids before masking."""
-    input_ids = batch.input_ids.clone()
-    labelled = batch.target_labels != IGNORED_LABEL
-    input_ids.view(-1)[batch.target_positions[labelled]] = batch.target_labels[labelled]
-    return input_ids
+from tests.tasks.masked.windows import restored
 
 
 @pytest.mark.parametrize("masking", ["token", "word", "span"])

@@ -4,34 +4,9 @@ import torch
 from kl3m_embeddings.config.tasks import NlpOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.tasks.masked.nlp import MIN_CONTEXT_TOKENS, NextLinePrediction
-from tests.tasks.masked.test_lines import lines_of
-from tests.tasks.masked.test_mlm import restored
+from tests.tasks.masked.windows import document_place, lines_of, masked_rows, restored
 
 NUM_SAMPLES = 300
-
-
-def masked_rows(source, batch):
-    """The rows in which a line is masked: everything predicted is one run of mask tokens."""
-    labels = torch.full(batch.input_ids.shape, IGNORED_LABEL)
-    labelled = batch.target_labels != IGNORED_LABEL
-    labels.view(-1)[batch.target_positions[labelled]] = batch.target_labels[labelled]
-    for row in range(len(labels)):
-        places = (labels[row] != IGNORED_LABEL).nonzero()[:, 0].tolist()
-        is_run = places == list(range(places[0], places[-1] + 1))
-        if is_run and (batch.input_ids[row, places] == source.tokenizer.mask_id).all():
-            yield row, places
-
-
-def document_place(corpus, cut_tokens, document_tokens):
-    """Where the tokens stand in their document; they must stand there somewhere."""
-    size = len(cut_tokens)
-    places = [
-        place
-        for place in range(len(document_tokens) - size + 1)
-        if document_tokens[place : place + size] == cut_tokens
-    ]
-    assert places
-    return places
 
 
 @pytest.mark.parametrize("max_length", [32, 80])

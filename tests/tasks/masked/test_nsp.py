@@ -5,7 +5,7 @@ import torch
 from kl3m_embeddings.config.tasks import NspOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.tasks.masked.nsp import NextSegmentPrediction
-from tests.tasks.masked.test_mlm import restored
+from tests.tasks.masked.windows import restored
 
 NUM_PAIRS = 400
 

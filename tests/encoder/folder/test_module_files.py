@@ -1,0 +1,60 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from kl3m_embeddings.encoder.folder.sentence_modules import (
+    read_sentence_modules,
+)
+from kl3m_embeddings.errors import ConfigError
+from tests.encoder.folder.old_folder import FLAGS, write
+
+
+@pytest.mark.parametrize(
+    ("flag", "pooling"),
+    [
+        ("pooling_mode_cls_token", "cls"),
+        ("pooling_mode_max_tokens", "max"),
+        ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len"),
+        (None, "mean"),
+    ],
+)
+def test_each_boolean_is_a_pooling_and_none_is_the_mean(folder, flag, pooling):
+    flags = {**FLAGS, "pooling_mode_mean_tokens": False}
+    write(folder / "1_Pooling" / "config.json", {**flags, **({flag: True} if flag else {})})
+    assert read_sentence_modules(folder).pooling == pooling
+
+
+@pytest.mark.parametrize(("limit", "length"), [(24, 24), (100, 40), (10**30, None), (None, None)])
+def test_without_a_length_of_its_own_the_tokenizer_says_it(folder, limit, length):
+    (folder / "sentence_bert_config.json").unlink()
+    write(folder / "tokenizer_config.json", {"model_max_length": limit})
+    assert read_sentence_modules(folder).max_seq_length == length
+
+
+def test_settings_beside_a_nested_transformer_and_under_an_early_name(folder):
+    entries = json.loads((folder / "modules.json").read_text())
+    entries[0]["path"] = "0_RoBERTa"
+    write(folder / "modules.json", entries)
+    (folder / "0_RoBERTa").mkdir()
+    (folder / "sentence_bert_config.json").rename(
+        folder / "0_RoBERTa" / "sentence_roberta_config.json"
+    )
+    assert read_sentence_modules(folder).max_seq_length == 16
+
+
+def test_dense_weights_must_be_safetensors_and_fit(folder):
+    weights = folder / "2_Dense" / "model.safetensors"
+    save_file({"linear.weight": torch.zeros(4, 8)}, weights)
+    with pytest.raises(ConfigError, match=r"safetensors: holds .* but .*linear\.bias.* by config"):
+        read_sentence_modules(folder)
+    weights.write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match=str(weights)):
+        read_sentence_modules(folder)
+    weights.unlink()
+    with pytest.raises(ConfigError, match="no such file: load the model in sentence-transf"):
+        read_sentence_modules(folder)
+    torch.save({}, folder / "2_Dense" / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"pytorch_model\.bin: pickled weights: load the model"):
+        read_sentence_modules(folder)
