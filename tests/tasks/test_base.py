@@ -4,15 +4,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch, BatchInfo
+from kl3m_embeddings.data.batch import IGNORED_LABEL
 from kl3m_embeddings.tasks.base import (
-    Forward,
-    Outputs,
     Task,
     TextSource,
     assemble,
     framed,
-    summed_losses,
 )
 from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
 from tests.tasks.numbered import UNUSED_TOKENIZER, source_of
@@ -67,20 +64,6 @@ def test_the_log_counts_samples_and_tokens_by_dataset():
     assert info.num_fallback == 2
     batch, _ = assembled([NONE] * 4, row_datasets=np.array([1, 1, 1, 1]))
     assert batch.info.samples_by_dataset == {"set1": 4}
-
-
-def test_a_step_is_each_sum_over_its_number_of_targets():
-    outputs = Outputs({"mlm": torch.tensor(6.0), "pair": torch.tensor(1.0)})
-    info = BatchInfo(task="x", samples_by_dataset={}, tokens_by_dataset={}, documents={})
-    ids = torch.zeros(1, 1, dtype=torch.long)
-    batch = Batch(input_ids=ids, attention_mask=ids, info=info)
-
-    def forward(batch, *, grad=True):
-        return outputs
-
-    (part,) = summed_losses(forward, batch, {"mlm": 3.0, "pair": 4.0})
-    assert (part.loss.item(), part.is_last, part.measures) == (6 / 3 + 1 / 4, True, {})
-    assert isinstance(forward, Forward)
 
 
 def test_tasks_are_known_by_their_methods():
