@@ -1,110 +1,133 @@
-"""Killed at any instant and resumed = never interrupted: the same bytes."""
-
-import random
-import signal
-
 import pytest
 
-from kl3m_embeddings.commands.train import main
-from tests.train.runs import assert_same_run, log_rows, run_forked
-
-EVERYTHING = {
-    "tasks": {
-        "mlm": 0.2,
-        "nsp": 0.1,
-        "nlp": 0.1,
-        "mhm": 0.1,
-        "crop": 0.1,
-        "ict": 0.1,
-        "simcse": 0.1,
-        "ssd": 0.1,
-        "pairs": {
-            "probability": 0.1,
-            "loss": {"name": "infonce", "learn_temperature": True},
-            "num_negatives": 1,
-            "batch_size": 6,
-            "matryoshka_dims": [32, 16],
-            "chunk_tokens": 100,
-        },
-    },
-    "matroyshka_probability": 0.5,
-    "matroyshka_min_log2": 2,
-    "steps_per_save": 10,
-    "steps_per_eval": 15,
-    "optimizer": {
-        "name": "muon",
-        "total_steps": 130,
-        "warmup_steps": 10,
-        "peak_steps": 20,
-        "peak_lr": 1e-3,
-        "max_grad_norm_pct": 50,
-        "max_grad_norm_window": 100,
-        "gradient_accumulation_steps": 2,
-    },
-}
-FAULT_POINTS = [
-    "after_step:37", "after_log_row:33", "before_log_sync:3", "after_log_sync:3",
-    "after_weights:3", "after_files:3", "before_manifest:3", "after_manifest:3",
-    "after_rename:3", "after_latest:3", "while_pruning:1", "after_eval_row:2",
-    "after_files:1", "after_rename:1", "after_log_row:1",
-]  # fmt: skip
+from kl3m_embeddings.errors import ConfigError, DataError
+from kl3m_embeddings.files.checkpoint import checkpoint_steps, save_checkpoint, verify
+from kl3m_embeddings.train.logs import LOG
+from kl3m_embeddings.train.resume import clear_way, find_start
 
 
-@pytest.fixture(autouse=True)
-def warm(make_model_folder):
-    """One run in this process, so that its children find everything imported."""
-    if not _warmed:
-        _warmed.append(main([str(make_model_folder("warm")), "--stop-after", "1", "--quiet"]))
+def save(folder, *steps):
+    folder.mkdir(exist_ok=True)
+    for step in steps:
+        save_checkpoint(
+            folder,
+            step,
+            lambda path: (path / "weights").write_bytes(b"w" * 10),
+            {"identity": {}, "log_offsets": {LOG: 10 * step}},
+        )
+    (folder / LOG).write_text("{}\n")
 
 
-_warmed = []
+def start_of(folder, *, restart=False, resume_from=None):
+    """What is found, and what is told; finding leaves everything where it is."""
+    told = []
+    before = sorted(folder.rglob("*"))
+    asked = {"restart": restart, "resume_from": resume_from, "warn": told.append}
+    start = find_start(folder, **asked)
+    assert sorted(folder.rglob("*")) == before
+    clear_way(folder, start, **asked)
+    return start, told
 
 
-def test_three_steps_and_three_more_equal_six(make_model_folder):
-    optimizer = {"total_steps": 6, "warmup_steps": 2, "peak_lr": 1e-3}
-    whole = make_model_folder("whole", optimizer=optimizer)
-    parts = make_model_folder("parts", optimizer=optimizer)
-    assert run_forked(whole) == 0
-    assert run_forked(parts, "--stop-after", 3) == 0
-    assert len(log_rows(parts / "log.jsonl")) == 3
-    assert run_forked(parts) == 0
-    assert_same_run(parts, whole)
+@pytest.fixture
+def folder(tmp_path):
+    save(tmp_path / "model", 4, 8, 12)
+    return tmp_path / "model"
 
 
-def test_killed_once_with_everything_on(make_model_folder):
-    whole = make_model_folder("whole", **EVERYTHING)
-    killed = make_model_folder("killed", **EVERYTHING)
-    assert run_forked(whole) == 0
-    thresholds = {row["clip_threshold"] for row in log_rows(whole / "log.jsonl")}
-    assert len(thresholds) > 5  # percentile clipping is at work
-    assert run_forked(killed, fault="after_step:114") == -signal.SIGKILL
-    assert run_forked(killed) == 0
-    assert_same_run(killed, whole)
-    orphans = list(killed.glob("log.orphan-*.jsonl"))
-    assert [row["step"] for row in log_rows(orphans[0])] == [111, 112, 113]
+def test_an_empty_folder_starts_at_step_0(tmp_path):
+    assert start_of(tmp_path) == (None, [])
+    (tmp_path / LOG).write_bytes(b"")
+    assert start_of(tmp_path) == (None, [])
 
 
-@pytest.mark.slow
-def test_killed_twenty_times(make_model_folder):
-    whole = make_model_folder("whole", **EVERYTHING)
-    killed = make_model_folder("killed", **EVERYTHING)
-    assert run_forked(whole) == 0
-    generator = random.Random(0)
-    for _ in range(20):
-        steps = generator.randint(1, 14)
-        assert run_forked(killed, fault=f"after_step:{steps}") in (-signal.SIGKILL, 0)
-    assert run_forked(killed) == 0
-    assert_same_run(killed, whole)
+def test_the_newest_whole_checkpoint_is_found(folder):
+    assert start_of(folder)[0].step == 12
+    (folder / "checkpoint-12" / "weights").write_bytes(b"short")
+    start, told = start_of(folder)
+    assert start.step == 8
+    assert "falling back to the checkpoint before" in told[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULT_POINTS)
-def test_killed_at_every_fault_point(make_model_folder, fault):
-    fields = EVERYTHING | {"optimizer": EVERYTHING["optimizer"] | {"total_steps": 50}}
-    whole = make_model_folder("whole", **fields)
-    killed = make_model_folder("killed", **fields)
-    assert run_forked(whole) == 0
-    assert run_forked(killed, fault=fault) == -signal.SIGKILL
-    assert run_forked(killed) == 0
-    assert_same_run(killed, whole)
-    assert not list(killed.glob(".unfinished-*"))
+def test_a_log_without_a_checkpoint_needs_a_restart(tmp_path):
+    (tmp_path / LOG).write_text('{"step": 1}\n')
+    with pytest.raises(ConfigError, match="start anew with --restart") as raised:
+        start_of(tmp_path)
+    assert raised.value.exit_code == 2
+    start, told = start_of(tmp_path, restart=True)
+    assert start is None
+    assert "previous-1" in told[0]
+    assert (tmp_path / "previous-1" / LOG).exists()
+    assert not (tmp_path / LOG).exists()
+
+
+def test_all_damaged_is_never_step_0(folder):
+    for path in folder.glob("checkpoint-*"):
+        (path / "weights").unlink()
+    with pytest.raises(DataError) as raised:
+        start_of(folder)
+    assert raised.value.exit_code == 65
+
+
+def test_restart_puts_everything_aside_and_deletes_nothing(folder):
+    for number in (1, 2):
+        start, _ = start_of(folder, restart=True)
+        assert start is None
+        assert checkpoint_steps(folder) == []
+        assert checkpoint_steps(folder / f"previous-{number}")
+        assert not (folder / LOG).exists()
+        save(folder, 4)
+    assert checkpoint_steps(folder / "previous-1") == [12, 8, 4]
+
+
+def test_a_restart_of_nothing_says_nothing(tmp_path):
+    assert start_of(tmp_path, restart=True) == (None, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("as_given", ["relative", "absolute", "through a link"])
+def test_an_older_checkpoint_of_this_folder_puts_the_newer_aside(folder, monkeypatch, as_given):
+    monkeypatch.chdir(folder.parent)
+    own, named = folder.relative_to(folder.parent), folder / "checkpoint-8"
+    if as_given == "relative":
+        named = named.relative_to(folder.parent)
+    elif as_given == "through a link":
+        named = folder.parent / "link"
+        named.symlink_to(folder / "checkpoint-8")
+    start, told = start_of(own, resume_from=named)
+    assert start.step == 8
+    assert start.path == own / "checkpoint-8"  # known as this folder's, so it is not saved again
+    assert start.manifest["log_offsets"] == {LOG: 80}
+    assert checkpoint_steps(folder) == [8, 4]
+    assert checkpoint_steps(folder / "previous-1") == [12]
+    assert "previous-1" in told[0]
+    assert (folder / "latest").resolve() == folder / "checkpoint-8"
+    assert (folder / LOG).exists()  # the log is cut, not moved
+
+
+def test_latest_can_be_named(folder):
+    start, told = start_of(folder, resume_from=folder / "latest")
+    assert start.step == 12
+    assert start.path == folder / "checkpoint-12"
+    assert told == []
+    assert verify(folder / "latest").step == 12
+
+
+def test_a_checkpoint_of_another_folder_brings_no_logs(folder, tmp_path):
+    save(tmp_path / "other", 6)
+    start, told = start_of(folder, resume_from=tmp_path / "other" / "checkpoint-6")
+    assert start.step == 6
+    assert start.manifest["log_offsets"] == {}
+    assert checkpoint_steps(folder) == []
+    assert checkpoint_steps(folder / "previous-1") == [12, 8, 4]
+    assert not (folder / LOG).exists()
+    assert len(told) == 1
+    assert checkpoint_steps(tmp_path / "other") == [6]
+
+
+def test_a_named_checkpoint_must_be_whole(folder):
+    (folder / "checkpoint-8" / "weights").write_bytes(b"")
+    for name in ("checkpoint-8", "checkpoint-9"):
+        with pytest.raises(DataError, match=name):
+            start_of(folder, resume_from=folder / name)
+    assert checkpoint_steps(folder) == [12, 8, 4]  # and nothing was moved

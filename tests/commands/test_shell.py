@@ -1,0 +1,54 @@
+import pytest
+
+from kl3m_embeddings.commands.shell import run
+from kl3m_embeddings.errors import ConfigError, DataError, OtherRankError, OutputError, RetryError
+
+
+def raising(error):
+    def command():
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_a_commands_code_is_returned(capsys, code):
+    assert run(lambda: code) == code
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(ConfigError, 2), (DataError, 65), (OutputError, 73), (RetryError, 75)]
+)
+def test_what_a_person_can_mend_is_a_line_each_without_a_trace(capsys, kind, code):
+    assert run(raising(kind("first: wrong\nsecond: wrong"))) == code
+    assert capsys.readouterr() == ("", "error: first: wrong\nerror: second: wrong\n")
+
+
+def test_with_debug_there_is_a_trace(capsys):
+    assert run(raising(ConfigError("wrong")), debug=True) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert "ConfigError: wrong" in said
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("defect"), KeyError("defect"), RuntimeError("defect")]
+)
+def test_a_defect_shows_its_trace_and_is_70(capsys, error):
+    assert run(raising(error)) == 70
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert "defect" in said
+
+
+def test_another_ranks_error_ends_with_its_code_and_says_nothing(capsys):
+    assert run(raising(OtherRankError(75)), debug=True) == 75
+    assert capsys.readouterr() == ("", "")
+
+
+def test_ctrl_c_and_a_closed_pipe_are_no_defects(capsys):
+    assert run(raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert run(raising(BrokenPipeError())) == 0
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,108 @@
+"""The pairs of a run: guides, held-out ones, and rows that are no pairs."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from kl3m_embeddings.commands.train import main
+from tests.run.tuned import WITH_MARGIN, train, tuned_folder
+from tests.train.runs import assert_same_run, log_rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("margin", [-2.0, 2.0])
+def test_a_guide_decides_which_negatives_count(make_model_folder, base, margin):
+    """With a margin of -2 every candidate is more similar than allowed, with 2 none is."""
+    loss = {"name": "infonce", "false_negative_margin": margin}
+    tasks = {"pairs": {"probability": 1.0, "num_negatives": 1, "loss": loss, "guide": str(base)}}
+    whole, parts = (
+        tuned_folder(make_model_folder, base, name, tasks=tasks) for name in ("whole", "parts")
+    )
+    assert train(whole) == 0
+    assert train(parts, "--stop-after", 3) == 0
+    assert train(parts) == 0
+    assert_same_run(whole, parts)
+    losses = [row["loss"] for row in log_rows(whole / "log.jsonl")]
+    assert all((loss == 0) == (margin < 0) for loss in losses)
+
+
+@pytest.mark.slow
+def test_a_guide_that_changed_is_asked_again(make_model_folder, base, capsys):
+    tasks = {"pairs": WITH_MARGIN | {"guide": str(base.parent)}}
+    for number, asked in enumerate((True, False, True)):
+        if number == 2:
+            assert train(base.parent, "--stop-after", 2) == 0
+        folder = tuned_folder(make_model_folder, base, f"run-{number}", tasks=tasks)
+        capsys.readouterr()
+        assert train(folder, "--stop-after", 1) == 0
+        assert ("embedding" in capsys.readouterr().err) == asked
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "is_same"),
+    [
+        ("config_sentence_transformers.json", '"query": "', '"query": "find ', False),
+        ("sentence_bert_config.json", '"max_seq_length": 32', '"max_seq_length": 16', False),
+        ("config.json", '"layer_norm_eps": 1e-07', '"layer_norm_eps": 0.1', False),
+        ("config.json", "{", "{ ", True),
+        ("README.md", "\n", "\n\n", True),
+    ],
+)
+def test_a_run_does_not_go_on_with_another_guide(
+    make_model_folder, base, tmp_path, capsys, file, old, new, is_same
+):
+    """Not even one of the same name and weights; how its files are spaced is no matter."""
+    guide = shutil.copytree(base, tmp_path / "guide")
+    tasks = {"pairs": WITH_MARGIN | {"guide": str(guide)}}
+    folder = tuned_folder(make_model_folder, base, tasks=tasks)
+    assert train(folder, "--stop-after", 4) == 0
+    text = (guide / file).read_text()
+    assert old in text
+    (guide / file).write_text(text.replace(old, new, 1))
+    capsys.readouterr()
+    assert train(folder, "--stop-after", 1) == (0 if is_same else 2)
+    message = capsys.readouterr().err
+    assert ("embedding" in message) == (not is_same)
+    assert is_same or re.search(r"pairs\.train: was '\w+ with guide \w+', is '", message)
+
+
+@pytest.mark.parametrize(("limit", "num_documents"), [(40, 40), (500, 180), (None, 180)])
+def test_documents_that_are_left_out_are_told(
+    make_model_folder, base, tiny_pair_files, capsys, limit, num_documents
+):
+    held_out = {"path": str(tiny_pair_files["train"]), "max_rows": 5, "max_documents": limit}
+    folder = tuned_folder(make_model_folder, base, eval={"pairs": {"mine": held_out}})
+    assert train(folder, "--stop-after", 1) == 0
+    said = "warning: mine: queries are asked among 40 of 180 documents: its metrics are higher"
+    assert capsys.readouterr().err.count(said) == (num_documents < 180)
+    assert log_rows(folder / "eval.jsonl")[0]["mine/num_documents"] == num_documents
+
+
+BAD_ROWS = {
+    "no positive": {"query": "court order", "positive": []},
+    "positive equal to its query": {"query": "court order", "positive": ["court order"]},
+    "not a text": {"query": "court order", "positive": 3},
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ROWS)
+def test_bad_rows_are_left_out_and_counted(
+    make_model_folder, base, tiny_pair_files, tmp_path, capsys, kind
+):
+    good = tiny_pair_files["train"].read_text()
+    path = tmp_path / "bad.jsonl"
+    path.write_text(good + json.dumps(BAD_ROWS[kind]) + "\n")
+    folder = tuned_folder(make_model_folder, base, pairs={"bad": {"path": str(path)}})
+    assert main([str(folder), "--stop-after", "1"]) == 0
+    assert f"1 {kind}" in capsys.readouterr().err
+
+
+def test_pairs_are_named_on_the_command_line(make_model_folder, base, tiny_pair_files):
+    folder = tuned_folder(make_model_folder, base, pairs={}, eval={})
+    named = ("--pairs", f"mine={tiny_pair_files['train']}")
+    held_out = ("--eval-pairs", f"checked={tiny_pair_files['held_out']}")
+    assert train(folder, *named, *held_out) == 0
+    assert all(row["samples_by_dataset"] == {"mine": 4} for row in log_rows(folder / "log.jsonl"))
+    assert all(0 <= row["checked/ndcg@10"] <= 1 for row in log_rows(folder / "eval.jsonl"))
