@@ -121,12 +121,12 @@ def test_what_was_opened_is_what_the_next_start_finds(make_model_folder):
     with open_run(request) as trainer:
         assert trainer.state.step == 0
         assert trainer.last_step == 12
-        assert trainer.verified_steps == set()
+        assert trainer.saver.verified_steps == set()
     assert train(folder, "--stop-after", 4) == 0
     with open_run(replace(request, stop_after=3)) as trainer:
         assert trainer.state.step == 4
         assert trainer.last_step == 7
-        assert trainer.verified_steps == {4}
+        assert trainer.saver.verified_steps == {4}
         assert trainer.saver.details["num_devices"] == 1
         weights = load_file(folder / "checkpoint-4" / "model.safetensors")
         found = trainer.engine.weights()
