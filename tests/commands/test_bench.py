@@ -1,15 +1,78 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 from kl3m_embeddings.commands.bench import compare, grow, table, write
+from kl3m_embeddings.commands.cli import app
 from kl3m_embeddings.encoder.folder.architecture import load_architecture
+from kl3m_embeddings.errors import ConfigError, OutputError
 from kl3m_embeddings.report.plots.growth import growth_figure
 from kl3m_embeddings.speed import growth
 from kl3m_embeddings.speed.measure import describe_machine, medians
 from kl3m_embeddings.speed.sides import Work
+from tests.tiny_model import NO_DROPOUT, TINY_CONFIG
 
 WORK = Work(batch_size=4, length=24, precision="float32")
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(TINY_CONFIG | NO_DROPOUT))
+    return path
+
+
+def numbers(speed, step_s=0.5):
+    """What a side's run tells."""
+    phases = {"forward_s": 0.1, "backward_s": 0.25, "optimizer_s": 0.15}
+    rates = {"tokens_per_s": speed, "flops": speed * 1e6, "flops_limit": 4e9, "first_loss": 5.5}
+    return {"step_s": step_s, "peak_memory_gb": 1.25, **rates, **phases}
+
+
+def test_sides_take_turns_and_medians_are_of_their_runs(monkeypatch, tmp_path):
+    speeds = iter([10.0, 1.0, 30.0, 2.0, 20.0, 6.0])
+    asked = []
+
+    def measure_apart(side, config, work, **settings):
+        asked.append((side, config, work, settings))
+        return numbers(next(speeds))
+
+    monkeypatch.setattr("kl3m_embeddings.speed.measure.measure_apart", measure_apart)
+    report = compare(["ours", "plain"], tmp_path, WORK, 3, {"num_steps": 2})
+    assert asked == [(side, tmp_path, WORK, {"num_steps": 2}) for side in ("ours", "plain")] * 3
+    assert {name: one["tokens_per_s"] for name, one in report["medians"].items()} == {
+        "ours": 20.0, "plain": 2.0
+    }  # fmt: skip
+    assert [one["tokens_per_s"] for one in report["runs"]["plain"]] == [1.0, 2.0, 6.0]
+
+
+def test_the_table_compares_with_the_last_side_and_the_limit():
+    lines = table({"ours": numbers(3000.0), "transformers": numbers(1000.0)}, WORK).splitlines()
+    assert lines[0] == "4 x 24 tokens, float32"
+    phases = ["500", "ms", "100", "ms", "250", "ms", "150", "ms"]
+    assert lines[2].split() == ["ours", "3,000", "3.00", "75", "1.2", *phases]
+    assert lines[3].split() == ["transformers", "1,000", "1.00", "25", "1.2", *phases]
+    assert lines[4] == "limit: one large matrix product, 4 GFLOP/s"
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    write(None, {"a": 1})
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file/speed\.json: cannot be written: "):
+        write(tmp_path / "file" / "speed.json", {})
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--sides", "ours,theirs"), "--sides theirs: choose of ours, transformers, plain"),
+        (("--precision", "int8"), "--precision int8: choose one of "),
+    ],
+)
+def test_unknown_sides_and_precisions_are_told_before_anything_is_timed(config_file, option, says):
+    with pytest.raises(ConfigError, match=says):
+        CliRunner().invoke(app, ["bench", str(config_file), *option], catch_exceptions=False)
 
 
 @pytest.mark.slow
