@@ -28,10 +28,10 @@ Pattern = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class PackedRows:
-    """Rows of windows."""
+    """Some rows, and the windows in each."""
 
     datasets: NDArray[np.int64]
-    """Shape (rows)."""
+    """Shape (rows): the dataset of the corpus that each is of."""
     spans: Spans
     """The windows of all rows, one row after another."""
     row_of: NDArray[np.int64]
@@ -49,7 +49,7 @@ class PackIndex:
 
     @property
     def num_rows(self) -> int:
-        """Rows of the dataset."""
+        """How many rows the dataset's windows make."""
         return len(self.first) - 1
 
 
@@ -155,7 +155,7 @@ class OpenRows:
     def __init__(self) -> None:
         self.groups: dict[int, list[tuple[int, Pattern]]] = {}
         self.rooms: list[int] = []
-        """Ascending."""
+        """The keys of `groups`, ascending."""
 
     def put(self, room: int, count: int, pattern: Pattern) -> None:
         """Add so many rows of a pattern."""

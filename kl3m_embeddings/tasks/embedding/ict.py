@@ -39,7 +39,7 @@ CONTEXT_TEXTS = 2
 
 
 class InverseCloze(EmbeddingTask[TextSource]):
-    """The task `ict`."""
+    """`ict`: a sentence and the passage around it are a pair."""
 
     name = "ict"
 

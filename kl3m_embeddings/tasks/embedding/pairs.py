@@ -35,7 +35,7 @@ class PairSource:
 
 
 class Pairs(EmbeddingTask[PairSource]):
-    """The task `pairs`."""
+    """`pairs`: rows of files are pairs, with hard negatives if there are any."""
 
     name = "pairs"
 

@@ -17,7 +17,7 @@ from kl3m_embeddings.tasks.masked.lines import choose_line, find_lines, masked_l
 
 @dataclass(frozen=True)
 class MaskedHeadingModelling:
-    """The task `mhm`."""
+    """`mhm`: a heading is hidden, and the window begins with it."""
 
     options: MhmOptions
 

@@ -22,7 +22,7 @@ from kl3m_embeddings.tasks.masked.packed import packed_batch
 
 @dataclass(frozen=True)
 class MaskedLanguageModelling:
-    """The task `mlm`."""
+    """`mlm`: some tokens are hidden, chosen at random, in words or in spans."""
 
     options: MlmOptions
 

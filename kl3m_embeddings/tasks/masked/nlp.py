@@ -18,7 +18,7 @@ MIN_CONTEXT_TOKENS = 8
 
 @dataclass(frozen=True)
 class NextLinePrediction:
-    """The task `nlp`."""
+    """`nlp`: a line is hidden, and the window ends with it."""
 
     options: NlpOptions
 

@@ -40,7 +40,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class NextSegmentPrediction:
-    """The task `nsp`."""
+    """`nsp`: does the second segment follow the first, and some tokens are hidden."""
 
     options: NspOptions
 
