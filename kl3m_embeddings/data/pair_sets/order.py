@@ -5,7 +5,7 @@
    rows of one set only, so that the negatives in it are as hard as the set has them.
 2. The number of positions that a set had before is the batch's index in the set's own stream: the
    period's index times the share, plus those before it in the period, as in `samples/order.py`.
-3. The stream runs through epochs, each with a plan of its own (see `pair_plan`). A plan is made
+3. The stream runs through epochs, each with a plan of its own (see `plan.py`). A plan is made
    once and kept; it takes seconds for a million rows, and a batch microseconds.
 """
 

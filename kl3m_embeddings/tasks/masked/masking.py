@@ -103,8 +103,8 @@ def choose_groups(
     rows = np.arange(num_rows)[:, None]
     groups = np.maximum(np.cumsum(starts, axis=1) - 1, 0)  # the index of each token's group
     # One sort by (key, group, position), 32, 16 and 15 bits of an integer: the group breaks ties
-    # between equal keys, the position keeps a group's tokens in their order. So a row has at most
-    # 2**15 tokens.
+    # between equal keys, the position keeps a group's tokens in their order. In rows of more than
+    # 2**15 tokens the fields overlap, and equal keys (1 in 2**32) may mix two groups.
     order_keys = (keys[rows, groups].astype(np.uint64) << np.uint64(31)) | (
         (groups.astype(np.uint64) << np.uint64(15)) | np.arange(length, dtype=np.uint64)
     )
