@@ -19,10 +19,9 @@ Cycle walking: Black and Rogaway 2002, https://doi.org/10.1007/3-540-45760-7_9
 """
 
 import hashlib
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float64, Int64, UInt32, UInt64
 
 UINT32_PER_BLOCK = 8  # one Philox counter value yields a block of four uint64
 NUM_ROUNDS = 4
@@ -34,7 +33,9 @@ def derive_key(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def random_uint32(key: int, first_row: int, num_rows: int, per_row: int) -> NDArray[np.uint32]:
+def random_uint32(
+    key: int, first_row: int, num_rows: int, per_row: int
+) -> UInt32[np.ndarray, "{num_rows} {per_row}"]:
     """Rows `first_row` and on of an endless table with `per_row` random columns.
 
     A row takes whole blocks, so that it begins with a counter of its own: with 10 columns, row r is
@@ -46,16 +47,20 @@ def random_uint32(key: int, first_row: int, num_rows: int, per_row: int) -> NDAr
     return words.view(np.uint32).reshape(num_rows, blocks_per_row * UINT32_PER_BLOCK)[:, :per_row]
 
 
-def random_uniform(key: int, first_row: int, num_rows: int, per_row: int) -> NDArray[np.float64]:
+def random_uniform(
+    key: int, first_row: int, num_rows: int, per_row: int
+) -> Float64[np.ndarray, "{num_rows} {per_row}"]:
     """As `random_uint32`, as numbers in [0, 1)."""
     return random_uint32(key, first_row, num_rows, per_row).astype(np.float64) * 2.0**-32
 
 
-def permute(index: NDArray[Any], size: int, key: int) -> NDArray[np.int64]:
+def permute(
+    index: Int64[np.ndarray, "indices"], size: int, key: int
+) -> Int64[np.ndarray, "indices"]:
     """Element `index` of a permutation of `range(size)` that `key` chooses.
 
     Args:
-        index: int64, each in [0, size).
+        index: each in [0, size).
         size: length of the permutation, at most 2**62.
         key: any 64-bit key.
 
@@ -71,8 +76,8 @@ def permute(index: NDArray[Any], size: int, key: int) -> NDArray[np.int64]:
 
 
 def _feistel(
-    values: NDArray[np.uint64], half_bits: int, round_keys: NDArray[np.uint64]
-) -> NDArray[np.uint64]:
+    values: UInt64[np.ndarray, "..."], half_bits: int, round_keys: UInt64[np.ndarray, "..."]
+) -> UInt64[np.ndarray, "..."]:
     """The bijection of 0..4**half_bits - 1 that the round keys choose."""
     shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
     left, right = values >> shift, values & mask
@@ -81,8 +86,9 @@ def _feistel(
     return (left << shift) | right
 
 
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mix(values: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
     """The finaliser of SplitMix64 (Steele et al. 2014, https://doi.org/10.1145/2714064.2660195)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    values ^= values >> np.uint64(31)  # a new array by now: the caller's stays
+    return values

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -67,8 +68,10 @@ def batches_by_length(lengths: Sequence[int], max_batch_tokens: int) -> Iterator
         start += num_rows
 
 
-def padded(texts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Token ids padded on the right and their attention mask, int64 of shape (texts, longest)."""
+def padded(
+    texts: Sequence[Sequence[int]], pad_id: int
+) -> tuple[Int[Tensor, "texts longest"], Int[Tensor, "texts longest"]]:
+    """Token ids padded on the right, and their attention mask."""
     longest = max(len(text) for text in texts)
     rows = [[*text, *[pad_id] * (longest - len(text))] for text in texts]
     mask = [[1] * len(text) + [0] * (longest - len(text)) for text in texts]

@@ -1,7 +1,7 @@
 """The model of a run: where it comes from, what is trained, and how it is written out."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -199,7 +199,7 @@ def model_writer(
 
     Its weights are the objective's by name, gathered from wherever they are.
     """
-    modules = model.modules
+    modules = replace(model.modules, prompts=model.prompts)
 
     def write(path: Path, state: TrainState, weights: Mapping[str, Tensor]) -> None:
         def part(prefix: str) -> dict[str, Tensor]:
@@ -214,13 +214,10 @@ def model_writer(
             objective.encoder,
             tokenizer_pad_id=model.tokenizer.pad_id,
             max_length=model.text_length,
-            weights=part("encoder.network."),
             head=objective.embedding_head,
+            modules=modules,
+            weights=part("encoder.network."),
             head_weights=part("embedding_head."),
-            prompts=model.prompts,
-            default_prompt_name=modules.default_prompt_name,
-            similarity_fn_name=modules.similarity_fn_name,
-            truncate_dim=modules.truncate_dim,
         )
         model.tokenizer.save(path, model.text_length)
         (path / "README.md").write_text(card(state), encoding="utf-8")

@@ -7,6 +7,7 @@ import numpy as np
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.folder.export import write_model_folder
 from kl3m_embeddings.encoder.folder.load import build_encoder
+from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
 from kl3m_embeddings.files.checkpoint import save_checkpoint
 from tests.encoder.tiny import PAD_ID, tiny_config, tiny_tokenizer
 
@@ -14,15 +15,20 @@ MAX_LENGTH = 16
 
 
 def write_model(folder, *, seed=1, model_type="bert", dense=(), with_tokenizer=True, **export):
-    """A model folder as training writes it; the seed makes its weights."""
+    """A model folder as training writes it; the seed makes its weights.
+
+    Further arguments are of the head, `pooling` and `normalise`, or fields of its SentenceModules.
+    """
     encoder = build_encoder(tiny_config(model_type), seed=seed).eval()
-    if dense:
-        pooling = export.pop("pooling", "mean")
-        normalise = export.pop("normalise", False)
-        export["head"] = EmbeddingHead(
-            encoder.hidden_size, pooling=pooling, normalise=normalise, dense=dense
-        ).eval()
-    write_model_folder(folder, encoder, tokenizer_pad_id=PAD_ID, max_length=MAX_LENGTH, **export)
+    of_head = {key: export.pop(key) for key in ("pooling", "normalise") if key in export}
+    write_model_folder(
+        folder,
+        encoder,
+        tokenizer_pad_id=PAD_ID,
+        max_length=MAX_LENGTH,
+        head=EmbeddingHead(encoder.hidden_size, dense=dense, **of_head).eval(),
+        modules=SentenceModules(**export),
+    )
     if with_tokenizer:
         tiny_tokenizer(folder)
         (folder / "special_tokens_map.json").write_text('{"mask_token": "[UNK]"}')

@@ -1,7 +1,7 @@
 """Builds a pair set: rows of pairs in, token ids and rows of text ids out.
 
 1. Rows are read, checked and brought into one form, about 1 MB of text at a time.
-2. Texts not seen before are tokenised and appended to the token shards; a text's number there is
+2. Texts not seen before are tokenised and appended to the token shards; a text's index there is
    its id. What was seen is remembered by a 128-bit hash.
 3. Rows become ids. A row whose query has no tokens is skipped; so is one without a positive left.
 4. All this goes to a folder beside the pair set's own, which is put in its place at the end:

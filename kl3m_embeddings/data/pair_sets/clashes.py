@@ -74,7 +74,7 @@ def separate(batches: Ints, shared: SharedTexts, key: int) -> Ints:
     """The rows of `batches`, of shape (batches, batch size), without clashes as far as can be.
 
     Args:
-        batches: each row number below `batches.size` once.
+        batches: each row index below `batches.size` once.
         shared: the rows' texts.
         key: of the random choices.
     """

@@ -1,8 +1,9 @@
 """Files of pairs: JSONL, CSV, TSV and parquet, read row by row as `PairRow`.
 
-Input is as little trusted as that of documents (see `text_readers`): a faulty row is skipped with
-its reason and its line. A file without a row of a known format, or with rows of two formats, is an
-error. CSV is quoted and has a header; TSV has a header and no quotes; `.gz` and `.zst` may follow.
+Input is as little trusted as that of documents (see `readers/text.py`): a faulty row is skipped
+with its reason and its line. A file without a row of a known format, or with rows of two formats,
+is an error. CSV is quoted and has a header; TSV has a header and no quotes; `.gz` and `.zst` may
+follow.
 """
 
 from collections import Counter

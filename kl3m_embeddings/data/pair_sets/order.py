@@ -1,11 +1,11 @@
-"""Which pairs come when: a pure function of the seed and the batch's number in the run.
+"""Which pairs come when: a pure function of the seed and the batch's index in the run.
 
 1. Batches run through periods of 16,384 positions. Every pair set has its share of them, spread
    evenly and at random: at any time, each has had its share but for a batch or two. A batch has
    rows of one set only, so that the negatives in it are as hard as the set has them.
 2. The number of positions that a set had before is the batch's index in the set's own stream: the
    period's index times the share, plus those before it in the period, as in `samples/order.py`.
-3. The stream runs through epochs, each with a plan of its own (see `pair_plan`). A plan is made
+3. The stream runs through epochs, each with a plan of its own (see `plan.py`). A plan is made
    once and kept; it takes seconds for a million rows, and a batch microseconds.
 """
 
@@ -112,16 +112,17 @@ class PairOrder:
             if len(rows) < pairs.num_rows
         ]
 
-    def batch(self, number: int, part: slice = slice(None)) -> PairBatch:
-        """Batch `number` of the run, or the rows of it that are a rank's part."""
-        period, position = divmod(number, PERIOD)
+    def batch(self, index: int, part: slice = slice(None)) -> PairBatch:
+        """Batch `index` of the run, or the rows of it that are a rank's part."""
+        period, position = divmod(index, PERIOD)
         sources, stream_indices = _period(self.seed, self.weights, period)
         source = int(sources[position])
         num_rows = len(self.usable[source])
-        epoch, index = epoch_of(int(stream_indices[position]), num_rows, self.options.batch_size)
+        stream_index = int(stream_indices[position])
+        epoch, plan_index = epoch_of(stream_index, num_rows, self.options.batch_size)
         plan = self.plan(source, epoch)
-        rows, positives = plan.rows[index, part], plan.positives[index, part]
-        negatives = plan.negatives[index, part]
+        rows, positives = plan.rows[plan_index, part], plan.positives[plan_index, part]
+        negatives = plan.negatives[plan_index, part]
         pairs = self.sets[source]
         return PairBatch(
             source=source,
@@ -132,7 +133,7 @@ class PairOrder:
             labels=_taken(pairs.labels, rows),
             positive_scores=_taken(pairs.positive_scores, positives),
             negative_scores=_taken(pairs.negative_scores, negatives),
-            num_clashes=int(plan.num_clashes[index]),
+            num_clashes=int(plan.num_clashes[plan_index]),
         )
 
     @cached_property

@@ -3,8 +3,8 @@
 A pair set is a folder that holds
 
 - `texts/`: every distinct text once, behind the prefix of its role, a dataset of token shards (see
-  `shards`). A text's index in it is its id; its name there is where it was first seen, such as
-  `pairs.jsonl:17`.
+  `shards/token_shards.py`). A text's index in it is its id; its name there is where it was first
+  seen, such as `pairs.jsonl:17`.
 - `originals.npy`: int64, for each text id the least id of the same text without its prefix: another
   one only where the text is a query and a document, and their prefixes differ.
 - `queries.npy`: int64, the text id of each row's query.
@@ -215,5 +215,5 @@ def is_pair_set(path: Path) -> bool:
 
 
 def _map(path: Path) -> Any:  # noqa: ANN401 - int64 or float32, as ARRAYS says
-    """Map an array's file as a plain read-only array (see `shards`)."""
+    """Map an array's file as a plain read-only array (see `shards/token_shards.py`)."""
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)).view(np.ndarray)

@@ -7,7 +7,7 @@
    rows 0, 4, 8, 12, 16, 20 of the stream: epoch 0 has three of them, the last one with two rows of
    the permutation of epoch 1, whose plan has the two that start at 12 and 16.
 2. Every row has one of its positives and some of its negatives chosen, without replacement, by its
-   number and the permutation it comes from.
+   index and the permutation it comes from.
 3. Within windows of many batches, rows are sorted by the length of their longest text and cut into
    batches: there is less padding.
 4. Rows that share a text are put into different batches (see `clashes.py`).

@@ -175,7 +175,7 @@ class PairSetWriter:
         self.texts.add_document(document, tokens, (0, 0))
 
     def _add_row(self, row: PairRow, file: str) -> None:
-        """Append a row's ids."""
+        """Append the ids of a row's texts, unless nothing is left of its query or positives."""
         query = self._ids[self.query_prefix][_digest(row.query)]
         positives = self._with_tokens(row.positives, row.positive_scores)
         negatives = self._with_tokens(row.negatives, row.negative_scores)

@@ -1,1 +1,1 @@
-"""Shards become windows of tokens, in an order that is a function of their number."""
+"""Shards become windows of tokens, in an order that is a function of their index."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int64
 
 from kl3m_embeddings.data.counter_random import derive_key, permute
 from kl3m_embeddings.data.samples.order import SampleOrder
@@ -28,40 +28,42 @@ MAX_HELD_OUT_SHARE = 0.05
 class Windows:
     """Token windows and where they come from."""
 
-    tokens: NDArray[np.int64]
-    """Shape (samples, window); zeros from a row's length on."""
-    lengths: NDArray[np.int64]
-    """Shape (samples); at least 1."""
-    datasets: NDArray[np.int64]
-    """Shape (samples): which dataset of the corpus."""
-    documents: NDArray[np.int64]
-    """Shape (samples): which document of the dataset."""
-    starts: NDArray[np.int64]
-    """Shape (samples): the first token's position in the dataset's token stream."""
+    tokens: Int64[np.ndarray, "samples window"]
+    """Zeros from a row's length on."""
+    lengths: Int64[np.ndarray, "samples"]
+    """At least 1."""
+    datasets: Int64[np.ndarray, "samples"]
+    """Which dataset of the corpus."""
+    documents: Int64[np.ndarray, "samples"]
+    """Which document of the dataset."""
+    starts: Int64[np.ndarray, "samples"]
+    """The first token's position in the dataset's token stream."""
 
 
 class Spans(NamedTuple):
-    """Pieces of documents; all of shape (samples)."""
+    """Pieces of documents."""
 
-    datasets: NDArray[np.int64]
-    documents: NDArray[np.int64]
-    starts: NDArray[np.int64]
+    datasets: Int64[np.ndarray, "samples"]
+    documents: Int64[np.ndarray, "samples"]
+    starts: Int64[np.ndarray, "samples"]
     """The first token's position in the dataset's token stream."""
-    lengths: NDArray[np.int64]
+    lengths: Int64[np.ndarray, "samples"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowIndex:
-    """Numbers the windows of one dataset's chosen documents."""
+    """Counts the windows of one dataset's chosen documents, and finds each by its index."""
 
     shards: TokenShards
     window: int
-    first_windows: NDArray[np.int64]
-    """Shape (documents + 1): number of windows before each document."""
+    first_windows: Int64[np.ndarray, "documents_and_1"]
+    """The number of windows before each document."""
 
     @classmethod
-    def build(cls, shards: TokenShards, window: int, chosen: NDArray[np.bool_]) -> "WindowIndex":
-        """Index the documents where `chosen`, bool of shape (documents), is true."""
+    def build(
+        cls, shards: TokenShards, window: int, chosen: Bool[np.ndarray, "documents"]
+    ) -> "WindowIndex":
+        """Index the documents where `chosen` is true."""
         lengths = np.diff(shards.document_starts)
         num_windows = np.where(chosen, -(-lengths // window), 0)
         first_windows = np.concatenate([[0], np.cumsum(num_windows)]).astype(np.int64)
@@ -72,8 +74,10 @@ class WindowIndex:
         """Windows of all chosen documents."""
         return int(self.first_windows[-1])
 
-    def locate(self, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Documents and starts in the token stream, int64 of shape (windows)."""
+    def locate(
+        self, windows: Int64[np.ndarray, "windows"]
+    ) -> tuple[Int64[np.ndarray, "windows"], Int64[np.ndarray, "windows"]]:
+        """Documents, and starts in the token stream."""
         # side="right": a document without windows has the next one's count, and is passed over.
         documents = np.searchsorted(self.first_windows, windows, side="right") - 1
         starts = self.shards.document_starts[documents]
@@ -94,39 +98,41 @@ class Corpus:
     window: int
 
     def windows(self, first_sample: int, count: int) -> Windows:
-        """Samples `first_sample` and on: a pure function of the seed and the numbers."""
+        """Samples `first_sample` and on: a pure function of the seed and the indices."""
         return self.read(self.locate(first_sample, count), self.window)
 
     def locate(self, first_sample: int, count: int) -> Spans:
         """Where the windows of samples `first_sample` and on are."""
         return self.located(*self.order.locate(first_sample, count))
 
-    def located(self, datasets: NDArray[np.int64], numbers: NDArray[np.int64]) -> Spans:
-        """Where windows are: `numbers` counts those of their datasets; both of shape (samples)."""
-        documents = np.empty_like(numbers)
-        starts = np.empty_like(numbers)
+    def located(
+        self, datasets: Int64[np.ndarray, "samples"], windows: Int64[np.ndarray, "samples"]
+    ) -> Spans:
+        """Where windows are, by their indices in their datasets."""
+        documents = np.empty_like(windows)
+        starts = np.empty_like(windows)
         for dataset in np.unique(datasets):
             rows = datasets == dataset
-            documents[rows], starts[rows] = self.indices[dataset].locate(numbers[rows])
+            documents[rows], starts[rows] = self.indices[dataset].locate(windows[rows])
         return self.window_spans(datasets, documents, starts)
 
     def window_spans(
         self,
-        datasets: NDArray[np.int64],
-        documents: NDArray[np.int64],
-        starts: NDArray[np.int64],
+        datasets: Int64[np.ndarray, "samples"],
+        documents: Int64[np.ndarray, "samples"],
+        starts: Int64[np.ndarray, "samples"],
     ) -> Spans:
-        """Windows at these `starts`, up to the ends of their documents; all of shape (samples)."""
+        """Windows at these `starts`, up to the ends of their documents."""
         _, ends = self.document_bounds(datasets, documents)
         return Spans(datasets, documents, starts, np.minimum(ends - starts, self.window))
 
     def cut(
         self,
-        datasets: NDArray[np.int64],
-        documents: NDArray[np.int64],
-        starts: NDArray[np.int64],
+        datasets: Int64[np.ndarray, "samples"],
+        documents: Int64[np.ndarray, "samples"],
+        starts: Int64[np.ndarray, "samples"],
     ) -> Windows:
-        """Windows at other `starts` within the given documents; all of shape (samples)."""
+        """Windows at other `starts` within the given documents."""
         return self.read(self.window_spans(datasets, documents, starts), self.window)
 
     def read(self, spans: Spans, width: int | None = None) -> Windows:
@@ -140,9 +146,9 @@ class Corpus:
         return Windows(tokens=tokens, **spans._asdict())
 
     def document_bounds(
-        self, datasets: NDArray[np.int64], documents: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where documents begin and end in their token streams, both of shape (samples)."""
+        self, datasets: Int64[np.ndarray, "samples"], documents: Int64[np.ndarray, "samples"]
+    ) -> tuple[Int64[np.ndarray, "samples"], Int64[np.ndarray, "samples"]]:
+        """Where documents begin and end in their token streams."""
         starts = np.empty_like(documents)
         ends = np.empty_like(documents)
         for dataset in np.unique(datasets):
@@ -152,14 +158,14 @@ class Corpus:
             ends[rows] = document_starts[documents[rows] + 1]
         return starts, ends
 
-    def document_start(self, windows: Windows) -> NDArray[np.int64]:
-        """Where each window's document begins in the token stream, of shape (samples)."""
+    def document_start(self, windows: Windows) -> Int64[np.ndarray, "samples"]:
+        """Where each window's document begins in the token stream."""
         return self.document_bounds(windows.datasets, windows.documents)[0]
 
     def document_hashes(
-        self, datasets: NDArray[np.int64], documents: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """A number for each document, equal for equal ones, of shape (samples).
+        self, datasets: Int64[np.ndarray, "samples"], documents: Int64[np.ndarray, "samples"]
+    ) -> Int64[np.ndarray, "samples"]:
+        """An integer for each document, equal for equal ones.
 
         It is that of the length and the first window: documents of the same length that differ
         only after it count as equal, too.
@@ -176,23 +182,25 @@ class Corpus:
         return {name: list(ids) for name, ids in seen.items()}
 
 
-def text_hashes(tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A number for each text, equal for equal ones, from 0 to 2**63; of shape (texts).
+def text_hashes(
+    tokens: Int64[np.ndarray, "texts longest"], lengths: Int64[np.ndarray, "texts"]
+) -> Int64[np.ndarray, "texts"]:
+    """An integer for each text, equal for equal ones, from 0 to 2**63.
 
     Multilinear hashing, (m_0 length + sum of m_i token_i) mod 2**64 with random m, of which the
     upper 63 bits are kept (Lemire and Kaser 2014, https://arxiv.org/abs/1202.4961): different texts
     of 2**18 ids collide with a probability of at most 2**-45.
 
     Args:
-        tokens: shape (texts, longest); what lies beyond a text's length does not matter.
-        lengths: shape (texts); of a text that goes on beyond `tokens`, its whole length.
+        tokens: what lies beyond a text's length does not matter.
+        lengths: of a text that goes on beyond `tokens`, its whole length.
     """
     width = tokens.shape[1]
     multipliers = np.random.Philox(key=derive_key("text hash")).random_raw(width + 1)
     values = np.where(np.arange(width) < lengths[:, None], tokens, 0).astype(np.uint64)
     # uint64 wraps around: that is the modulus.
     sums = values @ multipliers[1:] + lengths.astype(np.uint64) * multipliers[0]
-    hashes: NDArray[np.int64] = (sums >> np.uint64(1)).astype(np.int64)
+    hashes: np.ndarray = (sums >> np.uint64(1)).astype(np.int64)
     return hashes
 
 
@@ -247,8 +255,8 @@ def _corpus(indices: list[WindowIndex], weights: list[float], seed: int) -> Corp
     return Corpus(names=names, indices=indices, order=order, window=indices[0].window)
 
 
-def _held_out(shards: TokenShards, quota: int, seed: int) -> NDArray[np.bool_]:
-    """Which documents to hold out, bool of shape (documents)."""
+def _held_out(shards: TokenShards, quota: int, seed: int) -> Bool[np.ndarray, "documents"]:
+    """Which documents to hold out."""
     count = min(quota, int(shards.num_documents * MAX_HELD_OUT_SHARE))
     key = derive_key(seed, "held-out", shards.name)
     held_out = np.zeros(shards.num_documents, dtype=np.bool_)

@@ -1,6 +1,6 @@
-"""Which sample comes when: a pure function of the seed and the sample's number in the run.
+"""Which sample comes when: a pure function of the seed and the sample's index in the run.
 
-1. Sample numbers run through periods of 16,384 positions. Every dataset has its share of them, in
+1. Sample indices run through periods of 16,384 positions. Every dataset has its share of them, in
    an order that the seed and the period's index choose: proportions are exact over a period.
 2. The number of positions that a dataset had before is its cursor: no gaps, no repeats. In closed
    form it is the period's index times the share, plus how many of the dataset's positions come
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Int64
 
 from kl3m_embeddings.data.counter_random import derive_key, permute
 
@@ -35,8 +35,10 @@ class SampleOrder:
     weights: tuple[float, ...]
     """Relative share of each dataset; above 0."""
 
-    def locate(self, first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Datasets and sample indices, int64 of shape (count), of samples `first` and on."""
+    def locate(
+        self, first: int, count: int
+    ) -> tuple[Int64[np.ndarray, "{count}"], Int64[np.ndarray, "{count}"]]:
+        """Datasets, and indices of samples in them, of samples `first` and on."""
         datasets = np.empty(count, dtype=np.int64)
         cursors = np.empty(count, dtype=np.int64)
         done = 0
@@ -51,8 +53,8 @@ class SampleOrder:
         return datasets, self._shuffled(datasets, cursors)
 
     def _shuffled(
-        self, datasets: NDArray[np.int64], cursors: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+        self, datasets: Int64[np.ndarray, "samples"], cursors: Int64[np.ndarray, "samples"]
+    ) -> Int64[np.ndarray, "samples"]:
         """The sample at each cursor: every epoch of every dataset has its own permutation."""
         samples = np.empty_like(cursors)
         epochs = cursors // np.asarray(self.sizes)[datasets]
@@ -67,8 +69,8 @@ class SampleOrder:
 @lru_cache(maxsize=4)
 def _period(
     seed: int, weights: tuple[float, ...], period: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Dataset and cursor of every position of a period, int64 of shape (PERIOD)."""
+) -> tuple[Int64[np.ndarray, "period"], Int64[np.ndarray, "period"]]:
+    """Dataset and cursor of every position of a period."""
     shares = period_shares(weights)
     shuffled = permute(np.arange(PERIOD), PERIOD, derive_key(seed, "mixture", period))
     datasets = np.repeat(np.arange(len(weights)), shares)[shuffled]
@@ -78,7 +80,7 @@ def _period(
     return datasets, cursors
 
 
-def period_shares(weights: tuple[float, ...]) -> NDArray[np.int64]:
+def period_shares(weights: tuple[float, ...]) -> Int64[np.ndarray, "datasets"]:
     """Positions of each dataset in a period, PERIOD in all: at least one each.
 
     One each is dealt first. The others go by weight, rounded down, and what rounding has left goes

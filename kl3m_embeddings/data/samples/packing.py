@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Int64
 
 from kl3m_embeddings.data.counter_random import derive_key, permute
 from kl3m_embeddings.data.samples.corpus import Corpus, Spans, WindowIndex
@@ -28,28 +28,28 @@ Pattern = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class PackedRows:
-    """Rows of windows."""
+    """Some rows, and the windows in each."""
 
-    datasets: NDArray[np.int64]
-    """Shape (rows)."""
+    datasets: Int64[np.ndarray, "rows"]
+    """The dataset of the corpus that each is of."""
     spans: Spans
     """The windows of all rows, one row after another."""
-    row_of: NDArray[np.int64]
-    """Shape (windows): the row of each."""
+    row_of: Int64[np.ndarray, "windows"]
+    """The row of each window."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackIndex:
-    """Numbers the rows of one dataset."""
+    """Which windows are in each row of one dataset."""
 
-    windows: NDArray[np.int64]
-    """Shape (windows): indices of windows in the dataset, one row's after another's."""
-    first: NDArray[np.int64]
-    """Shape (rows + 1): where each row's begin in `windows`."""
+    windows: Int64[np.ndarray, "windows"]
+    """Indices of windows in the dataset, one row's after another's."""
+    first: Int64[np.ndarray, "rows_and_1"]
+    """Where each row's begin in `windows`."""
 
     @property
     def num_rows(self) -> int:
-        """Rows of the dataset."""
+        """How many rows the dataset's windows make."""
         return len(self.first) - 1
 
 
@@ -89,7 +89,7 @@ class PackedCorpus:
         )
 
     def rows(self, first_sample: int, count: int) -> PackedRows:
-        """Rows `first_sample` and on: a pure function of the seed and the numbers."""
+        """Rows `first_sample` and on: a pure function of the seed and the indices."""
         datasets, rows = self.order.locate(first_sample, count)
         members = [
             self.packs[dataset].windows[slice(*self.packs[dataset].first[row : row + 2])]
@@ -103,14 +103,14 @@ class PackedCorpus:
         )
 
 
-def window_lengths(index: WindowIndex) -> NDArray[np.int64]:
+def window_lengths(index: WindowIndex) -> Int64[np.ndarray, "windows"]:
     """Tokens of each window of a dataset."""
     lengths = np.minimum(np.diff(index.shards.document_starts), index.window)
     return np.repeat(lengths, np.diff(index.first_windows))
 
 
-def pack(sizes: NDArray[np.int64], capacity: int, key: int) -> PackIndex:
-    """Rows of windows whose sizes, shape (windows), sum up to at most `capacity`.
+def pack(sizes: Int64[np.ndarray, "windows"], capacity: int, key: int) -> PackIndex:
+    """Rows of windows whose sizes sum up to at most `capacity`.
 
     Windows lie sorted by size, those of a size in random order (a stable sort of a permutation);
     each pattern takes the next ones of its sizes.
@@ -132,7 +132,7 @@ def pack(sizes: NDArray[np.int64], capacity: int, key: int) -> PackIndex:
     return PackIndex(windows=np.concatenate(rows), first=first)
 
 
-def patterns(histogram: NDArray[np.int64], capacity: int) -> Iterator[tuple[int, Pattern]]:
+def patterns(histogram: Int64[np.ndarray, "sizes"], capacity: int) -> Iterator[tuple[int, Pattern]]:
     """So many rows of windows of these sizes, until every window of the histogram has its row."""
     rows = OpenRows()
     for size in range(capacity, 0, -1):
@@ -155,7 +155,7 @@ class OpenRows:
     def __init__(self) -> None:
         self.groups: dict[int, list[tuple[int, Pattern]]] = {}
         self.rooms: list[int] = []
-        """Ascending."""
+        """The keys of `groups`, ascending."""
 
     def put(self, room: int, count: int, pattern: Pattern) -> None:
         """Add so many rows of a pattern."""

@@ -74,7 +74,7 @@ class ExactDuplicates:
             slot = (slot + 1) % self._num_slots
 
     def _grow(self) -> None:
-        """Double the table."""
+        """Double the table; a digest's slot depends on its size, so each is put in anew."""
         digests = self._table
         self._num_slots *= 2
         self._table = bytearray(self._num_slots * DIGEST_BYTES)

@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from kl3m_embeddings.encoder.embedding_head import ACTIVATIONS, DenseSettings, EmbeddingHead
 from kl3m_embeddings.encoder.folder.architecture import POSITIONS_AFTER_PADDING
 from kl3m_embeddings.encoder.folder.module_files import POOLING_FLAGS, POOLING_MODES
+from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
 from kl3m_embeddings.encoder.heads import MASKED_HEADS, Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.errors import ConfigError
@@ -30,15 +31,10 @@ def write_model_folder(
     *,
     tokenizer_pad_id: int,
     max_length: int,
-    pooling: str = "mean",
-    normalise: bool = False,
-    weights: Mapping[str, Tensor] | None = None,
     head: EmbeddingHead | None = None,
+    modules: SentenceModules | None = None,
+    weights: Mapping[str, Tensor] | None = None,
     head_weights: Mapping[str, Tensor] | None = None,
-    prompts: Mapping[str, str] = {},
-    default_prompt_name: str | None = None,
-    similarity_fn_name: str | None = None,
-    truncate_dim: int | None = None,
 ) -> None:
     """Write everything but the tokenizer's files.
 
@@ -47,20 +43,16 @@ def write_model_folder(
         encoder: What is written.
         tokenizer_pad_id: The `pad_token_id` of the config.json that is written.
         max_length: Texts longer than this, in tokens, are truncated.
-        pooling: How sentence-transformers pools, where there is no `head`.
-        normalise: Whether it scales the vectors to unit length, where there is no `head`.
+        head: What follows the encoder; None: the mean over the tokens.
+        modules: Prompts, similarity and truncation; what it says of the head and of lengths is not
+            looked at. None: no prompts, the cosine, all dimensions.
         weights: The network's state dict, where the network does not hold its fp32 weights itself.
-        head: What follows the encoder.
-        head_weights: Its state dict, where it does not hold its fp32 weights itself.
-        prompts: Texts that sentence-transformers puts before a text, by name.
-        default_prompt_name: Of the prompt where none is asked for.
-        similarity_fn_name: How vectors are compared; None: by their cosine.
-        truncate_dim: Keep so many dimensions unless asked for others; None: all.
+        head_weights: The head's, likewise.
 
     Raises:
         ConfigError: The padding or the default prompt does not fit.
     """
-    head = head or EmbeddingHead(encoder.hidden_size, pooling=pooling, normalise=normalise)
+    head, modules = head or EmbeddingHead(encoder.hidden_size), modules or SentenceModules()
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config_fields(encoder, tokenizer_pad_id))
     tensors = stored_tensors(encoder.network, weights or encoder.network.state_dict())
@@ -72,10 +64,10 @@ def write_model_folder(
     )
     write_modules(folder, head, head_weights or head.state_dict())
     settings = {
-        "prompts": dict(prompts),
-        "default_prompt_name": checked_prompt_name(default_prompt_name, prompts),
-        "similarity_fn_name": similarity_fn_name or "cosine",
-        "truncate_dim": truncate_dim,
+        "prompts": dict(modules.prompts),
+        "default_prompt_name": checked_prompt_name(modules.default_prompt_name, modules.prompts),
+        "similarity_fn_name": modules.similarity_fn_name or "cosine",
+        "truncate_dim": modules.truncate_dim,
     }
     write_json(folder / "config_sentence_transformers.json", settings)
 

@@ -14,14 +14,16 @@
    outside the band that every group overwrites.
 
 Dimensions: B batch, L length, H heads, D size of a head, R = 2 L - 1 offsets, N sequences of a
-group. Tensors of a group are (H*N)x... where sequences attend and Hx(N*L)x... where they meet the
-table, which is a head's and not a sequence's. DeBERTa: https://arxiv.org/abs/2006.03654
+group. Tensors of a group are (H*N)x..., a matrix for each head and sequence, where sequences
+attend, and Hx(N*L)x... where they meet the table, which is a head's and not a sequence's. DeBERTa:
+https://arxiv.org/abs/2006.03654
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from kl3m_embeddings.encoder.kernels.dropout import sign_of_dropped
@@ -105,7 +107,12 @@ class DisentangledAttentionCPU(torch.autograd.Function):
         return (*grads, *tables, None, None, None)
 
 
-def position_scores(q: Tensor, k: Tensor, pos_key: Tensor, pos_query: Tensor) -> Tensor:
+def position_scores(
+    q: Float[Tensor, "matrices length size"],
+    k: Float[Tensor, "matrices length size"],
+    pos_key: Float[Tensor, "heads offsets size"],
+    pos_query: Float[Tensor, "heads offsets size"],
+) -> Float[Tensor, "matrices length length"]:
     """Content-to-position and position-to-content scores of a group, added."""
     num_heads, length = len(pos_key), q.shape[1]
     q, k = (states.view(num_heads, -1, q.shape[-1]) for states in (q, k))  # Hx(N*L)xD
@@ -114,7 +121,11 @@ def position_scores(q: Tensor, k: Tensor, pos_key: Tensor, pos_query: Tensor) ->
     return scores.add_(shifted(q @ pos_key.mT, length))
 
 
-def attend(scores: Tensor, v: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
+def attend(
+    scores: Float[Tensor, "matrices length length"],
+    v: Float[Tensor, "matrices length size"],
+    dropout: float,
+) -> tuple[Float[Tensor, "matrices length size"], Float[Tensor, "matrices length length"]]:
     """A group's outputs, and its weights, which take the place of `scores`."""
     weights = torch.softmax(scores, dim=-1, out=scores)
     if not dropout:
@@ -124,8 +135,12 @@ def attend(scores: Tensor, v: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
 
 
 def softmax_gradients(
-    signed_weights: Tensor, v: Tensor, grad_context: Tensor, row_sums: Tensor, dropout: float
-) -> tuple[Tensor, Tensor]:
+    signed_weights: Float[Tensor, "matrices length length"],
+    v: Float[Tensor, "matrices length size"],
+    grad_context: Float[Tensor, "matrices length size"],
+    row_sums: Float[Tensor, "matrices length 1"],
+    dropout: float,
+) -> tuple[Float[Tensor, "matrices length length"], Float[Tensor, "matrices length size"]]:
     """Gradients of a group's scores and values; `row_sums` are those of dO * O."""
     grad_context = grad_context * (1 / (1 - dropout))
     weights = torch.relu(signed_weights)
@@ -142,12 +157,16 @@ def groups(states: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + num_sequences, batch))
 
 
-def by_head(states: Tensor) -> Tensor:
+def by_head(
+    states: Float[Tensor, "sequences length heads size"],
+) -> Float[Tensor, "matrices length size"]:
     """NxLxHxD -> (H*N)xLxD."""
     return states.permute(2, 0, 1, 3).flatten(0, 1)
 
 
-def by_sequence(states: Tensor, num_heads: int) -> Tensor:
+def by_sequence(
+    states: Float[Tensor, "matrices length size"], num_heads: int
+) -> Float[Tensor, "sequences length {num_heads} size"]:
     """(H*N)xLxD -> NxLxHxD."""
     return states.view(num_heads, -1, *states.shape[1:]).permute(1, 2, 0, 3)
 
@@ -158,7 +177,9 @@ def band_shape(states: Tensor, num_heads: int) -> tuple[int, int, int]:
     return num_heads, num_matrices // num_heads * length, 2 * length - 1
 
 
-def shifted(table_scores: Tensor, length: int) -> Tensor:
+def shifted(
+    table_scores: Float[Tensor, "heads rows offsets"], length: int
+) -> Float[Tensor, "matrices {length} {length}"]:
     """A view of Hx(N*L)xR as (H*N)xLxL: entry (i, j) is column j - i + L - 1 of row i.
 
     That is a Toeplitz pattern: one row on and one column on, the offset stays. In memory, from row

@@ -67,8 +67,11 @@ class LinearCrossEntropy(torch.autograd.Function):
 
 
 def gradient(
-    states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    states: Float[Tensor, "targets embedding"],
+    weight: Float[Tensor, "vocabulary embedding"],
+    bias: Float[Tensor, "vocabulary"],
+    labels: Int[Tensor, "targets"],
+) -> tuple[Float[Tensor, "targets"], Bool[Tensor, "targets"], Float[Tensor, "targets vocabulary"]]:
     """Losses, whether the label scored highest, and the gradient of the logits.
 
     Where the label is -100, the first two are those of label 0.
@@ -93,8 +96,11 @@ def gradient(
 
 
 def native_gradient(
-    states: Tensor, weight: Tensor, bias: Tensor, labels: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    states: Float[Tensor, "targets embedding"],
+    weight: Float[Tensor, "vocabulary embedding"],
+    bias: Float[Tensor, "vocabulary"],
+    labels: Int[Tensor, "targets"],
+) -> tuple[Float[Tensor, "targets"], Bool[Tensor, "targets"], Float[Tensor, "targets vocabulary"]]:
     """The same by a kernel, which adds the bias in float32."""
     # The kernel would read and write beyond its row.
     if len(labels) and int(labels.max()) >= len(weight):

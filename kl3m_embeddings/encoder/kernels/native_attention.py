@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -86,19 +87,23 @@ def mapped(
     return [None if tensor is None else change(tensor) for tensor in tensors]
 
 
-def shape_of(states: Tensor, sequences: Sequences) -> tuple[int, ...]:
+def shape_of(
+    states: Float[Tensor, "batch length heads size"], sequences: Sequences
+) -> tuple[int, ...]:
     """Tokens, sequences, greatest length, heads, size of a head."""
     batch, length, num_heads, size = states.shape
     return batch * length, len(sequences.bounds), sequences.max_length, num_heads, size
 
 
-def empty_or_zero(states: Tensor, sequences: Sequences) -> Tensor:
+def empty_or_zero(
+    states: Float[Tensor, "batch length heads size"], sequences: Sequences
+) -> Float[Tensor, "batch length heads size"]:
     """A tensor for what is computed of each sequence; zeros where tokens are in none."""
     make = torch.empty if sequences.are_everything else torch.zeros
     return make(states.shape, dtype=states.dtype)
 
 
-def key_bias(sequences: Sequences) -> Tensor | None:
+def key_bias(sequences: Sequences) -> Float[Tensor, "batch length"] | None:
     """What is added to the scores of each token as a key; None where none is masked."""
     if not sequences.has_gaps:
         return None

@@ -63,7 +63,7 @@ def feed_forward(
 
 
 class ProjectAddNorm(torch.autograd.Function):
-    """See `project_add_norm`."""
+    """The gradients of `project_add_norm`: what is kept, and what is computed again."""
 
     @staticmethod
     def forward(
@@ -99,7 +99,7 @@ class ProjectAddNorm(torch.autograd.Function):
 
 
 class FeedForward(torch.autograd.Function):
-    """See `feed_forward`."""
+    """The gradients of `feed_forward`: what is kept, and what is computed again."""
 
     @staticmethod
     def forward(

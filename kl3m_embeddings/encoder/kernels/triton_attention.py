@@ -109,7 +109,7 @@ class Launch:
 
     @property
     def num_blocks(self) -> int:
-        """Of a row of the greatest length."""
+        """Blocks of a row of the greatest length."""
         return -(-self.max_length // self.block)
 
     @property
@@ -125,19 +125,19 @@ class Launch:
 
     @property
     def shape(self) -> dict[str, Any]:
-        """What all kernels are told."""
+        """The constants that all kernels are compiled for."""
         sizes = {"HEADS": self.num_heads, "SIZE": self.size, "BLOCK": self.block}
         # Said, because Triton 3.9 warns that its default will change.
         return sizes | {"num_warps": 4, "enable_fp_fusion": True}
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """What kernels of the backward pass are told."""
+        """The constants and numbers of the backward pass' kernels."""
         numbers = {"num_tokens": self.num_tokens, "max_length": self.max_length}
         return numbers | self.shape | {"scale": self.scale, "num_stages": 2}
 
     def with_dropout(self, max_prefetched_size: int) -> dict[str, Any]:
-        """What kernels that compute weights are told.
+        """The constants and numbers of kernels that compute weights.
 
         Loading the next tile ahead doubles the shared memory of states. Beyond some size, two
         programs at a time hide more of the wait than one that loads ahead.
@@ -213,7 +213,11 @@ class PackedDisentangledAttention(torch.autograd.Function):
         return grad_query, grad_key, grad_value, grad_pos_key, grad_pos_query, None, None, None
 
 
-def sums_of_rows(output: Tensor, grad_output: Tensor, launch: Launch) -> Tensor:
+def sums_of_rows(
+    output: Float[Tensor, "tokens heads size"],
+    grad_output: Float[Tensor, "tokens heads size"],
+    launch: Launch,
+) -> Float[Tensor, "heads tokens"]:
     """rowsum(dO * O), HxN: what the softmax' gradient subtracts from each dP of a row."""
     row_sums = output.new_empty(launch.num_heads, launch.num_tokens, dtype=torch.float32)
     grid = -(-launch.num_tokens // launch.block), launch.num_heads
@@ -222,14 +226,14 @@ def sums_of_rows(output: Tensor, grad_output: Tensor, launch: Launch) -> Tensor:
 
 
 def state_gradient(
-    grad_scores: Tensor,
-    other_states: Tensor,
-    own_table: Tensor | None,
-    bounds: Tensor,
+    grad_scores: Float[Tensor, "heads tokens positions"],
+    other_states: Float[Tensor, "tokens heads size"],
+    own_table: Float[Tensor, "offsets heads size"] | None,
+    bounds: Int[Tensor, "rows 2"],
     launch: Launch,
     *,
     mirrored: bool,
-) -> Tensor:
+) -> Float[Tensor, "tokens heads size"]:
     """The gradient of queries, from dS; mirrored, of keys, from its transpose; NxHxD."""
     grad = torch.zeros_like(other_states)
     state_gradient_kernel[launch.by_block](
@@ -239,8 +243,13 @@ def state_gradient(
 
 
 def table_gradient(
-    grad_scores: Tensor, own_states: Tensor, bounds: Tensor, launch: Launch, *, mirrored: bool
-) -> Tensor:
+    grad_scores: Float[Tensor, "heads tokens positions"],
+    own_states: Float[Tensor, "tokens heads size"],
+    bounds: Int[Tensor, "rows 2"],
+    launch: Launch,
+    *,
+    mirrored: bool,
+) -> Float[Tensor, "offsets heads size"]:
     """The gradient of the table that queries meet; mirrored, of the keys' one; RxHxD."""
     *_, num_shares = launch.by_table_block
     shape = num_shares, 2 * launch.max_length - 1, launch.num_heads, launch.size

@@ -95,7 +95,7 @@ def attention_kernel(
     bits = query_bits(seed, own_token, head, HEADS)[:, None]  # Bx1
     q = load_rows(query + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
     own_left = own_products(q, pos_key, start - own_first, max_length, False, STRIDE, BLOCK, SIZE)
-    largest = tl.full([BLOCK], float("-inf"), tl.float32)
+    largest = tl.full([BLOCK], float("-inf"), tl.float32)  # m, l and A of the online softmax
     total = tl.zeros([BLOCK], tl.float32)
     context = tl.zeros([BLOCK, SIZE], tl.float32)
     for first in range(start, end, BLOCK):
@@ -196,7 +196,7 @@ def score_gradient_kernel(
         weights = tl.where((own_token < end)[:, None], weights, 0.0)
         bits = query_bits(seed, token, head, HEADS)[None, :]
         factors = dropout_factors(bits, (own_token - start)[:, None], kept_scale, DROP_BELOW)
-        grad_v += dot((weights * factors).to(q.dtype), grad_o)
+        grad_v += dot((weights * factors).to(q.dtype), grad_o)  # BxB times BxD
         grad = (weights * (factors * dot(v, tl.trans(grad_o)) - row_sum[None, :])).to(q.dtype)
         # The compiler has to know that they are multiples, to write 16 bytes at a time.
         to = by_key + before + tl.multiple_of(first - start, BLOCK)

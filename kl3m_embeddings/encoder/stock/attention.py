@@ -54,12 +54,12 @@ class PackedRows:
 
     @cached_property
     def sequences(self) -> Sequences:
-        """For the kernel."""
+        """The rows that have tokens, as the C++ kernel takes them."""
         return Sequences.one_after_another([length for length in self.lengths if length])
 
     @cached_property
     def groups(self) -> "tuple[RowGroup, ...]":
-        """For torch's operations."""
+        """The rows as torch's operations take them, spread out in groups."""
         return row_groups(self.lengths)
 
 
@@ -68,7 +68,7 @@ class RowGroup:
     """Neighbouring rows, and how they are spread out to one length."""
 
     tokens: slice
-    """Of the packed tokens."""
+    """The group's stretch of the packed tokens."""
     num_rows: int
     length: int
     slots: Int[Tensor, " tokens"] | None
@@ -76,7 +76,9 @@ class RowGroup:
     is_empty: Bool[Tensor, "rows 1 length"] | None
     """Slots that no query attends to; None: there are none."""
 
-    def spread(self, packed: Float[Tensor, "tokens heads size"]) -> Tensor:
+    def spread(
+        self, packed: Float[Tensor, "tokens heads size"]
+    ) -> Float[Tensor, "matrices length size"]:
         """(H*N)xLxD, with zeros in the empty slots."""
         states = packed[self.tokens]
         if self.slots is not None:
@@ -84,7 +86,11 @@ class RowGroup:
             states = empty.index_copy_(0, self.slots, states)
         return by_head(states.view(self.num_rows, self.length, *states.shape[1:]))
 
-    def collect(self, states: Tensor, packed: Float[Tensor, "tokens heads size"]) -> None:
+    def collect(
+        self,
+        states: Float[Tensor, "matrices length size"],
+        packed: Float[Tensor, "tokens heads size"],
+    ) -> None:
         """Write (H*N)xLxD to the group's tokens."""
         rows = by_sequence(states, packed.shape[1])  # NxLxHxD
         if self.slots is None:
@@ -169,7 +175,9 @@ class PackedAttentionCPU(torch.autograd.Function):
         return (*grads, None, None, None, None)
 
 
-def score_bias(group: RowGroup, window: int | None, dtype: torch.dtype) -> Tensor | None:
+def score_bias(
+    group: RowGroup, window: int | None, dtype: torch.dtype
+) -> Float[Tensor, "#rows #length length"] | Float[Tensor, "length length"] | None:
     """What is added to the scores of a group: the lowest number where no query may attend.
 
     That number is finite: an empty slot's own row may be all forbidden, and must not become NaN.

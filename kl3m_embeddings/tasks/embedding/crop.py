@@ -21,7 +21,7 @@ from kl3m_embeddings.tasks.embedding.spans import passages, spans_within, text_c
 
 
 class Crop(EmbeddingTask[TextSource, CropOptions]):
-    """The task `crop`."""
+    """`crop`: two spans of one passage are a pair."""
 
     name = "crop"
 

@@ -40,7 +40,7 @@ CONTEXT_TEXTS = 2
 
 
 class InverseCloze(EmbeddingTask[TextSource, IctOptions]):
-    """The task `ict`."""
+    """`ict`: a sentence and the passage around it are a pair."""
 
     name = "ict"
 

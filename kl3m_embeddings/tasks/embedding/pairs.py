@@ -36,7 +36,7 @@ class PairSource:
 
 
 class Pairs(EmbeddingTask[PairSource, PairsOptions]):
-    """The task `pairs`."""
+    """`pairs`: rows of files are pairs, with hard negatives if there are any."""
 
     name = "pairs"
     reads = "pairs"

@@ -18,7 +18,7 @@ from kl3m_embeddings.tasks.embedding.spans import passages, text_columns
 
 
 class SimCSE(EmbeddingTask[TextSource, SimcseOptions]):
-    """The task `simcse`."""
+    """`simcse`: a text and itself are a pair."""
 
     name = "simcse"
 

@@ -40,7 +40,7 @@ NUM_DRAWS = 11  # for each sample; `columns` says which is for what
 
 
 class SameSimilarDifferent(EmbeddingTask[TextSource, SsdOptions]):
-    """The task `ssd`."""
+    """`ssd`: texts of one document, of one dataset and of two are a quad."""
 
     name = "ssd"
 

@@ -11,7 +11,7 @@ row has [CLS] before them, so that token t of a window is token t + 1 of its row
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int64
 
 from kl3m_embeddings.config.tasks import MlmOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch
@@ -26,12 +26,12 @@ FALLBACK = MlmOptions(probability=1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """Where lines are; all of shape (samples, window)."""
+    """Where lines are in windows."""
 
-    starts: NDArray[np.bool_]
-    lengths: NDArray[np.int64]
+    starts: Bool[np.ndarray, "samples window"]
+    lengths: Int64[np.ndarray, "samples window"]
     """At a start: tokens up to the next line break, cut at the window's end."""
-    next_starts: NDArray[np.int64]
+    next_starts: Int64[np.ndarray, "samples window"]
     """At a start: where the next line starts, or the window's size."""
 
 
@@ -55,7 +55,7 @@ def find_lines(source: TextSource, windows: Windows) -> Lines:
     return Lines(starts=starts, lengths=ends - positions, next_starts=after)
 
 
-def next_true(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+def next_true(flags: Bool[np.ndarray, "rows width"]) -> Int64[np.ndarray, "rows width"]:
     """The first true column at or after each one, or the row's size.
 
     `0 1 0 0 1 0` gives `1 1 4 4 4 6`: a running minimum from the right.
@@ -65,16 +65,16 @@ def next_true(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def choose_line(
-    source: TextSource, task: str, candidates: NDArray[np.bool_], first_sample: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    source: TextSource, task: str, candidates: Bool[np.ndarray, "samples window"], first_sample: int
+) -> tuple[Bool[np.ndarray, "samples"], Int64[np.ndarray, "samples"]]:
     """For each sample: is there a candidate, and the position of one chosen at random.
 
     Each position draws a number, and the candidate with the largest is chosen: all are as likely.
     """
     key = derive_key(source.seed, task)
     draws = random_uint32(key, first_sample, *candidates.shape).astype(np.int64)
-    found: NDArray[np.bool_] = np.any(candidates, axis=1)
-    positions: NDArray[np.int64] = np.argmax(np.where(candidates, draws, -1), axis=1)
+    found: np.ndarray = np.any(candidates, axis=1)
+    positions: np.ndarray = np.argmax(np.where(candidates, draws, -1), axis=1)
     return found, positions
 
 
@@ -84,9 +84,9 @@ def masked_line_batch(
     *,
     task: str,
     first_sample: int,
-    found: NDArray[np.bool_],
-    line_starts: NDArray[np.int64],
-    line_lengths: NDArray[np.int64],
+    found: Bool[np.ndarray, "samples"],
+    line_starts: Int64[np.ndarray, "samples"],
+    line_lengths: Int64[np.ndarray, "samples"],
     ends_with_line: bool,
     max_line_tokens: int,
 ) -> Batch:
@@ -97,9 +97,9 @@ def masked_line_batch(
         windows: what was looked at; samples that are not `found` keep theirs.
         task: for the log.
         first_sample: index of the first row in the run.
-        found: shape (samples): whether there is a line to mask.
-        line_starts: shape (samples): where it starts in the window.
-        line_lengths: shape (samples): its tokens.
+        found: whether there is a line to mask.
+        line_starts: where it starts in the window.
+        line_lengths: its tokens.
         ends_with_line: the row ends with the line, after as much text as fits; else it begins so.
         max_line_tokens: no line is longer.
     """

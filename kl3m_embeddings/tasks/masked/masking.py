@@ -12,7 +12,7 @@ https://arxiv.org/abs/1810.04805. Spans: Joshi et al. 2020, https://arxiv.org/ab
 """
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int64, UInt32
 
 from kl3m_embeddings.config.tasks import MlmOptions
 from kl3m_embeddings.data.batch import IGNORED_LABEL
@@ -23,10 +23,11 @@ MASK_SHARE, REPLACE_SHARE = 0.8, 0.1
 UINT32_RANGE = 2.0**32
 
 
-def budget(lengths: NDArray[np.int64], mask_rate: float) -> NDArray[np.int64]:
+def budget(lengths: Int64[np.ndarray, "samples"], mask_rate: float) -> Int64[np.ndarray, "samples"]:
     """Tokens to predict for each length: its share rounded, and at least one."""
-    rounded: NDArray[np.int64] = np.rint(lengths * mask_rate).astype(np.int64)
-    return np.maximum(rounded, 1)
+    rounded: np.ndarray = np.rint(lengths * mask_rate).astype(np.int64)
+    at_least_one: np.ndarray = np.maximum(rounded, 1)
+    return at_least_one
 
 
 def max_budget(window: int, mask_rate: float) -> int:
@@ -36,16 +37,16 @@ def max_budget(window: int, mask_rate: float) -> int:
 
 def mask_tokens(
     source: TextSource,
-    input_ids: NDArray[np.int64],
-    maskable: NDArray[np.bool_],
+    input_ids: Int64[np.ndarray, "samples length"],
+    maskable: Bool[np.ndarray, "samples length"],
     first_sample: int,
     options: MlmOptions,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Corrupted ids and labels, both of shape (samples, length).
+) -> tuple[Int64[np.ndarray, "samples length"], Int64[np.ndarray, "samples length"]]:
+    """Corrupted ids and labels.
 
     Args:
         source: the tokenizer's ids and the seed.
-        input_ids: shape (samples, length).
+        input_ids: framed, padding included.
         maskable: where ordinary tokens stand; every row has at least one.
         first_sample: index of the first row in the run: rows are masked alike wherever they are.
         options: rate and kind of groups.
@@ -70,38 +71,40 @@ def mask_tokens(
 
 def group_starts(
     source: TextSource,
-    input_ids: NDArray[np.int64],
-    breaks: NDArray[np.uint32],
+    input_ids: Int64[np.ndarray, "samples length"],
+    breaks: UInt32[np.ndarray, "samples length"],
     options: MlmOptions,
-) -> NDArray[np.bool_]:
-    """Where a token begins a new group, bool of shape (samples, length)."""
+) -> Bool[np.ndarray, "samples length"]:
+    """Where a token begins a new group."""
+    starts: np.ndarray = np.ones_like(input_ids, dtype=np.bool_)
     if options.masking == "word":
-        return source.word_start_ids[input_ids]
-    if options.masking == "span":
+        starts = source.word_start_ids[input_ids]
+    elif options.masking == "span":
         # a break before each token with probability 1/mean gives spans of a geometric length
-        return breaks < UINT32_RANGE / max(options.mean_span_tokens, 1.0)
-    return np.ones_like(input_ids, dtype=np.bool_)
+        starts = breaks < UINT32_RANGE / max(options.mean_span_tokens, 1.0)
+    return starts
 
 
 def choose_groups(
-    starts: NDArray[np.bool_],
-    maskable: NDArray[np.bool_],
-    keys: NDArray[np.uint32],
-    budgets: NDArray[np.int64],
-) -> NDArray[np.bool_]:
+    starts: Bool[np.ndarray, "samples length"],
+    maskable: Bool[np.ndarray, "samples length"],
+    keys: UInt32[np.ndarray, "samples length"],
+    budgets: Int64[np.ndarray, "samples"],
+) -> Bool[np.ndarray, "samples length"]:
     """Choose whole groups, in random order, up to each row's budget of tokens.
 
     Args:
-        starts: shape (samples, length): where groups begin; others continue the group before.
+        starts: where groups begin; others continue the group before.
         maskable: which tokens may be chosen.
-        keys: shape (samples, length), random: group g has its turn by the g-th of its row.
-        budgets: shape (samples), at least 1. A first group above it is chosen in part.
+        keys: random: group g has its turn by the g-th of its row.
+        budgets: at least 1. A first group above it is chosen in part.
     """
     num_rows, length = starts.shape
     rows = np.arange(num_rows)[:, None]
     groups = np.maximum(np.cumsum(starts, axis=1) - 1, 0)  # the index of each token's group
     # One sort by (key, group, position), 32, 16 and 15 bits of an integer: the group breaks ties
-    # between equal keys, the position keeps a group's tokens in their order.
+    # between equal keys, the position keeps a group's tokens in their order. In rows of more than
+    # 2**15 tokens the fields overlap, and equal keys (1 in 2**32) may mix two groups.
     order_keys = (keys[rows, groups].astype(np.uint64) << np.uint64(31)) | (
         (groups.astype(np.uint64) << np.uint64(15)) | np.arange(length, dtype=np.uint64)
     )
@@ -116,6 +119,7 @@ def choose_groups(
     taken = group_ends < np.minimum(budgets[:, None], num_maskable)
     first_too_long = ~taken.any(axis=1)
     taken[first_too_long] = np.arange(length) < budgets[first_too_long, None]
-    chosen = np.zeros_like(maskable)
+    chosen: np.ndarray = np.zeros_like(maskable)
     chosen[rows, order] = taken  # from turns back to positions
-    return chosen & maskable
+    chosen &= maskable
+    return chosen

@@ -17,7 +17,7 @@ from kl3m_embeddings.tasks.masked.lines import choose_line, find_lines, masked_l
 
 @dataclass(frozen=True)
 class MaskedHeadingModelling(MaskedTask[MhmOptions]):
-    """The task `mhm`."""
+    """`mhm`: a heading is hidden, and the window begins with it."""
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows that begin with a masked heading."""

@@ -19,7 +19,7 @@ from kl3m_embeddings.tasks.masked.packed import packed_batch
 
 @dataclass(frozen=True)
 class MaskedLanguageModelling(MaskedTask[MlmOptions]):
-    """The task `mlm`."""
+    """`mlm`: some tokens are hidden, chosen at random, in words or in spans."""
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows with `mask_rate` of their tokens to predict."""

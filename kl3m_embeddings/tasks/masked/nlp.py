@@ -18,7 +18,7 @@ MIN_CONTEXT_TOKENS = 8
 
 @dataclass(frozen=True)
 class NextLinePrediction(MaskedTask[NlpOptions]):
-    """The task `nlp`."""
+    """`nlp`: a line is hidden, and the window ends with it."""
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Windows that end with a masked line."""

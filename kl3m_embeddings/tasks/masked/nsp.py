@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float32, Int64
 
 from kl3m_embeddings.config.tasks import MlmOptions, NspOptions
 from kl3m_embeddings.data.batch import Batch
@@ -28,19 +28,19 @@ PARTNER_OFFSET = 1 << 40
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """Pairs of segments: tokens of shape (samples, window), lengths of shape (samples)."""
+    """Pairs of segments."""
 
-    first: NDArray[np.int64]
-    first_lengths: NDArray[np.int64]
-    second: NDArray[np.int64]
-    second_lengths: NDArray[np.int64]
-    labels: NDArray[np.float32]
+    first: Int64[np.ndarray, "samples window"]
+    first_lengths: Int64[np.ndarray, "samples"]
+    second: Int64[np.ndarray, "samples window"]
+    second_lengths: Int64[np.ndarray, "samples"]
+    labels: Float32[np.ndarray, "samples"]
     """1: in order; 0: not; NaN: the pair says nothing."""
 
 
 @dataclass(frozen=True)
 class NextSegmentPrediction(MaskedTask[NspOptions]):
-    """The task `nsp`."""
+    """`nsp`: does the second segment follow the first, and some tokens are hidden."""
 
     def batch(self, source: TextSource, first_sample: int, count: int) -> Batch:
         """Pairs of segments with `mask_rate` of their tokens to predict."""
@@ -96,11 +96,11 @@ class NextSegmentPrediction(MaskedTask[NspOptions]):
 
 
 def _maybe_swapped(
-    tokens: NDArray[np.int64],
-    following: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    split: NDArray[np.int64],
-    positive: NDArray[np.bool_],
+    tokens: Int64[np.ndarray, "samples window"],
+    following: Int64[np.ndarray, "samples window"],
+    lengths: Int64[np.ndarray, "samples"],
+    split: Int64[np.ndarray, "samples"],
+    positive: Bool[np.ndarray, "samples"],
 ) -> Segments:
     """Both halves of each window, in their order where `positive`, else the second one first."""
     labels = positive.astype(np.float32)
@@ -115,7 +115,9 @@ def _maybe_swapped(
     )
 
 
-def shifted(tokens: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+def shifted(
+    tokens: Int64[np.ndarray, "samples window"], offsets: Int64[np.ndarray, "samples"]
+) -> Int64[np.ndarray, "samples window"]:
     """Each row moved left by its offset; what comes in at the right has no meaning."""
     columns = np.arange(tokens.shape[1]) + offsets[:, None]
     return np.take_along_axis(tokens, np.minimum(columns, tokens.shape[1] - 1), axis=1)
@@ -123,10 +125,14 @@ def shifted(tokens: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np
 
 def framed_pairs(
     source: TextSource, segments: Segments
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+) -> tuple[
+    Int64[np.ndarray, "samples max_length"],
+    Int64[np.ndarray, "samples max_length"],
+    Bool[np.ndarray, "samples max_length"],
+]:
     """`[CLS] first [SEP] second [SEP]` padded, its attention mask, and where ordinary tokens are.
 
-    All of shape (samples, max_length). A second segment of length 0 leaves its [SEP] out.
+    A second segment of length 0 leaves its [SEP] out.
     """
     num_rows = len(segments.first)
     rows, positions = np.arange(num_rows), np.arange(source.max_length)[None, :]

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Int64
 
 from kl3m_embeddings.config.tasks import MlmOptions
 from kl3m_embeddings.data.batch import Batch
@@ -57,8 +57,10 @@ def packed_batch(source: TextSource, first_sample: int, count: int, options: Mlm
     return replace(batch, bounds=torch.from_numpy(bounds))
 
 
-def offsets_in_rows(sizes: NDArray[np.int64], row_of: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each document begins in its row; all of shape (documents), row after row.
+def offsets_in_rows(
+    sizes: Int64[np.ndarray, "documents"], row_of: Int64[np.ndarray, "documents"]
+) -> Int64[np.ndarray, "documents"]:
+    """Where each document begins in its row; documents come row after row.
 
     Sizes 4, 3 and 5 in the rows 0, 0 and 1 begin at 0, 4 and 0.
     """
@@ -66,5 +68,5 @@ def offsets_in_rows(sizes: NDArray[np.int64], row_of: NDArray[np.int64]) -> NDAr
     firsts = np.flatnonzero(np.diff(row_of, prepend=-1))  # the first document of each row
     before_row = np.concatenate([[0], ends[firsts[1:] - 1]])
     num_documents = np.diff(firsts, append=len(sizes))
-    offsets: NDArray[np.int64] = ends - sizes - np.repeat(before_row, num_documents)
+    offsets: np.ndarray = ends - sizes - np.repeat(before_row, num_documents)
     return offsets

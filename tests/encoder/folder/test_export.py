@@ -15,6 +15,7 @@ from kl3m_embeddings.encoder.encode import encode_ids
 from kl3m_embeddings.encoder.folder.export import write_model_folder
 from kl3m_embeddings.encoder.folder.load import build_encoder, load_encoder
 from kl3m_embeddings.encoder.folder.sentence_modules import (
+    SentenceModules,
     build_embedding_head,
     read_sentence_modules,
 )
@@ -99,8 +100,7 @@ def test_sentence_transformers_encodes_the_same(tmp_path, model_type, pooling, n
         encoder,
         tokenizer_pad_id=PAD_ID,
         max_length=16,
-        pooling=pooling,
-        normalise=normalise,
+        head=EmbeddingHead(encoder.hidden_size, pooling=pooling, normalise=normalise),
     )
     tiny_tokenizer(tmp_path)
     texts = ["w1 w2 w3", "w9", " ".join(f"w{i}" for i in range(30))]
@@ -160,10 +160,7 @@ def rewritten(source, folder):
         tokenizer_pad_id=PAD_ID,
         max_length=modules.max_seq_length,
         head=head,
-        prompts=modules.prompts,
-        default_prompt_name=modules.default_prompt_name,
-        similarity_fn_name=modules.similarity_fn_name,
-        truncate_dim=modules.truncate_dim,
+        modules=modules,
     )
     for path in source.glob("tokenizer*"):
         shutil.copy(path, folder)
@@ -229,10 +226,9 @@ def test_a_folder_of_ours_is_written_back_byte_by_byte(tmp_path):
         tokenizer_pad_id=PAD_ID,
         max_length=16,
         head=EmbeddingHead(32, pooling="mean_sqrt_len", dense=dense, normalise=True),
-        prompts=PROMPTS,
-        default_prompt_name="query",
-        similarity_fn_name="dot",
-        truncate_dim=8,
+        modules=SentenceModules(
+            prompts=PROMPTS, default_prompt_name="query", similarity_fn_name="dot", truncate_dim=8
+        ),
     )
     tiny_tokenizer(first)
     rewritten(first, second)
@@ -280,5 +276,9 @@ def test_a_default_prompt_must_exist(tmp_path):
     encoder = build_encoder(tiny_config(), seed=1)
     with pytest.raises(ConfigError, match="default_prompt_name: 'query' is not among the prompts"):
         write_model_folder(
-            tmp_path, encoder, tokenizer_pad_id=PAD_ID, max_length=16, default_prompt_name="query"
+            tmp_path,
+            encoder,
+            tokenizer_pad_id=PAD_ID,
+            max_length=16,
+            modules=SentenceModules(default_prompt_name="query"),
         )

@@ -7,9 +7,9 @@
 //     dQ = scale (dS K + dS PK)    dK = scale (dS' Q + dS' PQ)    dPK, dPQ: dS summed along diagonals
 //
 // PK and PQ are tables with a row for each offset, stored by k - q and by q - k ascending; a score takes
-// one row of each, which depends on the offset alone. A gather would read a row of D numbers for each score. Here 16 queries are multiplied with the
-// window of all rows that they meet, and the product is read along its diagonals: 16 more columns than
-// there are keys, and every read is of consecutive numbers.
+// one row of each, which depends on the offset alone. A gather would read a row of D numbers for each
+// score. Here 16 queries are multiplied with the window of all rows that they meet, and the product is
+// read along its diagonals: 16 more columns than there are keys, and every read is of consecutive numbers.
 //
 // That rowsum(P * dP) = rowsum(dO * O), and so needs no scores, is FlashAttention's observation.
 //
