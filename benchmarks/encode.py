@@ -26,9 +26,14 @@ SIDES = ("st_fp32", "st_bf16", "ours_fp32", "ours_bf16", "mteb")
 
 def read_texts(task: Path) -> list[str]:
     """The documents of a task, or its texts."""
-    from kl3m_embeddings.local_tasks.folder import LabelledTexts, RankingTexts, joined, read_task
+    from kl3m_embeddings.local_tasks.folder import (
+        LabelledTexts,
+        RankingTexts,
+        joined,
+        read_local_task,
+    )
 
-    content = read_task(task).content
+    content = read_local_task(task).content
     if isinstance(content, RankingTexts):
         return [joined(*document) for document in content.documents.values()]
     if isinstance(content, LabelledTexts):
@@ -76,11 +81,11 @@ def measure_mteb(encoder: Any, task: Path) -> dict[str, Any]:  # noqa: ANN401
     from kl3m_embeddings.benchmark.evaluate_task import evaluate_task
     from kl3m_embeddings.benchmark.local_tasks import local_task
     from kl3m_embeddings.benchmark.model import EmbeddingModel
-    from kl3m_embeddings.local_tasks.folder import read_task
+    from kl3m_embeddings.local_tasks.folder import read_local_task
 
     encoder.encode(read_texts(task)[:64])
     model = EmbeddingModel(name="model", texts=encoder, prompts={}, quiet=True)
-    asked = local_task(read_task(task))
+    asked = local_task(read_local_task(task))
     model.begin(asked)
     encoding_s = 0.0
     inner = type(encoder).encode

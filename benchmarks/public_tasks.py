@@ -1,4 +1,4 @@
-"""Local tasks (docs/tasks.md) out of public collections, a folder each.
+"""Local tasks (docs/local-tasks.md) out of public collections, a folder each.
 
     python benchmarks/public_tasks.py COLLECTIONS OUT
 

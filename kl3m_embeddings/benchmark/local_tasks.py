@@ -26,7 +26,7 @@ class _FromFiles(AbsTask):
 
     def __init__(self, task: LocalTask, **settings: Any) -> None:  # noqa: ANN401
         self.local = task
-        self.metadata = task_metadata(task)
+        self.metadata = local_task_metadata(task)
         super().__init__(**settings)
         self.load_data()
 
@@ -154,7 +154,7 @@ def pairs_as_dataset(task: _FromFiles, column: str) -> DatasetDict:
     return DatasetDict({task.split: Dataset.from_dict(columns)})
 
 
-def task_metadata(task: LocalTask) -> TaskMetadata:
+def local_task_metadata(task: LocalTask) -> TaskMetadata:
     """What mteb wants to know; the hash of the files stands for the data's revision."""
     settings = task.settings
     return TaskMetadata(

@@ -27,7 +27,7 @@ from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.hardware import pick_device
 from kl3m_embeddings.encoder.kernels.precision import Precision
 from kl3m_embeddings.errors import ConfigError, DataError, RetryError, UserError
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.local_tasks.folder import read_local_task
 from kl3m_embeddings.messages import warn
 
 FOLDER = "benchmark"
@@ -63,7 +63,7 @@ class BenchmarkRequest:
 
 def chosen_tasks(request: BenchmarkRequest) -> list[AbsTask]:
     """The local tasks, then those of mteb."""
-    local = [local_task(read_task(folder)) for folder in request.folders]
+    local = [local_task(read_local_task(folder)) for folder in request.folders]
     names = split_names(request.names)
     names += [name for source in request.lists for name in read_task_list(source)]
     tasks = [*local, *named_tasks(names)]

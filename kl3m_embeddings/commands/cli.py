@@ -7,10 +7,10 @@ import typer
 from kl3m_embeddings.commands import shell
 from kl3m_embeddings.commands.bench import bench
 from kl3m_embeddings.commands.corpus import app as corpus_app
+from kl3m_embeddings.commands.local_task import app as task_app
 from kl3m_embeddings.commands.mteb import mteb
 from kl3m_embeddings.commands.quickstart import quickstart
 from kl3m_embeddings.commands.svd import svd
-from kl3m_embeddings.commands.task import app as task_app
 from kl3m_embeddings.commands.tokenizer import app as tokenizer_app
 
 

@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     tasks.add_argument(
         "--task", action="append", default=[], type=Path, metavar="DIR",
-        help="score a task of plain files (docs/tasks.md)",
+        help="score a task of plain files (docs/local-tasks.md)",
     )  # fmt: skip
     tasks.add_argument(
         "--baseline", action="append", default=[], metavar="MODEL",

@@ -22,7 +22,8 @@ def mteb(
         typer.Option("--mteb-file", help="A file of such names, one a line; or `legalbench`."),
     ] = None,
     folders: Annotated[
-        list[Path] | None, typer.Option("--task", help="A folder with a task.json (docs/tasks.md).")
+        list[Path] | None,
+        typer.Option("--task", help="A folder with a task.json (docs/local-tasks.md)."),
     ] = None,
     baselines: Annotated[
         list[str] | None, typer.Option("--baseline", help="bm25, random, or a model.")

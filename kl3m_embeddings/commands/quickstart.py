@@ -82,7 +82,7 @@ def make_corpus(data: Path) -> None:
 
 def make_retrieval_task(data: Path) -> Path:
     """The held-out pairs as a task, unless it is there."""
-    from kl3m_embeddings.local_tasks.make import make_task
+    from kl3m_embeddings.local_tasks.make import make_local_task
 
     folder = data / "HeldOutPackages"
     if not folder.exists():
@@ -91,7 +91,9 @@ def make_retrieval_task(data: Path) -> Path:
             "type": "Retrieval",
             "description": "Which documentation belongs to a summary line?",
         }
-        make_task(data / "pairs_heldout.jsonl", folder, fields, columns={"document": "positive"})
+        make_local_task(
+            data / "pairs_heldout.jsonl", folder, fields, columns={"document": "positive"}
+        )
     return folder
 
 

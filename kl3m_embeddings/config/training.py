@@ -134,8 +134,8 @@ class EvalConfig(Section):
     pairs: dict[str, EvalPairsConfig] = Field(default_factory=dict)
     """Named sets of held-out pairs. `--eval-pairs NAME=PATH` replaces them."""
     tasks: list[str] = Field(default_factory=list)
-    """Folders with a task.json (docs/tasks.md), whose scores join the row: small ones, of types
-    Retrieval, Reranking, STS and PairClassification."""
+    """Folders with a task.json (docs/local-tasks.md), whose scores join the row: small ones, of
+    types Retrieval, Reranking, STS and PairClassification."""
     dims: list[PositiveInt] | None = None
     """Also with so many dimensions only; null: the tasks' `matryoshka_dims`."""
 

@@ -42,8 +42,8 @@ class PairTargets:
     """How similar columns 0 and 1 are: 0 or 1, or graded."""
     teacher_scores: Float[Tensor, "pairs candidates"] | None = None
     """A teacher's score of the anchor with its positive, then with each of its negatives."""
-    text_ids: Int[Tensor, "columns pairs"] | None = None
-    """Equal for equal texts, on all devices: a hash of the text, say."""
+    text_groups: Int[Tensor, "columns pairs"] | None = None
+    """Texts of one group count as equal, on all devices. A group is a number: a hash, say."""
     guide_embeddings: Float[Tensor, "columns pairs guide_dim"] | None = None
     """Another model's embeddings of the same texts; they need not be normalised."""
 

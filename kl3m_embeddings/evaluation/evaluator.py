@@ -20,7 +20,7 @@ from kl3m_embeddings.encoder.encode import batches_by_length
 from kl3m_embeddings.engine.base import Engine
 from kl3m_embeddings.evaluation.held_out_pairs import PairEvaluation
 from kl3m_embeddings.evaluation.held_out_text import TextEvaluation
-from kl3m_embeddings.evaluation.task_probe import TaskProbe
+from kl3m_embeddings.evaluation.local_task_probe import LocalTaskProbe
 from kl3m_embeddings.tasks.base import framed
 
 BATCH_TOKENS = 8192
@@ -44,7 +44,7 @@ class Evaluator:
     """Tokens of a text of a pair, special ones included."""
     dims: Sequence[int] = ()
     """Sizes that embeddings are also cut to."""
-    probes: Sequence[TaskProbe] = ()
+    probes: Sequence[LocalTaskProbe] = ()
     """Small tasks, scored at full size and at `dims`."""
     best_metric: str | None = None
     """The field that `score` looks at, the highest wins; None: see there."""

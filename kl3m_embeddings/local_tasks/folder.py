@@ -27,7 +27,7 @@ from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.files.hashes import sha256_of_file
 from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.local_tasks.qrels import read_qrels
-from kl3m_embeddings.local_tasks.settings import TaskSettings
+from kl3m_embeddings.local_tasks.settings import LocalTaskSettings
 
 OPTIONS = ReadOptions()
 BINARY_SCORES = ("ap", "ap_weighted")
@@ -66,10 +66,10 @@ class LabelledTexts:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalTask:
-    """A task as it was read; see `read_task`."""
+    """A task as it was read; see `read_local_task`."""
 
     folder: Path
-    settings: TaskSettings
+    settings: LocalTaskSettings
     content: RankingTexts | PairTexts | LabelledTexts
     sha256: str
     """Of task.json and all files read: a score belongs to it."""
@@ -119,7 +119,7 @@ class _Folder:
             raise DataError(f"{file}: is empty: there is nothing to score")
 
 
-def read_task(folder: Path) -> LocalTask:
+def read_local_task(folder: Path) -> LocalTask:
     """Read a task and check that it can be scored.
 
     Raises:
@@ -128,8 +128,10 @@ def read_task(folder: Path) -> LocalTask:
     """
     path = folder / "task.json"
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file: give a folder with a task.json (docs/tasks.md)")
-    settings = parse_section(TaskSettings, read_json_object(path), path, "docs/tasks.md")
+        raise ConfigError(
+            f"{path}: no such file: give a folder with a task.json (docs/local-tasks.md)"
+        )
+    settings = parse_section(LocalTaskSettings, read_json_object(path), path, "docs/local-tasks.md")
     files = _Folder(folder)
     files.digest.update(path.read_bytes())
     content = _read_content(files, settings)
@@ -139,7 +141,7 @@ def read_task(folder: Path) -> LocalTask:
 
 
 def _read_content(
-    files: _Folder, settings: TaskSettings
+    files: _Folder, settings: LocalTaskSettings
 ) -> RankingTexts | PairTexts | LabelledTexts:
     split = settings.split
     if settings.type in ("Retrieval", "Reranking"):
@@ -158,7 +160,7 @@ def _read_content(
     return read
 
 
-def _read_ranking(files: _Folder, settings: TaskSettings) -> RankingTexts:
+def _read_ranking(files: _Folder, settings: LocalTaskSettings) -> RankingTexts:
     documents = {
         name: (_title(place, values), _text(place, values, "text", may_be_empty=True))
         for name, place, values in _by_id(files, "corpus", ("_id", "text"))

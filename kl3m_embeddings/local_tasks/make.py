@@ -19,11 +19,11 @@ from kl3m_embeddings.data.counter_random import derive_key, permute
 from kl3m_embeddings.data.readers.records import EMPTY, ReadOptions, fault_of
 from kl3m_embeddings.data.readers.rows import TEXT_ROW_READERS, bare_suffix
 from kl3m_embeddings.errors import ConfigError, DataError, OutputError, did_you_mean
-from kl3m_embeddings.local_tasks.folder import LocalTask, read_task
-from kl3m_embeddings.local_tasks.settings import TaskSettings, TaskType
+from kl3m_embeddings.local_tasks.folder import LocalTask, read_local_task
+from kl3m_embeddings.local_tasks.settings import LocalTaskSettings, LocalTaskType
 
 # Of each type, the columns that a table must have; a retrieval table may have ids and titles.
-COLUMNS: dict[TaskType, tuple[str, ...]] = {
+COLUMNS: dict[LocalTaskType, tuple[str, ...]] = {
     "Retrieval": ("query", "document"),
     "Reranking": ("query", "positive", "negative"),
     "STS": ("sentence1", "sentence2", "score"),
@@ -31,7 +31,7 @@ COLUMNS: dict[TaskType, tuple[str, ...]] = {
     "Classification": ("text", "label"),
     "Clustering": ("text", "label"),
 }
-OPTIONAL: dict[TaskType, tuple[str, ...]] = {"Retrieval": ("title",)}
+OPTIONAL: dict[LocalTaskType, tuple[str, ...]] = {"Retrieval": ("title",)}
 # Columns whose cells may be lists, in JSONL.
 SEVERAL = ("document", "positive", "negative")
 REPEATED = "repeated"
@@ -41,7 +41,7 @@ Row = dict[str, str | list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeTask:
+class MadeLocalTask:
     """A task as it was written, and the rows that are not in it, by reason."""
 
     task: LocalTask
@@ -49,7 +49,7 @@ class MadeTask:
     left_out: Counter[str]
 
 
-def make_task(
+def make_local_task(
     table: Path,
     out: Path,
     fields: Mapping[str, object],
@@ -59,7 +59,7 @@ def make_task(
     max_rows: int | None = None,
     test_share: float = 0.5,
     seed: int = 0,
-) -> MadeTask:
+) -> MadeLocalTask:
     """Write a task folder, and read it back.
 
     Args:
@@ -77,7 +77,9 @@ def make_task(
         DataError: the table cannot be read, or makes no task.
         OutputError: there is something in `out`.
     """
-    settings = parse_section(TaskSettings, dict(fields), out / "task.json", "docs/tasks.md")
+    settings = parse_section(
+        LocalTaskSettings, dict(fields), out / "task.json", "docs/local-tasks.md"
+    )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: is not empty: give a new folder")
     left_out: Counter[str] = Counter()
@@ -93,20 +95,20 @@ def make_task(
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         unfinished = Path(scratch) / out.name
         unfinished.mkdir()
-        write_task(unfinished, settings, rows, train)
+        write_local_task(unfinished, settings, rows, train)
         write_settings(unfinished, fields)
         try:
-            task = read_task(unfinished)
+            task = read_local_task(unfinished)
         except DataError as error:  # it names a file that is not there when it is read
             raise DataError(f"{table}: {str(error).replace(str(unfinished), str(out))}") from error
         if out.exists():
             out.rmdir()
         unfinished.rename(out)
-    return MadeTask(task=replace(task, folder=out), num_rows=num_rows, left_out=left_out)
+    return MadeLocalTask(task=replace(task, folder=out), num_rows=num_rows, left_out=left_out)
 
 
-def write_task(
-    folder: Path, settings: TaskSettings, rows: Sequence[Row], train: Sequence[Row] | None
+def write_local_task(
+    folder: Path, settings: LocalTaskSettings, rows: Sequence[Row], train: Sequence[Row] | None
 ) -> None:
     """All files but task.json."""
     if settings.type == "Retrieval":
@@ -126,7 +128,7 @@ def write_settings(folder: Path, fields: Mapping[str, object]) -> None:
 
 
 def read_rows(
-    table: Path, kind: TaskType, columns: Mapping[str, str], left_out: Counter[str]
+    table: Path, kind: LocalTaskType, columns: Mapping[str, str], left_out: Counter[str]
 ) -> list[Row]:
     """The rows of a table, each once, under the names that a task has for its columns."""
     wanted, optional = COLUMNS[kind], OPTIONAL.get(kind, ())
@@ -159,7 +161,7 @@ def read_rows(
 
 
 def row_of(
-    values: Mapping[str, object], place: str, kind: TaskType, columns: Mapping[str, str]
+    values: Mapping[str, object], place: str, kind: LocalTaskType, columns: Mapping[str, str]
 ) -> Row:
     """The cells that a task has, under its names; empty ones are left out."""
     row: Row = {}
@@ -197,7 +199,7 @@ def fault_in(value: str | list[str] | None) -> str | None:
     return faults[0] if faults else None if texts else EMPTY
 
 
-def write_retrieval(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> None:
+def write_retrieval(out: Path, settings: LocalTaskSettings, rows: Sequence[Row]) -> None:
     """Every distinct document becomes part of the corpus; a query may have several."""
     documents: dict[tuple[str, str], str] = {}
     queries: dict[str, str] = {}
@@ -217,7 +219,7 @@ def write_retrieval(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> N
     write_ranking(out, settings, queries, [(*pair, 1) for pair in judgements])
 
 
-def write_reranking(out: Path, settings: TaskSettings, rows: Sequence[Row]) -> None:
+def write_reranking(out: Path, settings: LocalTaskSettings, rows: Sequence[Row]) -> None:
     """Each query's positives and negatives are its candidates.
 
     Ids and candidates are in an order that says nothing of their grades: where a model has ties,
@@ -253,7 +255,7 @@ def shuffled_place(text: str) -> bytes:
 
 def write_ranking(
     out: Path,
-    settings: TaskSettings,
+    settings: LocalTaskSettings,
     queries: Mapping[str, str],
     judgements: Iterable[tuple[str, str, int]],
 ) -> None:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from kl3m_embeddings.config.section import PositiveInt, Section
 
-TaskType = Literal[
+LocalTaskType = Literal[
     "Retrieval", "Reranking", "STS", "PairClassification", "Classification", "Clustering"
 ]
 
@@ -18,7 +18,7 @@ COMPARED = ("cosine", "manhattan", "euclidean")
 CLASSIFIED = ("accuracy", "f1", "f1_weighted", "precision", "recall", "ap", "ap_weighted")
 PAIR_METRICS = ("ap", "f1", "accuracy", "precision", "recall")
 # The scores to choose from, the default first: as mteb calls them.
-SCORES: dict[TaskType, tuple[str, ...]] = {
+SCORES: dict[LocalTaskType, tuple[str, ...]] = {
     "Retrieval": ("ndcg_at_10", *RANKED),
     "Reranking": ("map_at_1000", *RANKED),
     "STS": (
@@ -40,12 +40,12 @@ SCORES: dict[TaskType, tuple[str, ...]] = {
 }
 
 
-class TaskSettings(Section):
+class LocalTaskSettings(Section):
     """task.json."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
     """As the task is called in results: letters, digits, `_`, `.` and `-`."""
-    type: TaskType
+    type: LocalTaskType
     """What is asked; it says which files there are."""
     description: str = ""
     """A sentence for people."""
@@ -68,7 +68,7 @@ class TaskSettings(Section):
         return self.main_score or SCORES[self.type][0]
 
     @model_validator(mode="after")
-    def _score_exists(self) -> "TaskSettings":
+    def _score_exists(self) -> "LocalTaskSettings":
         scores = dict.fromkeys(SCORES[self.type])
         if self.score not in scores:
             raise ValueError(f"main_score: {self.type} has no {self.score!r}: {', '.join(scores)}")

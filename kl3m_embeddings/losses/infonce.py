@@ -28,9 +28,10 @@ class InfoNCE(nn.Module):
     one pair.
 
     Inputs:
-        pairs, with or without hard negatives; text_ids (optional) to recognise equal texts;
+        pairs, with or without hard negatives; text_groups (optional) to recognise equal texts;
         guide_embeddings (optional): similarities are compared to the margin by them, not by the
-        model itself. A row with too few negatives may repeat its positive, if text_ids are given.
+        model itself. A row with too few negatives may repeat its positive, if there are
+        text_groups.
 
     Relations:
         SimCSE is this loss with a text as its own positive; CLIP is `symmetric`, learnt
@@ -118,10 +119,10 @@ class InfoNCE(nn.Module):
     ) -> Bool[Tensor, "queries keys"]:
         """Where a key is no negative of a query; never at the query's own key."""
         excluded = torch.zeros_like(cosines, dtype=torch.bool)
-        if queries.ids is not None and keys.ids is not None:
-            excluded |= keys.ids == queries.ids[:, None]
-            excluded |= keys.ids == keys.ids[own_keys][:, None]
-            excluded |= keys.partners == queries.ids[:, None]
+        if queries.groups is not None and keys.groups is not None:
+            excluded |= keys.groups == queries.groups[:, None]
+            excluded |= keys.groups == keys.groups[own_keys][:, None]
+            excluded |= keys.partners == queries.groups[:, None]
         if self.false_negative_margin is not None:
             if queries.guides is not None and keys.guides is not None:
                 cosines = all_dots(queries.guides, keys.guides)
@@ -135,34 +136,34 @@ class _Texts(NamedTuple):
     """Some columns as one list of texts, with what masking needs to know of each."""
 
     vectors: Float[Tensor, "texts dim"]
-    ids: Int[Tensor, "texts"] | None
+    groups: Int[Tensor, "texts"] | None
     partners: Int[Tensor, "texts"] | None
-    """Of an anchor its positive's id, of a positive its anchor's; a negative has its own."""
+    """Of an anchor its positive's group, of a positive its anchor's; a negative has its own."""
     guides: Float[Tensor, "texts guide_dim"] | None
 
     def of_all_devices(self) -> "_Texts":
         """Those of every device, in the order of ranks."""
         return _Texts(
             vectors=gather(self.vectors),
-            ids=None if self.ids is None else gather(self.ids),
+            groups=None if self.groups is None else gather(self.groups),
             partners=None if self.partners is None else gather(self.partners),
             guides=None if self.guides is None else gather(self.guides),
         )
 
 
-def partner_ids(ids: Int[Tensor, "columns pairs"]) -> Int[Tensor, "columns pairs"]:
+def partner_groups(groups: Int[Tensor, "columns pairs"]) -> Int[Tensor, "columns pairs"]:
     """What `_Texts.partners` says, of every text."""
-    return torch.cat([ids[1:2], ids[:1], ids[2:]])
+    return torch.cat([groups[1:2], groups[:1], groups[2:]])
 
 
 def _texts(
     embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets, columns: slice
 ) -> _Texts:
     """The texts of some columns, one column after another."""
-    ids, guides = targets.text_ids, targets.guide_embeddings
+    groups, guides = targets.text_groups, targets.guide_embeddings
     return _Texts(
         vectors=normalised(embeddings[columns].flatten(0, 1)),
-        ids=None if ids is None else ids[columns].flatten(),
-        partners=None if ids is None else partner_ids(ids)[columns].flatten(),
+        groups=None if groups is None else groups[columns].flatten(),
+        partners=None if groups is None else partner_groups(groups)[columns].flatten(),
         guides=None if guides is None else normalised(guides[columns].flatten(0, 1)),
     )

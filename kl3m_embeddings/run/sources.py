@@ -11,8 +11,8 @@ from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.encoder.stock.without_padding import PACKED_TYPES
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.evaluation.evaluator import Evaluator
-from kl3m_embeddings.evaluation.task_probe import TaskProbe
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.evaluation.local_task_probe import LocalTaskProbe
+from kl3m_embeddings.local_tasks.folder import read_local_task
 from kl3m_embeddings.messages import warn
 from kl3m_embeddings.run.model import RunModel, eval_dims
 from kl3m_embeddings.run.pairs import (
@@ -129,7 +129,7 @@ def build_evaluator(
     pairs = pair_evaluations(training, model.tokenizer, model.prefixes)
     text = text_evaluation(training, sources.text)
     dims = eval_dims(training, objective.embedding_head.embedding_size)
-    probes = task_probes(training, model)
+    probes = local_task_probes(training, model)
     best = training.save.best_metric
     known = [name for one in pairs for name in one.fields(dims)]
     known += [name for one in probes for name in one.fields(dims)]
@@ -157,17 +157,17 @@ def build_evaluator(
     )
 
 
-def task_probes(training: TrainingConfig, model: RunModel) -> list[TaskProbe]:
+def local_task_probes(training: TrainingConfig, model: RunModel) -> list[LocalTaskProbe]:
     """The tasks of `eval.tasks`, tokenised.
 
     Raises:
         ConfigError: a folder has no task.json, a task cannot be scored here, or two share a name.
     """
     modules = model.modules
-    probes: dict[str, TaskProbe] = {}
+    probes: dict[str, LocalTaskProbe] = {}
     for folder in training.eval.tasks:
-        probe = TaskProbe.build(
-            read_task(Path(folder)),
+        probe = LocalTaskProbe.build(
+            read_local_task(Path(folder)),
             model.tokenizer,
             model.prefixes,
             modules.default_prompt,

@@ -7,7 +7,7 @@ import torch
 
 from kl3m_embeddings.encoder.folder.model_paths import model_paths
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.local_tasks.folder import read_local_task
 from tests.benchmark.folders import WRITERS, write_model
 from tests.benchmark.mteb_modules import import_quietly
 
@@ -54,7 +54,7 @@ def score(bench, tmp_path):
             places = model_paths(str(model), print, all_checkpoints=all_checkpoints)
             candidates += [bench.candidates.candidate_at(place, options) for place in places]
         tasks = [
-            bench.local_tasks.local_task(read_task(one)) if isinstance(one, Path) else one
+            bench.local_tasks.local_task(read_local_task(one)) if isinstance(one, Path) else one
             for one in folders
         ]
         return bench.run.Benchmark(folder=tmp_path / out, tasks=tasks, **settings).score(candidates)

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.local_tasks.folder import read_local_task
 from tests.benchmark.folders import WRITERS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def local(bench, path, kind="STS", **fields):
-    return bench.local_tasks.local_task(read_task(WRITERS[kind](path, **fields)))
+    return bench.local_tasks.local_task(read_local_task(WRITERS[kind](path, **fields)))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kl3m_embeddings.benchmark.items import Items, items_of, pair_items, ranking_items
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.local_tasks.folder import read_local_task
 from tests.benchmark.folders import WRITERS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # sklearn's, of small classes
@@ -39,7 +39,9 @@ def evaluated(bench, make_model, folder, kind, metric, variant=None):
     """What mteb says, and the parts."""
     from kl3m_embeddings.benchmark.variants import Variant
 
-    task = bench.local_tasks.local_task(read_task(WRITERS[kind](folder / "own", main_score=metric)))
+    task = bench.local_tasks.local_task(
+        read_local_task(WRITERS[kind](folder / "own", main_score=metric))
+    )
     model = make_model()
     model.begin(task)
     model.variant = variant or Variant()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.local_tasks.folder import read_local_task
 from tests.benchmark.folders import (
     WRITERS,
     candidate_rows,
@@ -154,7 +154,7 @@ def scores_of(bench, model, task):
 
 @pytest.mark.parametrize("kind", PUBLIC)
 def test_scores_are_mtebs_own(bench, make_model, tmp_path, kind):
-    local = bench.local_tasks.local_task(read_task(WRITERS[kind](tmp_path / "own")))
+    local = bench.local_tasks.local_task(read_local_task(WRITERS[kind](tmp_path / "own")))
     public = PUBLIC[kind](bench, kind)
     ours, theirs = (scores_of(bench, make_model(), task) for task in (local, public))
     assert str(ours) == str(theirs)  # as text, so that NaN is NaN
@@ -165,7 +165,7 @@ def test_scores_are_mtebs_own(bench, make_model, tmp_path, kind):
 @pytest.mark.parametrize("kind", WRITERS)
 def test_it_is_named_after_its_files(bench, tmp_path, kind):
     folder = WRITERS[kind](tmp_path / "own", description="What it asks.", language="deu-Latn")
-    task = read_task(folder)
+    task = read_local_task(folder)
     metadata = bench.local_tasks.local_task(task).metadata
     assert (metadata.name, metadata.type, metadata.revision) == ("own", kind, task.sha256)
     assert metadata.main_score == task.settings.score
@@ -176,7 +176,7 @@ def test_it_is_named_after_its_files(bench, tmp_path, kind):
 def test_settings_reach_the_classifier(bench, make_model, tmp_path):
     tasks = [
         bench.local_tasks.local_task(
-            read_task(WRITERS["Classification"](tmp_path / name, **fields))
+            read_local_task(WRITERS["Classification"](tmp_path / name, **fields))
         )
         for name, fields in (("a", {}), ("b", {"samples_per_label": 2, "num_experiments": 2}))
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from kl3m_embeddings.benchmark.variants import Variant
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.local_tasks.folder import read_local_task
 from tests.benchmark.folders import WRITERS, sentences
 
 PROMPTS = {"query": "w40 ", "document": "w41 "}
@@ -72,7 +72,7 @@ def test_a_tasks_prompts_come_first(bench, make_model, counted, tmp_path):
         ("half", {"query": "w1 "}, ["w1 ", "", ""]),
     ):
         fields = {} if prompt is None else {"prompt": prompt}
-        model.begin(local(read_task(WRITERS["STS"](tmp_path / name, **fields))))
+        model.begin(local(read_local_task(WRITERS["STS"](tmp_path / name, **fields))))
         assert [model.prompt(side) for side in sides] == expected
     model.begin(bench.mteb.get_task("STS12"))  # the last task's prompts are forgotten
     assert model.prompt(PromptType.query) == "w40 "

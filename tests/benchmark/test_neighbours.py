@@ -5,13 +5,13 @@ import math
 
 import pytest
 
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.local_tasks.folder import read_local_task
 from tests.benchmark.folders import WRITERS, ranking_rows
 
 
 @pytest.fixture
 def task(bench, tmp_path):
-    task = bench.local_tasks.local_task(read_task(WRITERS["Retrieval"](tmp_path / "find")))
+    task = bench.local_tasks.local_task(read_local_task(WRITERS["Retrieval"](tmp_path / "find")))
     task.load_data()
     return task
 
@@ -58,7 +58,7 @@ def test_long_texts_are_cut_and_scores_that_are_no_numbers_are_null(bench, task,
 
 
 def test_other_tasks_have_none(bench, tmp_path):
-    task = bench.local_tasks.local_task(read_task(WRITERS["STS"](tmp_path / "alike")))
+    task = bench.local_tasks.local_task(read_local_task(WRITERS["STS"](tmp_path / "alike")))
     assert found(bench, task, predictions({"d1": 1.0})) == []
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from kl3m_embeddings.benchmark.scores import read_scores
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.local_tasks.folder import read_local_task
 from tests.benchmark.folders import (
     WRITERS,
     write_model,
@@ -110,7 +110,7 @@ def test_half_a_result_is_made_anew(score, encoded, model_folder, sts, tmp_path)
 
 def broken(bench, folder):
     """A task that mteb cannot score."""
-    task = bench.local_tasks.local_task(read_task(folder))
+    task = bench.local_tasks.local_task(read_local_task(folder))
 
     def evaluate(*_, **__):
         raise RuntimeError("cannot be scored\nfor a reason")
@@ -223,7 +223,7 @@ def test_what_is_scored_needs_no_data(bench, score, model_folder, sts, tmp_path)
     def load_data(*_, **__):
         raise ConnectionError("offline")
 
-    task = bench.local_tasks.local_task(read_task(sts))
+    task = bench.local_tasks.local_task(read_local_task(sts))
     task.load_data, task.data_loaded = load_data, False
     (second,) = score([model_folder], [task])
     assert second.score == pytest.approx(first.score, abs=1e-5)

@@ -68,7 +68,7 @@ def test_errors_are_one_line_and_debug_shows_the_trace_wherever_it_stands(
     def fails(*_, **__):
         raise DataError("x: cannot be read")
 
-    monkeypatch.setattr("kl3m_embeddings.local_tasks.folder.read_task", fails)
+    monkeypatch.setattr("kl3m_embeddings.local_tasks.folder.read_local_task", fails)
     assert kl3m("task", "show", tmp_path) == (65, "", "error: x: cannot be read\n")
     code, _, said = kl3m("task", "--debug", "show", tmp_path)
     assert code == 65

@@ -7,7 +7,7 @@ import pytest
 from kl3m_embeddings.commands import describe, quickstart, quickstart_results, train
 from kl3m_embeddings.data.installed import default_corpus
 from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.local_tasks.folder import read_local_task
 
 BODY = "Explains what it does, at length. " * 8
 
@@ -65,7 +65,7 @@ def test_every_step_in_its_order(tmp_path, calls, capsys):
         json.loads(line)
         for line in (tmp_path / "data/pairs_heldout.jsonl").read_text().splitlines()
     ]
-    content = read_task(tmp_path / "data" / "HeldOutPackages").content
+    content = read_local_task(tmp_path / "data" / "HeldOutPackages").content
     assert len(pairs) == len(content.judgements) > 0
     assert sorted(content.documents.values()) == sorted(("", one["positive"][0]) for one in pairs)
 

@@ -53,7 +53,7 @@ def test_targets_are_counted_with_those_that_fill():
 
 def test_every_tensor_goes_along():
     """The `meta` device stands for any other: what is left behind stays on the CPU."""
-    targets = PairTargets(labels=torch.ones(2), text_ids=torch.zeros(2, 2, dtype=torch.long))
+    targets = PairTargets(labels=torch.ones(2), text_groups=torch.zeros(2, 2, dtype=torch.long))
     batch = batch_of(
         [2, 3],
         4,
@@ -75,5 +75,5 @@ def test_every_tensor_goes_along():
     assert (moved.counts, moved.info) == ({"mlm": 1}, INFO)
     pairs = targets.to(torch.device("meta"))
     assert pairs.labels.is_meta
-    assert pairs.text_ids.is_meta
+    assert pairs.text_groups.is_meta
     assert pairs.teacher_scores is None

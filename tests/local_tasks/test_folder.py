@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kl3m_embeddings.errors import ConfigError, DataError
-from kl3m_embeddings.local_tasks.folder import read_task
-from kl3m_embeddings.local_tasks.settings import SCORES, TaskSettings
+from kl3m_embeddings.local_tasks.folder import read_local_task
+from kl3m_embeddings.local_tasks.settings import SCORES, LocalTaskSettings
 from tests.benchmark.folders import (
     WRITERS,
     candidate_rows,
@@ -30,7 +30,7 @@ def rows_of(path):
 
 @pytest.mark.parametrize("kind", ["Retrieval", "Reranking"])
 def test_rankings(tmp_path, kind):
-    content = read_task(make(tmp_path, kind)).content
+    content = read_local_task(make(tmp_path, kind)).content
     documents, queries, grades = ranking_rows()
     assert content.documents == {row["_id"]: (row["title"], row["text"]) for row in documents}
     assert content.queries == {row["_id"]: row["text"] for row in queries}
@@ -46,14 +46,14 @@ def test_rankings(tmp_path, kind):
 
 @pytest.mark.parametrize(("kind", "key"), [("STS", "score"), ("PairClassification", "label")])
 def test_pairs(tmp_path, kind, key):
-    content = read_task(make(tmp_path, kind)).content
+    content = read_local_task(make(tmp_path, kind)).content
     expected = [(row["sentence1"], row["sentence2"], row[key]) for row in pair_rows(key)]
     assert list(zip(content.first, content.second, content.values, strict=True)) == expected
 
 
 @pytest.mark.parametrize("kind", ["Classification", "Clustering"])
 def test_labels(tmp_path, kind):
-    content = read_task(make(tmp_path, kind)).content
+    content = read_local_task(make(tmp_path, kind)).content
     rows = labelled_rows(20, 1) if kind == "Classification" else labelled_rows(30)
     assert content.texts == [row["text"] for row in rows]
     assert content.labels == [row["label"] for row in rows]
@@ -64,7 +64,7 @@ def test_labels(tmp_path, kind):
 
 def test_any_type_of_file_compressed_or_not(tmp_path):
     folder = make(tmp_path, "STS")
-    expected = read_task(folder).content
+    expected = read_local_task(folder).content
     rows = rows_of(folder / "test.jsonl")
     (folder / "test.jsonl").unlink()
     texts = {
@@ -79,34 +79,34 @@ def test_any_type_of_file_compressed_or_not(tmp_path):
         ("test.csv.gz", gzip.compress(texts[","].encode())),
     ):
         (folder / name).write_bytes(content)
-        assert read_task(folder).content == expected
+        assert read_local_task(folder).content == expected
         (folder / name).unlink()
 
 
 def test_numbers_as_ids_and_labels_are_text(tmp_path):
     folder = make(tmp_path, "Clustering")
     write_rows(folder / "test.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": 2}])
-    assert read_task(folder).content.labels == ["1", "2"]
+    assert read_local_task(folder).content.labels == ["1", "2"]
 
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_the_hash_is_of_every_file_and_of_no_place(tmp_path, kind):
     folder = make(tmp_path, kind)
-    before = read_task(folder).sha256
-    assert read_task(make(tmp_path / "moved", kind)).sha256 == before
+    before = read_local_task(folder).sha256
+    assert read_local_task(make(tmp_path / "moved", kind)).sha256 == before
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     assert len(files) == {"Retrieval": 4, "Reranking": 5, "Classification": 3}.get(kind, 2)
     for path in files:
         text = path.read_text()
         path.write_text(text.replace('": ', '":  ', 1) if path.suffix == ".jsonl" else text + "\n")
-        assert read_task(folder).sha256 != before
+        assert read_local_task(folder).sha256 != before
         path.write_text(text)
-    assert read_task(folder).sha256 == before
+    assert read_local_task(folder).sha256 == before
 
 
 def test_prompts(tmp_path):
     def prompts(**fields):
-        return TaskSettings(name="a", type="STS", **fields).prompts()
+        return LocalTaskSettings(name="a", type="STS", **fields).prompts()
 
     assert prompts() is None
     assert prompts(prompt="x: ") == {"query": "x: ", "document": "x: "}
@@ -116,10 +116,13 @@ def test_prompts(tmp_path):
 
 @pytest.mark.parametrize("kind", SCORES)
 def test_the_main_score_is_one_of_the_types(kind):
-    assert TaskSettings(name="a", type=kind).score == SCORES[kind][0]
-    assert TaskSettings(name="a", type=kind, main_score=SCORES[kind][-1]).score == SCORES[kind][-1]
+    assert LocalTaskSettings(name="a", type=kind).score == SCORES[kind][0]
+    assert (
+        LocalTaskSettings(name="a", type=kind, main_score=SCORES[kind][-1]).score
+        == SCORES[kind][-1]
+    )
     with pytest.raises(ValueError, match=f"{kind} has no 'roc'"):
-        TaskSettings(name="a", type=kind, main_score="roc")
+        LocalTaskSettings(name="a", type=kind, main_score="roc")
 
 
 SETTINGS = [
@@ -143,16 +146,16 @@ def test_a_wrong_setting_is_named(tmp_path, fields, message):
     path = folder / "task.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
     with pytest.raises((ConfigError, DataError), match=message) as caught:
-        read_task(folder)
+        read_local_task(folder)
     assert str(folder) in str(caught.value)
 
 
 def test_without_settings_it_is_no_task(tmp_path):
     with pytest.raises(ConfigError, match=r"task\.json: no such file: give a folder with a task"):
-        read_task(tmp_path)
+        read_local_task(tmp_path)
     (tmp_path / "task.json").write_text("{")
     with pytest.raises(ConfigError, match=r"task\.json"):
-        read_task(tmp_path)
+        read_local_task(tmp_path)
 
 
 def replaced(path, **changes):
@@ -219,25 +222,25 @@ def test_what_cannot_be_scored_is_told_in_one_line(tmp_path, kind, spoil, messag
     folder = make(tmp_path, kind)
     spoil(folder)
     with pytest.raises(DataError, match=message) as caught:
-        read_task(folder)
+        read_local_task(folder)
     assert re.match(re.escape(str(folder)), str(caught.value))
     assert "\n" not in str(caught.value)
 
 
 def test_docs_tasks_md_has_every_setting_with_its_default():
-    document = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parents[2] / "docs" / "local-tasks.md").read_text(encoding="utf-8")
     section = document.partition("### task.json")[2].partition("###")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()]
     found = {row[0].strip("`"): row[1].strip("`") for row in rows[4:] if row}
     expected = {
         name: "" if field.is_required() else json.dumps(field.default)
-        for name, field in TaskSettings.model_fields.items()
+        for name, field in LocalTaskSettings.model_fields.items()
     }
     assert found == expected
 
 
 def test_docs_tasks_md_has_every_type_with_its_main_score():
-    document = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parents[2] / "docs" / "local-tasks.md").read_text(encoding="utf-8")
     for kind, scores in SCORES.items():
         (line,) = re.findall(rf"^\| {kind} \|.*`{scores[0]}`.*\|$", document, flags=re.MULTILINE)
         assert line

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kl3m_embeddings.errors import ConfigError, DataError, OutputError
-from kl3m_embeddings.local_tasks.folder import read_task
-from kl3m_embeddings.local_tasks.make import make_task
+from kl3m_embeddings.local_tasks.folder import read_local_task
+from kl3m_embeddings.local_tasks.make import make_local_task
 
 
 def write_table(path, rows):
@@ -27,7 +27,7 @@ def write_table(path, rows):
 def made(tmp_path, kind, rows, *, columns=None, name="table.jsonl", out="out", **options):
     table = write_table(tmp_path / name, rows)
     fields = {"name": "mine", "type": kind} | options.pop("fields", {})
-    return make_task(table, tmp_path / out, fields, columns=columns or {}, **options)
+    return make_local_task(table, tmp_path / out, fields, columns=columns or {}, **options)
 
 
 QA = [
@@ -54,7 +54,7 @@ def test_retrieval(tmp_path, name):
         for document, grade in of_query.items()
     }
     assert named == {("who", "she", 1), ("who", "that", 1), ("what", "that", 1)}
-    assert read_task(tmp_path / "out") == result.task
+    assert read_local_task(tmp_path / "out") == result.task
 
 
 def test_reranking(tmp_path):
@@ -190,9 +190,13 @@ def test_other_faults_are_told(tmp_path):
     with pytest.raises(DataError, match=r"table\.jsonl: no usable row in it"):
         made(tmp_path, "Retrieval", QA[4:], columns={"query": "question", "document": "answer"})
     with pytest.raises(DataError, match=r"none\.csv: no such file"):
-        make_task(tmp_path / "none.csv", tmp_path / "o", {"name": "a", "type": "STS"}, columns={})
+        make_local_task(
+            tmp_path / "none.csv", tmp_path / "o", {"name": "a", "type": "STS"}, columns={}
+        )
     with pytest.raises(DataError, match=r"x\.parquet: not a known type"):
-        make_task(tmp_path / "x.parquet", tmp_path / "o", {"name": "a", "type": "STS"}, columns={})
+        make_local_task(
+            tmp_path / "x.parquet", tmp_path / "o", {"name": "a", "type": "STS"}, columns={}
+        )
     with pytest.raises(ConfigError, match="type"):
         made(tmp_path, "Sts", LABELLED)
     same = [{"sentence1": f"a{n}", "sentence2": "b", "score": 1} for n in range(3)]

@@ -3,15 +3,15 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from kl3m_embeddings.local_tasks.settings import SCORES, TaskSettings, TaskType
+from kl3m_embeddings.local_tasks.settings import SCORES, LocalTaskSettings, LocalTaskType
 
 
 def settings(**fields):
-    return TaskSettings.model_validate({"name": "mine", "type": "STS"} | fields)
+    return LocalTaskSettings.model_validate({"name": "mine", "type": "STS"} | fields)
 
 
 def test_every_type_has_scores_the_default_first():
-    assert SCORES.keys() == set(get_args(TaskType))
+    assert SCORES.keys() == set(get_args(LocalTaskType))
     for kind, names in SCORES.items():
         assert settings(type=kind).score == names[0]
         for name in names:

@@ -20,5 +20,5 @@ def targets_for(embeddings, seed=1):
     return PairTargets(
         labels=torch.randint(2, (pairs,), generator=generator).float() if columns == 2 else None,
         teacher_scores=torch.randn(pairs, columns - 1, generator=generator),
-        text_ids=torch.arange(columns * pairs).reshape(columns, pairs),
+        text_groups=torch.arange(columns * pairs).reshape(columns, pairs),
     )

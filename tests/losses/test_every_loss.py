@@ -30,7 +30,7 @@ def test_the_order_of_pairs_is_nothing_to_the_loss(name, options):
     permuted = PairTargets(
         labels=None if targets.labels is None else targets.labels[order],
         teacher_scores=targets.teacher_scores[order],
-        text_ids=targets.text_ids[:, order],
+        text_groups=targets.text_groups[:, order],
     )
     loss = LOSSES[name](**options)
     value = loss(embeddings, targets)

@@ -22,14 +22,14 @@ def whole_batch():
     embeddings = torch.randn(COLUMNS, 2 * PAIRS, DIM)
     ids = torch.arange(COLUMNS * 2 * PAIRS).remainder(17).reshape(COLUMNS, 2 * PAIRS)
     guides = torch.randn(COLUMNS, 2 * PAIRS, 5)
-    return embeddings, PairTargets(text_ids=ids, guide_embeddings=guides)
+    return embeddings, PairTargets(text_groups=ids, guide_embeddings=guides)
 
 
 def shard(rank):
     embeddings, targets = whole_batch()
     mine = slice(rank * PAIRS, (rank + 1) * PAIRS)
     return embeddings[:, mine], PairTargets(
-        text_ids=targets.text_ids[:, mine], guide_embeddings=targets.guide_embeddings[:, mine]
+        text_groups=targets.text_groups[:, mine], guide_embeddings=targets.guide_embeddings[:, mine]
     )
 
 

@@ -77,7 +77,7 @@ def losses():
 @pytest.mark.parametrize("name", losses())
 def test_gradients_in_chunks_with_dropout_are_those_of_the_whole_batch(name, chunk_size):
     targets = PairTargets(
-        text_ids=torch.arange(NUM_TEXTS).remainder(40).reshape(COLUMNS, PAIRS),
+        text_groups=torch.arange(NUM_TEXTS).remainder(40).reshape(COLUMNS, PAIRS),
         teacher_scores=torch.randn(PAIRS, 3, generator=torch.Generator().manual_seed(2)),
     )
     results = []

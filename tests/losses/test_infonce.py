@@ -66,7 +66,7 @@ def test_symmetric_is_the_mean_of_both_directions():
 def test_equal_texts_are_no_negatives():
     embeddings = embeddings_of(columns=3)
     ids = [[0, 1, 2, 3, 4, 5], [6, 6, 8, 9, 0, 11], [12, 13, 14, 8, 16, 17]]
-    targets = PairTargets(text_ids=torch.tensor(ids))
+    targets = PairTargets(text_groups=torch.tensor(ids))
     masked = by_hand(embeddings, ids=ids)
     assert masked < by_hand(embeddings)
     assert close(InfoNCE()(embeddings, targets), masked)
@@ -76,13 +76,13 @@ def test_equal_texts_are_no_negatives():
 
 def test_other_positives_of_an_equal_anchor_are_no_negatives():
     same = torch.ones(2, 2, 4)
-    one_query = PairTargets(text_ids=torch.tensor([[0, 0], [1, 2]]))
+    one_query = PairTargets(text_groups=torch.tensor([[0, 0], [1, 2]]))
     assert InfoNCE()(same, one_query) == 0
-    one_positive = PairTargets(text_ids=torch.tensor([[0, 1], [2, 2]]))
+    one_positive = PairTargets(text_groups=torch.tensor([[0, 1], [2, 2]]))
     assert InfoNCE(symmetric=True)(same, one_positive) == 0
-    strangers = PairTargets(text_ids=torch.tensor([[0, 1], [2, 3]]))
+    strangers = PairTargets(text_groups=torch.tensor([[0, 1], [2, 3]]))
     assert close(InfoNCE(symmetric=True)(same, strangers), math.log(2))
-    negatives = PairTargets(text_ids=torch.tensor([[0, 0], [1, 2], [3, 4]]))
+    negatives = PairTargets(text_groups=torch.tensor([[0, 0], [1, 2], [3, 4]]))
     # those of an equal anchor's row stay: they were chosen for that anchor, too
     assert close(InfoNCE()(torch.ones(3, 2, 4), negatives), math.log(3))
 
@@ -91,10 +91,10 @@ def test_a_row_short_of_negatives_may_repeat_its_positive():
     embeddings = embeddings_of(columns=3).detach()
     embeddings[2] = embeddings[1]
     ids = torch.arange(12).reshape(2, 6)[[0, 1, 1]]
-    repeated = InfoNCE()(embeddings, PairTargets(text_ids=ids))
+    repeated = InfoNCE()(embeddings, PairTargets(text_groups=ids))
     # The other rows' positives then count twice.
     assert repeated > InfoNCE()(embeddings[:2], NO_TARGETS)
-    one_row = InfoNCE()(embeddings[:, :1], PairTargets(text_ids=ids[:, :1]))
+    one_row = InfoNCE()(embeddings[:, :1], PairTargets(text_groups=ids[:, :1]))
     assert one_row == 0
 
 

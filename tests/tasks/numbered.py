@@ -95,15 +95,15 @@ def places_of(source, columns):
     return [[tuple(text) for text in column] for column in found.tolist()]
 
 
-def assert_pure(make_task, source, count=24):
+def assert_pure(make_local_task, source, count=24):
     """A sample does not depend on the batch that it is in, nor on the task that made others."""
-    whole = texts_of(make_task().columns(source, 5, count))
-    ids = make_task().columns(source, 5, count).text_ids
-    task = make_task()
+    whole = texts_of(make_local_task().columns(source, 5, count))
+    ids = make_local_task().columns(source, 5, count).text_groups
+    task = make_local_task()
     for size in (1, 7, 12):
         parts = [task.columns(source, 5 + k, min(size, count - k)) for k in range(0, count, size)]
         texts = [texts_of(part) for part in parts]
         joined = [list(chain(*column)) for column in zip(*texts, strict=True)]
         assert joined == whole
-        assert np.array_equal(np.concatenate([part.text_ids for part in parts], axis=1), ids)
+        assert np.array_equal(np.concatenate([part.text_groups for part in parts], axis=1), ids)
     assert texts_of(task.columns(source, 5 + count, count)) != whole

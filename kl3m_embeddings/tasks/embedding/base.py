@@ -52,7 +52,7 @@ class TextColumns:
     """Shape (columns, samples, longest); anything beyond a text's length."""
     lengths: NDArray[np.int64]
     """Shape (columns, samples): tokens of each text; at least 1."""
-    text_ids: NDArray[np.int64]
+    text_groups: NDArray[np.int64]
     """Shape (columns, samples): equal for texts that are known to be equal."""
     datasets: NDArray[np.int64]
     """Shape (columns, samples): which of `dataset_names` a text is of."""
@@ -252,7 +252,7 @@ def _targets(texts: TextColumns) -> PairTargets:
     return PairTargets(
         labels=tensor(texts.labels),
         teacher_scores=tensor(texts.teacher_scores),
-        text_ids=torch.from_numpy(np.ascontiguousarray(texts.text_ids)),
+        text_groups=torch.from_numpy(np.ascontiguousarray(texts.text_groups)),
         guide_embeddings=tensor(texts.guide_embeddings),
     )
 

@@ -40,5 +40,7 @@ class Crop(EmbeddingTask[TextSource, CropOptions]):
         anchor = spans_within(chosen, draws[1:3], options.min_tokens, longest)
         positive = spans_within(chosen, draws[3:5], options.min_tokens, longest)
         equal = (anchor.starts == positive.starts) & (anchor.lengths == positive.lengths)
-        ids = corpus.document_hashes(windows.datasets, windows.documents)
-        return text_columns(corpus, [anchor, positive], num_fallback=int(equal.sum()), ids=ids)
+        groups = corpus.document_hashes(windows.datasets, windows.documents)
+        return text_columns(
+            corpus, [anchor, positive], num_fallback=int(equal.sum()), groups=groups
+        )

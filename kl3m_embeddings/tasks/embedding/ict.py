@@ -70,11 +70,11 @@ class InverseCloze(EmbeddingTask[TextSource, IctOptions]):
             shifted(read.tokens, anchor.starts - context.starts),
             shifted(left, positive.starts - context.starts),
         ]
-        ids = corpus.document_hashes(windows.datasets, windows.documents)
+        groups = corpus.document_hashes(windows.datasets, windows.documents)
         return TextColumns(
             tokens=np.stack(tokens),
             lengths=np.stack([anchor.lengths, positive.lengths]),
-            text_ids=np.stack([ids, ids]),
+            text_groups=np.stack([groups, groups]),
             datasets=np.stack([windows.datasets, windows.datasets]),
             dataset_names=corpus.names,
             documents=corpus.document_ids(windows),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.gather import first_row, gather
-from kl3m_embeddings.losses.infonce import partner_ids
+from kl3m_embeddings.losses.infonce import partner_groups
 from kl3m_embeddings.losses.similarity import all_dots, normalised
 
 
@@ -27,12 +27,12 @@ def in_batch_measures(
     cosines = all_dots(vectors[0], gather(vectors[1:].flatten(0, 1)))
     positives = cosines.gather(1, own[:, None])[:, 0]
     others = torch.ones_like(cosines, dtype=torch.bool).scatter_(1, own[:, None], False)
-    if targets.text_ids is not None:
-        anchor_ids, candidate_ids = targets.text_ids[0], gather(targets.text_ids[1:].flatten())
-        others &= candidate_ids != anchor_ids[:, None]
-        others &= candidate_ids != targets.text_ids[1][:, None]
-        partners = gather(partner_ids(targets.text_ids)[1:].flatten())
-        others &= partners != anchor_ids[:, None]
+    if targets.text_groups is not None:
+        anchors, candidates = targets.text_groups[0], gather(targets.text_groups[1:].flatten())
+        others &= candidates != anchors[:, None]
+        others &= candidates != targets.text_groups[1][:, None]
+        partners = gather(partner_groups(targets.text_groups)[1:].flatten())
+        others &= partners != anchors[:, None]
     # -2 is below any cosine: an anchor without others is right.
     best_other = cosines.masked_fill(~others, -2.0).amax(dim=1)
     return {

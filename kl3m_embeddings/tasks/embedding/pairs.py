@@ -58,7 +58,7 @@ class Pairs(EmbeddingTask[PairSource, PairsOptions]):
         return TextColumns(
             tokens=tokens.reshape(*ids.shape, -1),
             lengths=lengths.reshape(ids.shape),
-            text_ids=pairs.originals[ids],
+            text_groups=pairs.originals[ids],
             datasets=np.full_like(ids, batch.source),
             dataset_names=[pair_set.name for pair_set in source.order.sets],
             documents={pairs.name: [pairs.place(row) for row in batch.rows.tolist()]},

@@ -64,7 +64,7 @@ def where(chosen: NDArray[np.bool_], spans: Spans, others: Spans) -> Spans:
 
 
 def text_columns(
-    corpus: Corpus, columns: list[Spans], *, num_fallback: int = 0, ids: Ints | None = None
+    corpus: Corpus, columns: list[Spans], *, num_fallback: int = 0, groups: Ints | None = None
 ) -> TextColumns:
     """Read spans as the columns of samples.
 
@@ -72,16 +72,19 @@ def text_columns(
         corpus: of the spans.
         columns: each with one of every sample.
         num_fallback: for the log.
-        ids: shape (samples): texts of samples with equal ids count as equal. None: equal ones do.
+        groups: shape (samples): texts of samples of one group count as equal. None: equal ones do.
     """
     spans = Spans(*(np.concatenate(parts) for parts in zip(*columns, strict=True)))
     texts = corpus.read(spans)
     shape = (len(columns), -1)
-    hashes = text_hashes(texts.tokens, texts.lengths) if ids is None else np.tile(ids, len(columns))
+    if groups is None:
+        groups = text_hashes(texts.tokens, texts.lengths)
+    else:
+        groups = np.tile(groups, len(columns))
     return TextColumns(
         tokens=texts.tokens.reshape(*shape, texts.tokens.shape[1]),
         lengths=texts.lengths.reshape(shape),
-        text_ids=hashes.reshape(shape),
+        text_groups=groups.reshape(shape),
         datasets=texts.datasets.reshape(shape),
         dataset_names=corpus.names,
         documents=corpus.document_ids(texts),

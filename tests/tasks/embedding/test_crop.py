@@ -110,7 +110,7 @@ def test_spans_of_one_document_or_of_equal_ones_have_one_id():
     ids = {}
     for row in range(300):
         name = names[windows.datasets[row]][windows.documents[row]]
-        ids.setdefault(name, set()).update(columns.text_ids[:, row].tolist())
+        ids.setdefault(name, set()).update(columns.text_groups[:, row].tolist())
     assert [len(ids[name]) for name in ("long", "short", "other")] == [1, 1, 1]
     assert len(set.union(*ids.values())) == 3
 

@@ -159,7 +159,7 @@ def test_spans_of_one_document_have_one_id(make_sources):
     windows = source.corpus.locate(0, 300)
     places = list(zip(windows.datasets.tolist(), windows.documents.tolist(), strict=True))
     ids = {}
-    for place, one, other in zip(places, *columns.text_ids.tolist(), strict=True):
+    for place, one, other in zip(places, *columns.text_groups.tolist(), strict=True):
         ids.setdefault(place, set()).update((one, other))
     assert all(len(one) == 1 for one in ids.values())
     assert len(set(chain(*ids.values()))) == len(ids)

@@ -61,7 +61,7 @@ def test_equal_texts_are_no_rivals():
     embeddings = random()
     for one, other in (((0, 2), (0, 0)), ((1, 3), (1, 1)), ((2, 5), (1, 4))):
         embeddings[one] = embeddings[other]
-    found = measured(embeddings, text_ids=ids)
+    found = measured(embeddings, text_groups=ids)
     assert found == pytest.approx(by_hand(embeddings, ids.tolist()), rel=1e-5)
     assert found != pytest.approx(measured(embeddings), rel=1e-3)
 

@@ -29,8 +29,8 @@ def test_a_ranks_rows_are_its_slice(make_source):
     options = options_of(num_negatives=2)
     whole = Pairs(options, 32).batch(make_source(), 8, 8)
     halves = [Pairs(options, 32).batch(make_source(), first, 4) for first in (8, 12)]
-    ids = torch.cat([half.pair_targets.text_ids for half in halves], dim=1)
-    assert torch.equal(ids, whole.pair_targets.text_ids)
+    ids = torch.cat([half.pair_targets.text_groups for half in halves], dim=1)
+    assert torch.equal(ids, whole.pair_targets.text_groups)
 
 
 def test_a_guide_decides_what_is_a_false_negative(make_source, pair_sets):

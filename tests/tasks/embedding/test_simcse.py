@@ -35,7 +35,7 @@ def test_both_columns_are_one_text_at_the_samples_window(lengths, max_length, se
     windows = source.corpus.locate(3, 16)
     one, other = places_of(source, columns)
     assert one == other
-    assert np.array_equal(*columns.text_ids)
+    assert np.array_equal(*columns.text_groups)
     for row, (_, document, start, end) in enumerate(one):
         assert document == windows.documents[row]
         assert end - start == min(seq_len - 2, lengths[document])
@@ -72,7 +72,7 @@ def test_only_equal_texts_have_one_id():
     source = source_of([first, second])
     columns = simcse().columns(source, 0, 200)
     ids = {}
-    for text, number in zip(texts_of(columns)[0], columns.text_ids[0].tolist(), strict=True):
+    for text, number in zip(texts_of(columns)[0], columns.text_groups[0].tolist(), strict=True):
         ids.setdefault(tuple(text), set()).add(number)
     assert all(len(one) == 1 for one in ids.values())
     assert len(set.union(*ids.values())) == len(ids) == 8 + 1 + 1

@@ -90,8 +90,8 @@ def test_columns_are_the_tokens_of_their_spans_by_dataset():
     assert found.datasets.tolist() == [[0, 1], [0, 0]]
     assert found.documents == {"set0": ["set0-1", "set0-0"], "set1": ["set1-0"]}
     assert found.num_fallback == 1
-    ids = found.text_ids
+    ids = found.text_groups
     assert ids[1, 0] == ids[1, 1]
     assert len(np.unique(ids)) == 3
-    named = text_columns(source.corpus, [first, second], ids=np.array([5, 6]))
-    assert named.text_ids.tolist() == [[5, 6], [5, 6]]
+    named = text_columns(source.corpus, [first, second], groups=np.array([5, 6]))
+    assert named.text_groups.tolist() == [[5, 6], [5, 6]]

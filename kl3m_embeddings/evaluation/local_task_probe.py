@@ -37,7 +37,7 @@ EmbedIds = Callable[[Sequence[Sequence[int]]], Vectors | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskProbe:
+class LocalTaskProbe:
     """A task, tokenised; see `build`."""
 
     name: str
@@ -60,7 +60,7 @@ class TaskProbe:
         *,
         similarity: str = "cosine",
         truncate_dim: int | None = None,
-    ) -> "TaskProbe":
+    ) -> "LocalTaskProbe":
         """Tokenise a task.
 
         Args:

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from kl3m_embeddings.commands.task import app
+from kl3m_embeddings.commands.local_task import app
 from kl3m_embeddings.errors import ConfigError
 from tests.benchmark.folders import WRITERS
 

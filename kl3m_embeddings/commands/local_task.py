@@ -37,10 +37,10 @@ def make(
 ) -> None:
     """Make a task folder from a table, and say what is in it."""
     from kl3m_embeddings.commands.named import named_value
-    from kl3m_embeddings.local_tasks.make import make_task
+    from kl3m_embeddings.local_tasks.make import make_local_task
 
     fields = {"name": name or out.name, "type": kind, "main_score": main_score, "prompt": prompt}
-    made = make_task(
+    made = make_local_task(
         table,
         out,
         {key: value for key, value in fields.items() if value is not None},
@@ -58,9 +58,9 @@ def make(
 @app.command()
 def show(folder: Annotated[Path, typer.Argument(help="A folder with a task.json.")]) -> None:
     """Check a task, and say what is in it."""
-    from kl3m_embeddings.local_tasks.folder import LabelledTexts, RankingTexts, read_task
+    from kl3m_embeddings.local_tasks.folder import LabelledTexts, RankingTexts, read_local_task
 
-    task = read_task(folder)
+    task = read_local_task(folder)
     content, settings = task.content, task.settings
     if isinstance(content, RankingTexts):
         num_judged = sum(map(len, content.judgements.values()))

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from kl3m_embeddings.commands.train import main as train
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.evaluation.task_probe import TaskProbe, best_first
-from kl3m_embeddings.local_tasks.folder import read_task
+from kl3m_embeddings.evaluation.local_task_probe import LocalTaskProbe, best_first
+from kl3m_embeddings.local_tasks.folder import read_local_task
 
 WORDS = "court law contract party clause damages notice breach remedy statute title act".split()
 
@@ -24,7 +24,7 @@ def write_rows(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def make_task(folder, kind, main_score=None):
+def make_local_task(folder, kind, main_score=None):
     """A task of 30 queries and 40 documents, or of 40 pairs."""
     draw = np.random.default_rng(0)
     folder.mkdir()
@@ -104,8 +104,8 @@ def test_the_score_is_mtebs(kind, main_score, tmp_path, tiny_tokenizer):
     from kl3m_embeddings.benchmark.evaluate_task import evaluate_task
     from kl3m_embeddings.benchmark.local_tasks import local_task
 
-    task = read_task(make_task(tmp_path / "task", kind, main_score))
-    probe = TaskProbe.build(task, tiny_tokenizer, ("query: ", ""), "")
+    task = read_local_task(make_local_task(tmp_path / "task", kind, main_score))
+    probe = LocalTaskProbe.build(task, tiny_tokenizer, ("query: ", ""), "")
     row = probe.evaluate(vectors_of)
 
     def embed(texts):
@@ -133,8 +133,8 @@ def test_documents_are_ranked_by_the_models_own_similarity(
                 return -torch.cdist(first, second, p=distances[similarity])
             return first @ second.T if similarity == "dot" else super().similarity(first, second)
 
-    task = read_task(make_task(tmp_path / "task", "Retrieval"))
-    probe = TaskProbe.build(
+    task = read_local_task(make_local_task(tmp_path / "task", "Retrieval"))
+    probe = LocalTaskProbe.build(
         task, tiny_tokenizer, ("", ""), "", similarity=similarity, truncate_dim=truncate_dim
     )
     model = Ranks(lambda texts: vectors_of(map(tiny_tokenizer.encode, texts))[:, :truncate_dim], {})
@@ -152,8 +152,11 @@ def test_equal_documents_rank_by_their_ids_backwards_and_candidates_alone_rank()
 
 
 def test_smaller_sizes_have_scores_of_their_own(tmp_path, tiny_tokenizer):
-    probe = TaskProbe.build(
-        read_task(make_task(tmp_path / "task", "Retrieval")), tiny_tokenizer, ("", ""), ""
+    probe = LocalTaskProbe.build(
+        read_local_task(make_local_task(tmp_path / "task", "Retrieval")),
+        tiny_tokenizer,
+        ("", ""),
+        "",
     )
     row = probe.evaluate(vectors_of, [8, 100])
     assert list(row) == probe.fields([8]) == ["tasks/mine/ndcg_at_10", "tasks/mine/ndcg_at_10/8"]
@@ -163,8 +166,8 @@ def test_smaller_sizes_have_scores_of_their_own(tmp_path, tiny_tokenizer):
 
 
 def test_a_vector_that_is_not_finite_has_no_score_and_a_stop_ends_it(tmp_path, tiny_tokenizer):
-    probe = TaskProbe.build(
-        read_task(make_task(tmp_path / "task", "STS")), tiny_tokenizer, ("", ""), ""
+    probe = LocalTaskProbe.build(
+        read_local_task(make_local_task(tmp_path / "task", "STS")), tiny_tokenizer, ("", ""), ""
     )
     assert probe.evaluate(lambda ids: vectors_of(ids) * np.nan) == {probe.field: None}
     assert probe.evaluate(lambda ids: np.ones((len(ids), 4), np.float32)) == {probe.field: None}
@@ -172,11 +175,13 @@ def test_a_vector_that_is_not_finite_has_no_score_and_a_stop_ends_it(tmp_path, t
 
 
 def test_the_tasks_own_prompts_come_before_the_runs(tmp_path, tiny_tokenizer):
-    folder = make_task(tmp_path / "task", "Retrieval")
+    folder = make_local_task(tmp_path / "task", "Retrieval")
     settings = {"name": "mine", "type": "Retrieval", "prompt": {"query": "law: "}}
     (folder / "task.json").write_text(json.dumps(settings))
-    probe = TaskProbe.build(read_task(folder), tiny_tokenizer, ("query: ", "passage: "), "")
-    plain = TaskProbe.build(read_task(folder), tiny_tokenizer, ("", ""), "")
+    probe = LocalTaskProbe.build(
+        read_local_task(folder), tiny_tokenizer, ("query: ", "passage: "), ""
+    )
+    plain = LocalTaskProbe.build(read_local_task(folder), tiny_tokenizer, ("", ""), "")
     assert probe.ids == plain.ids
     assert probe.ids[0][: len(tiny_tokenizer.encode("law:"))] == tiny_tokenizer.encode("law:")
 
@@ -188,17 +193,17 @@ def test_the_tasks_own_prompts_come_before_the_runs(tmp_path, tiny_tokenizer):
 def test_what_cannot_be_scored_while_training_is_said_at_once(
     kind, main_score, tmp_path, tiny_tokenizer
 ):
-    folder = make_task(tmp_path / "task", kind if kind != "Clustering" else "STS", main_score)
+    folder = make_local_task(tmp_path / "task", kind if kind != "Clustering" else "STS", main_score)
     if kind == "Clustering":
         (folder / "task.json").write_text(json.dumps({"name": "mine", "type": kind}))
         write_rows(folder / "test.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": 2}])
     with pytest.raises(ConfigError, match="kl3m mteb scores it afterwards"):
-        TaskProbe.build(read_task(folder), tiny_tokenizer, ("", ""), "")
+        LocalTaskProbe.build(read_local_task(folder), tiny_tokenizer, ("", ""), "")
 
 
 def test_a_run_with_probes_is_the_run_without(tmp_path, make_model_folder):
     """Same weights and log, and a score in every row of eval.jsonl; the best is kept by it."""
-    task = make_task(tmp_path / "task", "Retrieval")
+    task = make_local_task(tmp_path / "task", "Retrieval")
     settings = {"optimizer": {"total_steps": 4, "warmup_steps": 1}, "steps_per_eval": 2}
     plain = make_model_folder("plain", **settings)
     probed = make_model_folder(
