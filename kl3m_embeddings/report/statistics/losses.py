@@ -127,6 +127,8 @@ def loss_by(steps: pl.DataFrame, column: str) -> list[Statistics]:
     row = pl.int_range(pl.len())
     loss = pl.col("loss")
     is_last = pl.col("row") >= steps.height - tenth
+    # tasks as `Run.tasks` has them: those of equally many steps by name, or every call had its own
+    order = ("num_steps", pl.col("name").cast(pl.String)) if column == "task" else ("name", "share")
     return (
         steps.with_columns(row=row)
         .group_by(pl.col(column).alias("name"))
@@ -140,7 +142,7 @@ def loss_by(steps: pl.DataFrame, column: str) -> list[Statistics]:
             loss.filter(is_last).quantile(0.95).alias("last_p95"),
             pl.col("accuracy").filter(is_last).mean().alias("last_accuracy"),
         )
-        .sort("num_steps" if column == "task" else "name", descending=True)
+        .sort(*order, descending=[True, False])
         .to_dicts()
     )
 

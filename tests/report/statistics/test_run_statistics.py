@@ -61,6 +61,13 @@ def test_loss_by_name(rows, statistics, column):
         assert entry["last_mean"] == (pytest.approx(np.mean(last)) if last else None)
 
 
+def test_tasks_of_equally_many_steps_are_in_the_order_of_their_names(tmp_path):
+    rows = [log_row(step, task=f"task{7 * step % 12:02}") for step in range(1, 25)]
+    run = read_run(write_run(tmp_path, rows=rows))
+    names = [row["name"] for row in describe_run(run)["loss_by_task"]]
+    assert names == run.tasks == [f"task{index:02}" for index in range(12)]
+
+
 def test_speed_and_phases(rows, statistics):
     step_times = [row["step_time"] for row in rows]
     tokens = sum(row["num_tokens"] for row in rows)
