@@ -9,12 +9,16 @@ from rich.text import Text
 
 from kl3m_embeddings.files.whole import whole_file, write_whole
 from kl3m_embeddings.report.names import printable
+from kl3m_embeddings.report.statistics.plain import as_plain
+from kl3m_embeddings.report.statistics.run_statistics import RunStatistics
 
 TEXT_WIDTH = 100
 
 
 def write_statistics(
-    folder: Path, renderables: Sequence[RenderableType], statistics: object
+    folder: Path,
+    renderables: Sequence[RenderableType],
+    statistics: RunStatistics | list[RunStatistics],
 ) -> list[Path]:
     """Write `stats.txt`, as the terminal shows it, and `stats.json`."""
     text, numbers = folder / "stats.txt", folder / "stats.json"
@@ -22,7 +26,7 @@ def write_statistics(
         console = Console(file=file, width=TEXT_WIDTH, color_system=None, legacy_windows=False)
         for renderable in renderables:
             console.print(renderable)
-    write_whole(numbers, json.dumps(statistics, indent=2, allow_nan=False) + "\n")
+    write_whole(numbers, json.dumps(as_plain(statistics), indent=2, allow_nan=False) + "\n")
     return [text, numbers]
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -96,9 +97,9 @@ def report(folder, name, out="out"):
 
 def write(log, out, **changes):
     run = read_run(log)
-    statistics = {**describe_run(run), **changes}
+    statistics = replace(describe_run(run), **changes)
     pngs, missing = draw_all(run, 5, out)
-    statistics["notes"] += missing
+    statistics = replace(statistics, notes=[*statistics.notes, *missing])
     return write_run_report(run, statistics, pngs, out)
 
 
@@ -205,7 +206,7 @@ def test_several_runs_side_by_side(tmp_path):
         write_run(tmp_path / folder, rows=rows, evals=pair_eval_row)
     runs = [read_run(tmp_path / folder) for folder in ("a", "b")]
     statistics = [
-        {**describe_run(run), "name": name} for run, name in zip(runs, names, strict=True)
+        replace(describe_run(run), name=name) for run, name in zip(runs, names, strict=True)
     ]
     pngs, missing = compare_plots(runs, ["a", "b"], 5, tmp_path)
     path = write_comparison_report(runs, statistics, missing, pngs, tmp_path)

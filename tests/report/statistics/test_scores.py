@@ -6,7 +6,12 @@ from rich.console import Console
 
 from kl3m_embeddings.report.read.benchmark import Benchmark
 from kl3m_embeddings.report.read.benchmark_rows import read_score
-from kl3m_embeddings.report.statistics.scores import score_statistics, scores_of_runs
+from kl3m_embeddings.report.statistics.scores import (
+    FailedTask,
+    MeanScores,
+    score_statistics,
+    scores_of_runs,
+)
 from kl3m_embeddings.report.tables.scores import score_tables
 from tests.report.measured import baseline_row, score_row, score_rows
 
@@ -24,11 +29,11 @@ def shown(rows, **limits):
 
 def test_only_the_newest_whole_embeddings_count():
     found = statistics(score_rows())
-    assert [model["name"] for model in found["models"]] == ["mine", "other"]
-    scores = {task["name"]: [cell["score"] for cell in task["scores"]] for task in found["tasks"]}
+    assert [model.name for model in found.models] == ["mine", "other"]
+    scores = {task.name: [cell.score for cell in task.scores] for task in found.tasks}
     assert scores == {"NQ": [0.3, 0.31], "STS": [0.5, 0.4]}
-    assert found["means"] == {"num_tasks": 2, "scores": [0.4, 0.355]}
-    assert found["failed"] == [{"task": "Lost", "model": "mine", "error": "no such file"}]
+    assert found.means == MeanScores(num_tasks=2, scores=[0.4, 0.355])
+    assert found.failed == [FailedTask(task="Lost", model="mine", error="no such file")]
 
 
 def test_nothing_measured():
@@ -38,8 +43,8 @@ def test_nothing_measured():
 
 def test_means_are_over_tasks_that_all_models_have():
     rows = [score_row("A"), score_row("B"), baseline_row("A"), score_row("C"), baseline_row("C")]
-    assert statistics(rows)["means"]["num_tasks"] == 2
-    assert statistics(rows[:3])["means"] is None
+    assert statistics(rows).means.num_tasks == 2
+    assert statistics(rows[:3]).means is None
 
 
 def test_differences_are_marked_where_the_interval_excludes_0():
@@ -90,12 +95,10 @@ def test_a_run_that_another_started_from_keeps_its_own_scores():
     for runs in ([first, second], [second, first]):
         names = ["x", "y"] if runs[0] is first else ["y", "x"]
         found = score_statistics(scores_of_runs(runs, names))
-        (place,) = [n for n, model in enumerate(found["models"]) if model["name"] == "x"]
-        assert found["models"][place]["step"] == 4 and not found["models"][place]["baseline"]
-        scores = {task["name"]: task["scores"][place] for task in found["tasks"]}
-        assert {name: cell["score"] for name, cell in scores.items()} == {"STS": 0.5, "NQ": 0.5}
-        (place,) = [n for n, one in enumerate(found["models"]) if one["name"] == "x (baseline)"]
-        assert found["models"][place]["step"] == 2
-        assert {
-            task["scores"][place]["score"] for task in found["tasks"] if task["scores"][place]
-        } == {0.1}
+        (place,) = [n for n, model in enumerate(found.models) if model.name == "x"]
+        assert found.models[place].step == 4 and not found.models[place].baseline
+        scores = {task.name: task.scores[place] for task in found.tasks}
+        assert {name: cell.score for name, cell in scores.items()} == {"STS": 0.5, "NQ": 0.5}
+        (place,) = [n for n, one in enumerate(found.models) if one.name == "x (baseline)"]
+        assert found.models[place].step == 2
+        assert {task.scores[place].score for task in found.tasks if task.scores[place]} == {0.1}
