@@ -27,7 +27,7 @@ from kl3m_embeddings.report.tables.scores import score_tables
 from kl3m_embeddings.report.tables.spectra import spectra_tables
 
 FILE_NAME = "report.html"
-MAX_TASKS, MAX_MODELS, MODEL_LENGTH, MAX_MATRICES = 500, 24, 80, 200
+MAX_TASKS, MAX_MODELS, MAX_MATRICES = 500, 24, 200
 MAX_OPEN_ROWS = 24
 # The sections with the plots and tables of each, in the order of the page.
 TITLES = {
@@ -130,7 +130,7 @@ def spectra_blocks(rows: Sequence[SpectrumStatistics]) -> Iterator[Block]:
 
 def all_scores(benchmark: BenchmarkStatistics | None) -> Iterator[RenderableType]:
     """The tables of scores, with room for all tasks and models."""
-    return score_tables(benchmark, MAX_TASKS, MAX_MODELS, MODEL_LENGTH)
+    return score_tables(benchmark, max_tasks=MAX_TASKS, max_models=MAX_MODELS, width=None)
 
 
 def write_comparison_report(

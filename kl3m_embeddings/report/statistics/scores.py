@@ -72,22 +72,25 @@ class BenchmarkStatistics:
     failed: list[FailedTask]
 
 
-def score_statistics(scores: Sequence[Score]) -> BenchmarkStatistics | None:
+def score_statistics(
+    scores: Sequence[Score], *, every_step: bool = False
+) -> BenchmarkStatistics | None:
     """Models, tasks with a score of each model (None: it has none), and what failed.
 
-    Only embeddings as they are count here: whole, float32. A model's own rows come first.
+    Only embeddings as they are count here: whole, float32. A model's own rows come first. Of a
+    model with steps the newest counts, unless `every_step` is to be one of its own.
     """
-    scores = newest(scores)
+    scores = scores if every_step else newest(scores)
     main = [score for score in scores if score.is_main and score.error is None]
     names = unique_task_names(main)
-    models = list({score.model: score for score in sorted(main, key=is_baseline)}.values())
-    cells = {(score.of, score.model): score for score in main}
+    models = {(score.model, score.step): score for score in sorted(main, key=is_baseline)}
+    cells = {(score.of, score.model, score.step): score for score in main}
     tasks = [
         TaskScores(
             name=names[of],
             type=of[0],
             metric=of[4],
-            scores=[as_cell(cells.get((of, model.model))) for model in models],
+            scores=[as_cell(cells.get((of, *model))) for model in models],
         )
         for of in sorted(names)
     ]
@@ -99,7 +102,7 @@ def score_statistics(scores: Sequence[Score]) -> BenchmarkStatistics | None:
     if not tasks and not failed:
         return None
     return BenchmarkStatistics(
-        models=[as_model(model) for model in models],
+        models=[as_model(score) for score in models.values()],
         tasks=tasks,
         means=means(tasks, len(models)),
         failed=failed,

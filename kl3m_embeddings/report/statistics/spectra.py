@@ -37,8 +37,10 @@ class SpectrumStatistics:
     largest_over_median: float | None = field(default=None, metadata=LEFT_OUT)
 
 
-def spectra_statistics(spectra: Sequence[Spectrum]) -> list[SpectrumStatistics]:
-    """Each spectrum of the newest steps, its singular values left out."""
+def spectra_statistics(
+    spectra: Sequence[Spectrum], *, every_step: bool = False
+) -> list[SpectrumStatistics]:
+    """Each spectrum of the newest steps, or of all, its singular values left out."""
     return [
         SpectrumStatistics(
             model=spectrum.model,
@@ -49,10 +51,11 @@ def spectra_statistics(spectra: Sequence[Spectrum]) -> list[SpectrumStatistics]:
             shape=list(spectrum.shape) if spectrum.shape else None,
             **spectrum.numbers,
         )
-        for spectrum in sorted(newest(spectra), key=model_and_layer)
+        for spectrum in sorted(spectra if every_step else newest(spectra), key=model_and_layer)
     ]
 
 
-def model_and_layer(spectrum: Spectrum) -> tuple[str, int, str]:
-    """Models in order, and their layers from the first to the last."""
-    return spectrum.model, -1 if spectrum.layer is None else spectrum.layer, spectrum.name
+def model_and_layer(spectrum: Spectrum) -> tuple[str, int, int, str]:
+    """Models in order, their steps, and their layers from the first to the last."""
+    step, layer = (-1 if value is None else value for value in (spectrum.step, spectrum.layer))
+    return spectrum.model, step, layer, spectrum.name

@@ -213,7 +213,7 @@ def test_several_runs_side_by_side(tmp_path):
     parsed = Parsed(path.read_text(encoding="utf-8"))
     text = " ".join(" ".join(parsed.text).split())
     assert "2 runs compared" in text
-    assert "STS ndcg_at_10 0.3000 0.2500 to 0.3500 0.4000" in text
+    assert "STS ndcg_at_10 0.3000 .250 to .350 0.4000" in text
     assert len([tag for tag, _ in parsed.elements if tag == "img"]) == 4
     assert "script" not in {tag for tag, _ in parsed.elements}
 
