@@ -92,7 +92,7 @@ def score_series(run: Run) -> Series:
     scores = [
         score
         for score in run.benchmark.own_scores
-        if score.is_main and score.score is not None and score.step is not None
+        if score.is_plain and score.score is not None and score.step is not None
     ]
     names = unique_task_names(scores)
     points: dict[str, dict[int, float]] = {}

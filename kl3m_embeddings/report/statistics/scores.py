@@ -81,7 +81,7 @@ def score_statistics(
     model with steps the newest counts, unless `every_step` is to be one of its own.
     """
     scores = scores if every_step else newest(scores)
-    main = [score for score in scores if score.is_main and score.error is None]
+    main = [score for score in scores if score.is_plain and score.error is None]
     names = unique_task_names(main)
     models = {(score.model, score.step): score for score in sorted(main, key=is_baseline)}
     cells = {(score.of, score.model, score.step): score for score in main}
