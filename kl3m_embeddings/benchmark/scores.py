@@ -23,9 +23,12 @@ ROUNDED = 1e-6  # mteb's results have six digits
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Score:
-    """A row; see the module. `low` and `high` bound its 95% bootstrap interval."""
+    """A row; see the module. `low` and `high` bound its 95% bootstrap interval.
+
+    The report reads it into a record of its own, of the same fields but for the two revisions.
+    """
 
     model: str
     revision: str

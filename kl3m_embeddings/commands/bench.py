@@ -113,27 +113,28 @@ def grow(
 
 
 def table(medians: Mapping[str, Numbers], work: "Work") -> str:
-    """The comparison as text; `x` is in the last side's speed."""
+    """The sides beside each other; `x` is in the last side's speed, times are of a step."""
+    from kl3m_embeddings.report.tables.output import as_text
+    from kl3m_embeddings.report.tables.parts import grid
     from kl3m_embeddings.speed.measure import PHASES
 
     base = list(medians.values())[-1]
     limit = max(one["flops_limit"] for one in medians.values())
-    lines = [
-        f"{work.batch_size} x {work.length} tokens, {work.precision}",
-        f"{'':14}{'tokens/s':>10}{'x':>7}{'% limit':>9}{'GB':>7}"
-        f"{'step':>11}{'forward':>11}{'backward':>11}{'optimizer':>11}",
-    ]
+    title = f"{work.batch_size} x {work.length} tokens, {work.precision}; times in ms"
+    sides = grid(
+        title, "", "tokens/s", "x", "%\nlimit", "GB", "step", "for-\nward", "back-\nward",
+        "opti-\nmizer", gap=2,
+    )  # fmt: skip
     for name, one in medians.items():
-        faster = one["tokens_per_s"] / base["tokens_per_s"]
-        share = 100 * one["flops"] / limit
-        phases = [f"{1000 * one[f'{phase}_s']:,.0f} ms" for phase in PHASES]
-        lines.append(
-            f"{name:14}{one['tokens_per_s']:>10,.0f}{faster:>7.2f}{share:>9.0f}"
-            f"{one['peak_memory_gb']:>7.1f}{1000 * one['step_s']:>8,.0f} ms"
-            f"{phases[0]:>11}{phases[1]:>11}{phases[2]:>11}"
+        sides.add_row(
+            name,
+            f"{one['tokens_per_s']:,.0f}",
+            f"{one['tokens_per_s'] / base['tokens_per_s']:.2f}",
+            f"{100 * one['flops'] / limit:.0f}",
+            f"{one['peak_memory_gb']:.1f}",
+            *(f"{1000 * one[f'{part}_s']:,.0f}" for part in ("step", *PHASES)),
         )
-    lines.append(f"limit: one large matrix product, {limit / 1e9:,.0f} GFLOP/s")
-    return "\n".join(lines)
+    return as_text([sides, f"limit: one large matrix product, {limit / 1e9:,.0f} GFLOP/s"])
 
 
 def write(out: Path | None, report: Mapping[str, Any]) -> None:

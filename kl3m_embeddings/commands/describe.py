@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from io import TextIOWrapper
 from itertools import pairwise
@@ -139,8 +140,8 @@ def draw_one(options: argparse.Namespace) -> None:
     run = read_run(options.logs[0])
     folder = options.out or run.log.path.parent
     statistics = describe_run(run, options.window)
-    pngs, missing = draw_all(run, statistics["loss"]["window"], folder)
-    statistics["notes"] += missing
+    pngs, missing = draw_all(run, statistics.loss.window, folder)
+    statistics = replace(statistics, notes=[*statistics.notes, *missing])
     tables = list(render(statistics))
     report = write_run_report(run, statistics, pngs, folder)
     written = [*write_statistics(folder, tables, statistics), *pngs, report]
@@ -160,7 +161,7 @@ def draw_several(options: argparse.Namespace) -> None:
     names = unique_names([run.log.path for run in runs])
     window = options.window or default_window(max(run.steps.height for run in runs))
     statistics = [
-        {**describe_run(run, window), "name": name} for run, name in zip(runs, names, strict=True)
+        replace(describe_run(run, window), name=name) for run, name in zip(runs, names, strict=True)
     ]
     folder = options.out or Path("comparison")
     pngs, missing = compare_plots(runs, names, window, folder)

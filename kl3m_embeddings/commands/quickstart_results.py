@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from kl3m_embeddings.config.read import load_training
 from kl3m_embeddings.evaluation.unigrams import UnigramBaseline, unigram_baseline
 from kl3m_embeddings.files.checkpoint import newest_verified
+from kl3m_embeddings.report.tables.output import print_all
+from kl3m_embeddings.report.tables.parts import fold_names, grid
 from kl3m_embeddings.run.model import open_run_model
 from kl3m_embeddings.run.text import open_text, text_evaluation
 
@@ -25,14 +24,14 @@ def print_masked_tokens(folder: Path) -> None:
     unigram: UnigramBaseline = unigram_baseline(
         text.train.corpus, evaluation, model.tokenizer.vocab_size
     )
-    table = Table(title="Masked tokens of held-out documents")
-    table.add_column("predicted by")
-    table.add_column("mean loss (nats)", justify="right")
-    table.add_column("accuracy", justify="right")
+    table = grid(
+        "Masked tokens of held-out documents", "predicted by", "mean loss\n(nats)", "\naccuracy"
+    )
+    fold_names(table)
     for name, loss, accuracy in (
         (f"the encoder before training (step {first['step']})", first["mean"], first["accuracy"]),
         ("token frequency alone", unigram.mean_loss, unigram.accuracy),
         (f"the encoder (step {last['step']})", last["mean"], last["accuracy"]),
     ):
         table.add_row(name, f"{loss:.2f}", f"{accuracy:.1%}")
-    Console().print(table)
+    print_all([table])

@@ -1,9 +1,9 @@
 """Models scored on tasks, for `kl3m mteb` and `describe.py --mteb`."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from tqdm import tqdm
 
 from kl3m_embeddings.benchmark.request import (
@@ -15,12 +15,15 @@ from kl3m_embeddings.benchmark.request import (
     chosen_tasks,
 )
 from kl3m_embeddings.benchmark.run import Benchmark
-from kl3m_embeddings.benchmark.scores import SCORES, TABLE
+from kl3m_embeddings.benchmark.scores import SCORES, TABLE, Score
 from kl3m_embeddings.benchmark.variants import DTYPES
-from kl3m_embeddings.commands.score_table import score_tables
 from kl3m_embeddings.config.read import load_training
 from kl3m_embeddings.errors import ConfigError, did_you_mean
 from kl3m_embeddings.messages import say
+from kl3m_embeddings.report.read.benchmark import read_scores
+from kl3m_embeddings.report.statistics.scores import score_statistics
+from kl3m_embeddings.report.tables.output import print_all
+from kl3m_embeddings.report.tables.scores import score_tables
 
 
 def run_benchmark(request: BenchmarkRequest) -> int:
@@ -57,11 +60,18 @@ def run_benchmark(request: BenchmarkRequest) -> int:
         )
         rows = benchmark.score(candidates)
         bar.update()
-    for table in score_tables(rows):
-        Console().print(table)
+    print_scores(request.folder / SCORES, rows)
     for name in (SCORES, TABLE):
         say(f"{request.folder / name}")
     return check_failures(rows)
+
+
+def print_scores(path: Path, rows: Sequence[Score]) -> None:
+    """The tables of what has been scored just now, as the file has it; errors are told later."""
+    asked = {(row.model, row.step, row.task) for row in rows if row.error is None}
+    scores = [one for one in read_scores(path)[0] if (one.model, one.step, one.task) in asked]
+    scored = score_statistics(scores, every_step=True)
+    print_all(score_tables(scored, max_tasks=None, max_models=None))
 
 
 def run_request(log: Path, options: Namespace) -> BenchmarkRequest:

@@ -1,14 +1,12 @@
 """`kl3m svd`: how models use their dimensions, weight by weight and in the vectors of a sample."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from kl3m_embeddings.encoder.folder.model_paths import ModelPath
     from kl3m_embeddings.encoder.text_encoder import TextEncoder
 
@@ -41,7 +39,6 @@ def svd(
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, mps, cpu.")] = None,
 ) -> int:
     """Singular values of all weights, and the shape of the vectors of a sample of texts."""
-    from rich.console import Console
     from tqdm import tqdm
 
     from kl3m_embeddings.encoder.folder.model_paths import check_unique, is_run, model_paths
@@ -50,12 +47,12 @@ def svd(
     from kl3m_embeddings.files.json_lines import replace_lines
     from kl3m_embeddings.messages import say, warn
 
-    places = [
-        place
+    paths = [
+        path
         for source in models
-        for place in model_paths(source, warn, all_checkpoints=all_checkpoints)
+        for path in model_paths(source, warn, all_checkpoints=all_checkpoints)
     ]
-    check_unique((place.name, place.step) for place in places)
+    check_unique((path.name, path.step) for path in paths)
     first = Path(models[0])
     pairs = pairs or (default_pairs(first) if texts is None and is_run(first) else None)
     sample = read_sample(texts, pairs, num_texts)
@@ -63,14 +60,25 @@ def svd(
         say("no texts: the weights alone are looked at; give --texts or --pairs")
     where = pick_device(device)
     rows: list[dict[str, Any]] = []
-    for place in tqdm(places, unit="model"):
-        model = TextEncoder.load(place.path, device=where)
-        rows += model_rows(place, model, sample)
-    path = (out or (first if is_run(first) else Path())) / FILE
-    replace_lines(path, rows, ("model", "step"))
-    Console().print(spectra_table(rows))
-    say(str(path))
+    for path in tqdm(paths, unit="model"):
+        model = TextEncoder.load(path.path, device=where)
+        rows += model_rows(path, model, sample)
+    file = (out or (first if is_run(first) else Path())) / FILE
+    replace_lines(file, rows, ("model", "step"))
+    print_means(file, {(path.name, path.step) for path in paths})
+    say(str(file))
     return 0
+
+
+def print_means(file: Path, measured: Collection[tuple[str, int | None]]) -> None:
+    """A table of what has been measured just now, by model and step, as the file has it."""
+    from kl3m_embeddings.report.read.benchmark import read_spectra
+    from kl3m_embeddings.report.statistics.spectra import spectra_statistics
+    from kl3m_embeddings.report.tables.output import print_all
+    from kl3m_embeddings.report.tables.spectra import means_table
+
+    spectra = [one for one in read_spectra(file)[0] if (one.model, one.step) in measured]
+    print_all([means_table(spectra_statistics(spectra, every_step=True))])
 
 
 def default_pairs(folder: Path) -> Path | None:
@@ -109,47 +117,16 @@ def read_sample(texts: Path | None, pairs: Path | None, num_texts: int) -> Sampl
     return Sample(texts=list(unique), pairs=found)
 
 
-def model_rows(place: "ModelPath", model: "TextEncoder", sample: Sample) -> list[dict[str, Any]]:
+def model_rows(path: "ModelPath", model: "TextEncoder", sample: Sample) -> list[dict[str, Any]]:
     """The rows of one model: its weights', then its vectors'."""
     from kl3m_embeddings.benchmark.spectra import embedding_shape, weight_spectra
 
-    about = {"model": place.name, "step": place.step}
+    about = {"model": path.name, "step": path.step}
     rows = [{**about, **row} for row in weight_spectra(model.encoder)]
     if len(sample.texts) >= 2:
         vectors = model.encode(sample.texts)
-        place_of = {text: row for row, text in enumerate(sample.texts)}
-        sides = [vectors[[place_of[pair[side]] for pair in sample.pairs]] for side in (0, 1)]
+        row_of = {text: row for row, text in enumerate(sample.texts)}
+        sides = [vectors[[row_of[pair[side]] for pair in sample.pairs]] for side in (0, 1)]
         pairs = (sides[0], sides[1]) if sample.pairs else None
         rows.append({**about, **embedding_shape(vectors, pairs)})
     return rows
-
-
-def spectra_table(rows: Sequence[dict[str, Any]]) -> "Table":
-    """A line for each model: ranks averaged over its matrices, and the shape of its vectors."""
-    from rich.text import Text
-
-    from kl3m_embeddings.commands.plain_table import plain_table
-
-    names = ("effective_rank", "stable_rank", "largest_over_mean")
-    shapes = ("effective_rank", "anisotropy", "uniformity", "alignment")
-    title = "Weights: means over the layers' matrices. Vectors: of the sample"
-    table = plain_table(title, "model", gap=1)
-    for name in (
-        "step", "weights'\neff. rank", "stable\nrank", "largest\n/ mean", "vectors'\neff. rank",
-        "aniso-\ntropy", "uni-\nformity", "align-\nment",
-    ):  # fmt: skip
-        table.add_column(name, justify="right", no_wrap=True)
-    for model, step in dict.fromkeys((row["model"], row["step"]) for row in rows):
-        of_model = [row for row in rows if (row["model"], row["step"]) == (model, step)]
-        weights = [row for row in of_model if row["kind"] == "layer"]
-        vectors: dict[str, Any] = next((r for r in of_model if r["kind"] == "embeddings"), {})
-        cells = [mean_of(weights, name) for name in names] + [vectors.get(name) for name in shapes]
-        shown = ["" if value is None else f"{value:.3g}" for value in cells]
-        table.add_row(Text(model), "" if step is None else f"{step:,}", *shown)
-    return table
-
-
-def mean_of(rows: Sequence[dict[str, Any]], name: str) -> float | None:
-    """Over the rows that have it."""
-    values = [row[name] for row in rows if row.get(name) is not None]
-    return sum(values) / len(values) if values else None

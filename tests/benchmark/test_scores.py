@@ -2,12 +2,20 @@
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
-from kl3m_embeddings.benchmark.scores import Score, as_cell, merged, read_scores, write_scores
+from kl3m_embeddings.benchmark.scores import (
+    SCORES,
+    Score,
+    as_cell,
+    merged,
+    read_scores,
+    write_scores,
+)
 from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.report.read import benchmark, benchmark_rows
 
 
 def score(**fields):
@@ -130,3 +138,44 @@ def test_a_difference_goes_when_the_other_models_score_does():
     # mteb rounds what is read again
     same = merged(old, [score(model="base", score=0.4000004, time_s=9.0)])
     assert score(**compared) in same and score(task="u", **compared) in same
+
+
+NOT_IN_REPORTS = {"revision", "task_revision"}
+
+
+def test_the_record_of_the_report_has_the_same_fields():
+    """The same names, types and defaults, in the same order."""
+    ours, theirs = (
+        {one.name: (one.type, one.default) for one in fields(record)}
+        for record in (Score, benchmark_rows.Score)
+    )
+    assert set(ours) - set(theirs) == NOT_IN_REPORTS
+    assert [*theirs.items()] == [
+        (name, field) for name, field in ours.items() if name not in NOT_IN_REPORTS
+    ]
+
+
+EVERYTHING = {
+    "step": 7, "baseline": True, "task_revision": "d", "control": True, "dtype": "int8", "dim": 8,
+    "low": 0.25, "high": 0.75, "num_items": 9, "compared_with": "o", "difference": -0.125,
+    "difference_low": -0.25, "difference_high": 0.0, "time_s": 1.5,
+}  # fmt: skip
+
+
+def test_the_report_reads_what_is_written_here(tmp_path):
+    rows = [
+        score(**EVERYTHING),
+        score(model="baseline", step=None),
+        score(task="failed", score=None, dim=0, full_dim=0, error="why"),
+    ]
+    changed = {name for one in rows for name, value in asdict(one).items() if value is not None}
+    assert changed == set(Score.__dataclass_fields__)  # no field is left at None in all rows
+    write_scores(tmp_path, rows)
+    read, notes = benchmark.read_scores(tmp_path / SCORES)
+    assert notes == []
+    for ours, theirs in zip(rows, read, strict=True):
+        written = {
+            name: value for name, value in asdict(ours).items() if name not in NOT_IN_REPORTS
+        }
+        assert asdict(theirs) == written
+        assert theirs.is_plain == ours.is_plain

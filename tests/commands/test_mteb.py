@@ -72,6 +72,11 @@ def test_scores_are_printed_and_written(kl3m, model, sts, tmp_path, out):
     assert compared == {"", "bm25"}
     score = next(row for row in rows if row["task"] == "alike" and row["dim"] == "32")["score"]
     assert f"{float(score):.4f}" in printed
+    assert "Difference to bm25" in printed
+    assert max(map(len, printed.split("Benchmark scores")[1].splitlines()[:-2])) <= 80
+    other = WRITERS["STS"](tmp_path / "other")
+    printed = kl3m("mteb", model, "--task", other, "--out", out)[1]
+    assert "other" in printed and "alike" not in printed  # nor what was scored before
 
 
 def test_results_of_a_run_are_in_its_folder(kl3m, tmp_path, sts):

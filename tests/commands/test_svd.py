@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from kl3m_embeddings.commands.cli import app
 from kl3m_embeddings.commands.train import main as train
+from kl3m_embeddings.report.names import number
 
 PAIRS = {"pairs": {"probability": 1.0, "loss": {"name": "infonce"}}}
 
@@ -29,13 +30,19 @@ def run(make_model_folder):
 
 def test_a_run_is_looked_at_by_its_held_out_pairs(run):
     """And another call replaces the rows of the same checkpoint, no others."""
-    assert svd(run, "--all-checkpoints").exit_code == 0
+    shown = svd(run, "--all-checkpoints")
+    assert shown.exit_code == 0
+    lines = [line.split() for line in shown.output.splitlines() if line.startswith("law ")]
+    assert [line[:2] for line in lines] == [["law", "2"], ["law", "4"]]
     first = rows(run)
+    ranks = [row["effective_rank"] for row in first if row["step"] == 4 and row["kind"] == "layer"]
+    assert lines[1][2] == number(sum(ranks) / len(ranks), 3)
     assert {(row["model"], row["step"]) for row in first} == {("law", 2), ("law", 4)}
     shapes = [row for row in first if row["kind"] == "embeddings"]
     assert len(shapes) == 2 and all(0 <= row["alignment"] <= 4 for row in shapes)
     again = svd(run)
-    assert again.exit_code == 0 and "law" in again.output
+    assert again.exit_code == 0
+    assert [line.split()[1] for line in again.output.splitlines() if line[:4] == "law "] == ["4"]
     key = json.dumps
     assert sorted(map(key, rows(run))) == sorted(map(key, first))
 

@@ -10,7 +10,7 @@ from kl3m_embeddings.report.plots.all_plots import PLOTS, draw_all
 from kl3m_embeddings.report.plots.parts import listed
 from kl3m_embeddings.report.plots.style import styled
 from kl3m_embeddings.report.read.run import read_run
-from kl3m_embeddings.report.statistics.losses import steps_by_task
+from kl3m_embeddings.report.statistics.losses import MixedLossWindow, steps_by_task
 from kl3m_embeddings.report.statistics.run_statistics import describe_run
 from tests.report.logs import log_row, mixed_eval_row, mixed_row, pair_row, write_lines, write_run
 from tests.report.measured import score_rows, spectrum_rows, write_measured
@@ -59,57 +59,56 @@ def test_the_tasks_of_a_run(run, rows, tmp_path):
 
 
 def test_no_loss_is_one_of_all_tasks(statistics):
-    loss = statistics["loss"]
-    assert {key: value for key, value in loss.items() if value} == {"window": 20}
-    assert not {"mean", "median"} & set(statistics["loss_by_window"][0])
+    assert {key: value for key, value in vars(statistics.loss).items() if value} == {"window": 20}
+    assert {type(window) for window in statistics.loss_by_window} == {MixedLossWindow}
 
 
 def test_losses_of_each_task(rows, statistics):
-    for entry in statistics["loss_by_task"]:
-        losses = values(rows, entry["name"], "loss")
-        window = round(20 * entry["num_steps"] / NUM_STEPS)
-        assert entry["num_steps"] == len([row for row in rows if row["task"] == entry["name"]])
-        assert entry["loss"]["window"] == window
-        assert (entry["loss"]["first"], entry["loss"]["last"]) == (losses[0], losses[-1])
-        assert entry["loss"]["last_average"] == pytest.approx(np.mean(losses[-window:]))
+    for entry in statistics.loss_by_task:
+        losses = values(rows, entry.name, "loss")
+        window = round(20 * entry.num_steps / NUM_STEPS)
+        assert entry.num_steps == len([row for row in rows if row["task"] == entry.name])
+        assert entry.loss.window == window
+        assert (entry.loss.first, entry.loss.last) == (losses[0], losses[-1])
+        assert entry.loss.last_average == pytest.approx(np.mean(losses[-window:]))
 
 
 def test_windows_have_the_mean_of_each_task(rows, statistics):
-    for place, window in enumerate(statistics["loss_by_window"]):
+    for place, window in enumerate(statistics.loss_by_window):
         mine = rows[20 * place : 20 * place + 20]
-        assert set(window["mean_by_task"]) == set(TASKS)
-        for task, mean in window["mean_by_task"].items():
+        assert set(window.mean_by_task) == set(TASKS)
+        for task, mean in window.mean_by_task.items():
             losses = values(mine, task, "loss")
             assert mean == (pytest.approx(np.mean(losses)) if losses else None)
 
 
 def test_dimensions_are_those_of_masked_tasks(rows, statistics):
     masked = [row for row in rows if row["task"] in ("mlm", "nsp")]
-    for entry in statistics["loss_by_reduced_dim"]:
-        mine = [row for row in masked if row["reduced_dim"] == entry["name"]]
-        assert entry["num_steps"] == len(mine)
-        assert entry["share"] == pytest.approx(len(mine) / len(masked))
+    for entry in statistics.loss_by_reduced_dim:
+        mine = [row for row in masked if row["reduced_dim"] == entry.name]
+        assert entry.num_steps == len(mine)
+        assert entry.share == pytest.approx(len(mine) / len(masked))
 
 
 def test_embedding_tasks(rows, statistics):
     kinds = {"ssd": {"same", "similar", "diff"}}
     tenth = NUM_STEPS // 10
-    found = {entry["name"]: entry for entry in statistics["embedding_tasks"]}
+    found = {entry.name: entry for entry in statistics.embedding_tasks}
     assert set(found) == {"pairs", "crop", "ssd"}
     for task, entry in found.items():
         mine = [row for row in rows if row["task"] == task]
-        assert entry["num_pairs"] == 64 * len(mine)
-        assert entry["num_clashes"] == len(mine)
-        assert set(entry["similarity"]) == kinds.get(task, {"positive", "negative"})
+        assert entry.num_pairs == 64 * len(mine)
+        assert entry.num_clashes == len(mine)
+        assert set(entry.similarity) == kinds.get(task, {"positive", "negative"})
         for end, part in (("first", rows[:tenth]), ("last", rows[-tenth:])):
             for field in ("accuracy", "temperature"):
                 known = values(part, task, field)
                 expected = pytest.approx(np.mean(known), rel=1e-5) if known else None
-                assert entry[f"{end}_{field}"] == expected
-            for kind, ends in entry["similarity"].items():
+                assert getattr(entry, f"{end}_{field}") == expected
+            for kind, ends in entry.similarity.items():
                 known = values(part, task, f"mean_sim_{kind}")
                 expected = pytest.approx(np.mean(known), rel=1e-5) if known else None
-                assert ends[end] == expected
+                assert getattr(ends, end) == expected
 
 
 def test_averages_of_all_tasks_span_the_same_stretch(run):
@@ -123,9 +122,9 @@ def test_a_step_may_lack_what_it_measures(tmp_path):
     rows[5] |= {"mean_sim_positive": None, "accuracy": None, "loss": None, "skipped": True}
     rows[6] = {"step": 7, "task": "pairs"}
     run = read_run(write_run(tmp_path, rows=rows))
-    [entry] = describe_run(run)["embedding_tasks"]
-    assert entry["num_steps"] == 29
-    assert entry["num_pairs"] == 64 * 28
+    [entry] = describe_run(run).embedding_tasks
+    assert entry.num_steps == 29
+    assert entry.num_pairs == 64 * 28
     assert draw_all(run, 5, tmp_path)[1] == [
         "pair_metrics_by_step.png is not drawn: eval.jsonl has no metric of held-out pairs"
     ]
@@ -139,8 +138,8 @@ def test_a_task_without_any_loss_is_left_out_of_its_plots(tmp_path):
         for name in ("loss_by_step", "learning_rate_loss"):
             assert "broken" not in [axes.get_ylabel() for axes in PLOTS[name](run, 5).axes]
         assert PLOTS["loss_hist_by_task"](run, 5).axes
-    entry = next(one for one in describe_run(run)["loss_by_task"] if one["name"] == "broken")
-    assert entry["loss"]["last_average"] is None
+    entry = next(one for one in describe_run(run).loss_by_task if one.name == "broken")
+    assert entry.loss.last_average is None
 
 
 def clipped_texts(figure):

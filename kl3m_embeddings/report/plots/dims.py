@@ -81,7 +81,7 @@ def title(panels: dict[str, list[Score]]) -> str:
     """What a model's first dimensions keep of its score."""
     kept: list[tuple[int, float]] = []
     for of_task in panels.values():
-        main = {score.model: score for score in of_task if score.is_main}
+        main = {score.model: score for score in of_task if score.is_plain}
         for score in of_task:
             full = main.get(score.model)
             is_first = score.dtype == FULL_PRECISION and not score.control and not score.baseline

@@ -25,7 +25,7 @@ from kl3m_embeddings.report.plots.style import (
 )
 from kl3m_embeddings.report.read.run import Run
 from kl3m_embeddings.report.statistics.columns import extent, percentile
-from kl3m_embeddings.report.statistics.steps import Statistics, is_usual, phases
+from kl3m_embeddings.report.statistics.steps import PhaseTime, is_usual, phases
 
 COLOURS = {"sample": SKY, "forward": BLUE, "backward": ORANGE, "optimizer": GREEN, "other": GREY}
 NUM_BINS = 60
@@ -36,12 +36,11 @@ def step_time_components(run: Run, window: int) -> Figure | str:
     shares = phases(run.steps)
     if not shares:
         return "the log has no step_time, or none of its phases"
-    names = [row["name"] for row in shares]
-    step_time_s = sum(row["seconds"] for row in shares)
-    largest = max(shares, key=lambda row: row["share"])
+    names = [row.name for row in shares]
+    step_time_s = sum(row.seconds for row in shares)
+    largest = max(shares, key=lambda row: row.share)
     figure = new_figure(
-        f"A step takes {duration(step_time_s)}; {percent(largest['share'])} of it is "
-        f"{largest['name']}",
+        f"A step takes {duration(step_time_s)}; {percent(largest.share)} of it is {largest.name}",
         subtitle(run),
     )
     [axes] = place(figure, right_in=2.05, left_in=0.85)
@@ -95,13 +94,13 @@ def highest(stack: pl.DataFrame, names: list[str]) -> float:
     return 1.12 * min(percentile(slow_s, 98) or 0, 3 * (percentile(slow_s, 50) or 0)) or 1.0
 
 
-def label_phases(axes: Axes, shares: list[Statistics]) -> None:
+def label_phases(axes: Axes, shares: list[PhaseTime]) -> None:
     """Name each phase beside its layer, with its usual time and its share of the step."""
     labels, bottom = [], 0.0
     for row in shares:
-        text = f"{row['name']} {duration(row['seconds'])} ({percent(row['share'])})"
-        labels.append(Label(bottom + row["seconds"] / 2, text, COLOURS[row["name"]]))
-        bottom += row["seconds"]
+        text = f"{row.name} {duration(row.seconds)} ({percent(row.share)})"
+        labels.append(Label(bottom + row.seconds / 2, text, COLOURS[row.name]))
+        bottom += row.seconds
     label_right(axes, labels)
 
 

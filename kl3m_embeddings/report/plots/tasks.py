@@ -149,9 +149,9 @@ def foot(run: Run, panels: list[Lines]) -> str:
     """Whether the ratio foretells quality, and that not every task may be drawn."""
     more = f"At most {MAX_TASKS} tasks are drawn. " if max(map(len, panels)) > MAX_TASKS else ""
     related = svd_and_quality(run)
-    if related is None or related["spearman"] is None:
+    if related is None or related.spearman is None:
         return f"{more}Each label gives the last value of its line."
     return (
         f"{more}Spearman's correlation of largest / mean with the mean score: "
-        f"{number(related['spearman'], 2)} over {related['num_evals']:,} evaluations."
+        f"{number(related.spearman, 2)} over {related.num_evals:,} evaluations."
     )

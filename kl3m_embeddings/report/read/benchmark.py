@@ -62,18 +62,30 @@ class Benchmark:
 
 def read_benchmark(folder: Path) -> Benchmark:
     """What the run's folder has of the three files."""
-    scores, score_notes = read_file(folder / SCORES, read_score)
+    scores, score_notes = read_scores(folder / SCORES)
     queries, query_notes = read_file(folder / NEIGHBOURS, read_query)
-    spectra, spectra_notes = read_file(folder / SPECTRA, read_spectrum)
+    spectra, spectra_notes = read_spectra(folder / SPECTRA)
     return Benchmark(
         name=folder.resolve().name,
-        scores=measured_last(
-            scores, lambda row: (row.model, row.step, row.of, row.dim, row.dtype, row.control)
-        ),
+        scores=scores,
         queries=measured_last(queries, lambda row: (row.model, row.step, row.task, row.query)),
-        spectra=measured_last(spectra, lambda row: (row.model, row.step, row.layer, row.name)),
+        spectra=spectra,
         notes=[*score_notes, *query_notes, *spectra_notes],
     )
+
+
+def read_scores(path: Path) -> tuple[list[Score], list[str]]:
+    """The scores of a file, as they were measured last, and what to say about its lines."""
+    scores, notes = read_file(path, read_score)
+    return measured_last(
+        scores, lambda row: (row.model, row.step, row.of, row.dim, row.dtype, row.control)
+    ), notes
+
+
+def read_spectra(path: Path) -> tuple[list[Spectrum], list[str]]:
+    """The spectra of a file, as they were measured last, and what to say about its lines."""
+    spectra, notes = read_file(path, read_spectrum)
+    return measured_last(spectra, lambda row: (row.model, row.step, row.layer, row.name)), notes
 
 
 def read_file(path: Path, check: Callable[[object], Row]) -> tuple[list[Row], list[str]]:

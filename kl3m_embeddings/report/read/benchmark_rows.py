@@ -15,9 +15,13 @@ MAX_SINGULAR_VALUES = 1024
 LARGEST = 2**53
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Score:
-    """A model's score on one task, at one size and precision of the embedding."""
+    """A model's score on one task, at one size and precision of the embedding.
+
+    `low` and `high` bound its 95% bootstrap interval. The benchmark, on which the report does not
+    depend, has a record of the same fields for what it writes; a test holds the two equal.
+    """
 
     model: str
     step: int | None
@@ -28,21 +32,20 @@ class Score:
     subset: str
     metric: str
     score: float | None
-    low: float | None
-    """`low` and `high`: the 95% bootstrap interval."""
-    high: float | None
-    num_items: int | None
     dim: int
     full_dim: int
     dtype: str
     control: bool
     """Dimensions drawn at random, not the first ones."""
-    compared_with: str | None
-    difference: float | None
-    difference_low: float | None
-    difference_high: float | None
-    time_s: float | None
-    error: str | None
+    low: float | None = None
+    high: float | None = None
+    num_items: int | None = None
+    compared_with: str | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    time_s: float | None = None
+    error: str | None = None
 
     @property
     def of(self) -> tuple[str, str, str, str, str]:
@@ -50,8 +53,8 @@ class Score:
         return self.type, self.task, self.subset, self.split, self.metric
 
     @property
-    def is_main(self) -> bool:
-        """Whether it is of the embedding as it is: whole, and at full precision."""
+    def is_plain(self) -> bool:
+        """Whether the vectors were as the model gives them: whole, and at full precision."""
         return self.dim == self.full_dim and self.dtype == FULL_PRECISION and not self.control
 
 

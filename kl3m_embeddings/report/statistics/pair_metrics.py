@@ -4,11 +4,11 @@ A set's fields are `set/metric`, `set/metric/64` at a smaller size of the embedd
 as `set/num_queries`. A name that is neither is another field.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from kl3m_embeddings.report.statistics.steps import Statistics
+from kl3m_embeddings.report.statistics.plain import LEFT_OUT
 
 HEADLINES = ("ndcg@10", "ap", "spearman")
 METRICS = (
@@ -69,6 +69,36 @@ class MetricSet:
         ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MetricStatistics:
+    """The values of a metric along the run; `dim` is None at the embedding's full size.
+
+    A threshold has no best value.
+    """
+
+    name: str
+    dim: int | None
+    first: float | None
+    best: float | None
+    best_step: int | None
+    last: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMetrics:
+    """A set of held-out pairs: how many texts it has, and its metrics.
+
+    `headline` is the metric to judge by, and comes first.
+    """
+
+    name: str
+    num_queries: int | None = field(default=None, metadata=LEFT_OUT)
+    num_documents: int | None = field(default=None, metadata=LEFT_OUT)
+    num_pairs: int | None = field(default=None, metadata=LEFT_OUT)
+    headline: str
+    metrics: list[MetricStatistics]
+
+
 def parsed(name: str) -> tuple[str, str, int | None] | None:
     """Set, metric (or count) and size of a field of eval.jsonl; None if it is none of a set."""
     parts = name.split("/")
@@ -123,27 +153,27 @@ def of_set(name: str, evals: pl.DataFrame, columns: dict[tuple[str, int | None],
     return MetricSet(name, fields, counts)
 
 
-def metrics_of_sets(sets: list[MetricSet]) -> list[Statistics]:
+def metrics_of_sets(sets: list[MetricSet]) -> list[PairMetrics]:
     """The first, best and last value of every metric of every set."""
     return [
-        {
-            "name": one.name,
+        PairMetrics(
+            name=one.name,
             **one.counts,
-            "headline": one.headline.metric,
-            "metrics": [metric_statistics(field) for field in one.fields],
-        }
+            headline=one.headline.metric,
+            metrics=[metric_statistics(field) for field in one.fields],
+        )
         for one in sets
     ]
 
 
-def metric_statistics(field: MetricField) -> Statistics:
+def metric_statistics(field: MetricField) -> MetricStatistics:
     """The first, best and last value of a metric."""
     best, best_step = field.best or (None, None)
-    return {
-        "name": field.metric,
-        "dim": field.dim,
-        "first": field.first,
-        "best": best,
-        "best_step": best_step,
-        "last": field.last,
-    }
+    return MetricStatistics(
+        name=field.metric,
+        dim=field.dim,
+        first=field.first,
+        best=best,
+        best_step=best_step,
+        last=field.last,
+    )

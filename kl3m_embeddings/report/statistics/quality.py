@@ -10,6 +10,7 @@
 """
 
 import math
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -17,7 +18,6 @@ from kl3m_embeddings.report.names import number
 from kl3m_embeddings.report.read.benchmark import unique_task_names
 from kl3m_embeddings.report.read.run import Run
 from kl3m_embeddings.report.statistics.pair_metrics import PROBES
-from kl3m_embeddings.report.statistics.steps import Statistics
 
 RATIO = "svd_mean_ratio_1"
 HEADLINES = ("ndcg@10", "ndcg_at_10", "ap", "spearman", "cosine_spearman", "main_score")
@@ -27,6 +27,30 @@ TWO_SIDED_5_PERCENT = 1.96
 
 # Columns step and value, by the name of what was measured.
 Series = dict[str, pl.DataFrame]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeStatistics:
+    """The values of a task that the trainer evaluates; `name` has its metric, higher is better."""
+
+    name: str
+    first: float
+    best: float
+    best_step: int
+    last: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SvdAndQuality:
+    """How the ratio of singular values goes with the quality, over `num_evals` evaluations."""
+
+    spearman: float | None
+    """Their rank correlation; None where there are too few, or one does not change."""
+    num_evals: int
+    num_tasks: int
+    """Whose mean is the quality."""
+    sentence: str
+    """What the correlation means, in words."""
 
 
 def probe_series(evals: pl.DataFrame) -> Series:
@@ -46,19 +70,19 @@ def probe_series(evals: pl.DataFrame) -> Series:
     return series
 
 
-def probe_statistics(evals: pl.DataFrame) -> list[Statistics]:
+def probe_statistics(evals: pl.DataFrame) -> list[ProbeStatistics]:
     """The first, best and last value of each task in eval.jsonl."""
     rows = []
     for name, points in probe_series(evals).items():
         best = points.filter(pl.col("value") == pl.col("value").max())
         rows.append(
-            {
-                "name": name,
-                "first": points["value"][0],
-                "best": best["value"][0],
-                "best_step": best["step"][0],
-                "last": points["value"][-1],
-            }
+            ProbeStatistics(
+                name=name,
+                first=points["value"][0],
+                best=best["value"][0],
+                best_step=best["step"][0],
+                last=points["value"][-1],
+            )
         )
     return rows
 
@@ -68,7 +92,7 @@ def score_series(run: Run) -> Series:
     scores = [
         score
         for score in run.benchmark.own_scores
-        if score.is_main and score.score is not None and score.step is not None
+        if score.is_plain and score.score is not None and score.step is not None
     ]
     names = unique_task_names(scores)
     points: dict[str, dict[int, float]] = {}
@@ -95,7 +119,7 @@ def mean_quality(series: Series) -> tuple[pl.DataFrame, int]:
     return whole, len(full)
 
 
-def svd_and_quality(run: Run) -> Statistics | None:
+def svd_and_quality(run: Run) -> SvdAndQuality | None:
     """Whether the ratio of singular values goes with the quality; None without either."""
     series = probe_series(run.evals) or score_series(run)
     if not series or not run.has_eval(RATIO):
@@ -104,12 +128,12 @@ def svd_and_quality(run: Run) -> Statistics | None:
     ratios = run.evals.select("step", ratio=RATIO).drop_nulls()
     both = quality.join_asof(ratios, on="step").drop_nulls()
     spearman = rank_correlation(both["ratio"], both["value"]) if len(both) >= MIN_EVALS else None
-    return {
-        "spearman": spearman,
-        "num_evals": len(both),
-        "num_tasks": num_tasks,
-        "sentence": sentence(spearman, len(both), num_tasks),
-    }
+    return SvdAndQuality(
+        spearman=spearman,
+        num_evals=len(both),
+        num_tasks=num_tasks,
+        sentence=sentence(spearman, len(both), num_tasks),
+    )
 
 
 def rank_correlation(left: pl.Series, right: pl.Series) -> float | None:

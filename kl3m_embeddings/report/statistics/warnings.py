@@ -1,6 +1,6 @@
 """What went wrong in a run or looks like it: said first in the report, last in the terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -9,7 +9,8 @@ from kl3m_embeddings.report.read.benchmark import newest
 from kl3m_embeddings.report.read.run import Run
 from kl3m_embeddings.report.statistics.pair_metrics import find_sets
 from kl3m_embeddings.report.statistics.quality import RATIO, probe_series
-from kl3m_embeddings.report.statistics.steps import Statistics
+from kl3m_embeddings.report.statistics.scores import FailedTask
+from kl3m_embeddings.report.statistics.steps import SkippedSteps
 
 MAX_STEPS_NAMED = 5
 # A spike is as far above the median of the hundred losses in the block before as eight times their
@@ -22,26 +23,25 @@ MIN_EVALS = 6
 SAME_DIRECTION = 0.8  # mean cosine of embeddings of different texts
 
 
-def find_warnings(run: Run, statistics: Statistics) -> list[str]:
+def find_warnings(run: Run, skipped: SkippedSteps, failed: Sequence[FailedTask]) -> list[str]:
     """All warnings, the gravest kind first."""
     return [
-        *skipped_steps(run, statistics),
+        *skipped_steps(run, skipped),
         *loss_spikes(run),
         *collapsing_weights(run),
         *collapsed_embeddings(run),
         *stalled_evaluations(run),
-        *failed_tasks(statistics),
+        *failed_tasks(failed),
     ]
 
 
-def skipped_steps(run: Run, statistics: Statistics) -> Iterator[str]:
+def skipped_steps(run: Run, skipped: SkippedSteps) -> Iterator[str]:
     """Steps without an update."""
-    skipped = statistics["skipped"]
-    if skipped["num_skipped"]:
+    if skipped.num_skipped:
         yield (
-            f"{counted(skipped['num_skipped'], 'step')} of {run.steps.height:,} "
-            f"({percent(skipped['share'])}) skipped, as loss or gradient was not finite; "
-            f"{steps_named(skipped['last_steps'], skipped['num_skipped'])}"
+            f"{counted(skipped.num_skipped, 'step')} of {run.steps.height:,} "
+            f"({percent(skipped.share)}) skipped, as loss or gradient was not finite; "
+            f"{steps_named(skipped.last_steps, skipped.num_skipped)}"
         )
 
 
@@ -121,18 +121,17 @@ def stalled(name: str, points: pl.DataFrame, sign: int = 1) -> Iterator[str]:
     half = len(points) // 2
     if len(points) < MIN_EVALS:
         return
-    best, place = points["value"][:half].max(), points["value"][:half].arg_max()
-    if best is not None and place is not None and points["value"][half:].max() <= best:  # type: ignore[operator]
+    best, index = points["value"][:half].max(), points["value"][:half].arg_max()
+    if best is not None and index is not None and points["value"][half:].max() <= best:  # type: ignore[operator]
         yield (
             f"No better {name} in the last {len(points) - half:,} of {len(points):,} evaluations: "
-            f"the best is {number(sign * float(best), 3)} at step {points['step'][place]:,}"  # type: ignore[arg-type]
+            f"the best is {number(sign * float(best), 3)} at step {points['step'][index]:,}"  # type: ignore[arg-type]
         )
 
 
-def failed_tasks(statistics: Statistics) -> Iterator[str]:
+def failed_tasks(failed: Sequence[FailedTask]) -> Iterator[str]:
     """Benchmark tasks without a score."""
-    failed = (statistics.get("benchmark") or {}).get("failed", [])
     if failed:
-        names = ", ".join(dict.fromkeys(printable(row["task"]) for row in failed[:MAX_STEPS_NAMED]))
+        names = ", ".join(dict.fromkeys(printable(row.task) for row in failed[:MAX_STEPS_NAMED]))
         more = " and more" if len(failed) > MAX_STEPS_NAMED else ""
         yield f"{counted(len(failed), 'benchmark task')} failed: {names}{more}"

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kl3m_embeddings.report.names import count, duration, number, printable
-from kl3m_embeddings.report.statistics.steps import Statistics
+from kl3m_embeddings.report.statistics.pair_metrics import MetricStatistics
+from kl3m_embeddings.report.statistics.run_statistics import RunStatistics
 from kl3m_embeddings.report.tables.parts import MAX_NAMES, grid, note_lines, with_rest
 
 
@@ -32,65 +33,60 @@ def unique_names(logs: Sequence[Path]) -> list[str]:
 
 
 def render_comparison(
-    all_statistics: Sequence[Statistics], notes: Sequence[str]
+    all_statistics: Sequence[RunStatistics], notes: Sequence[str]
 ) -> Iterator[RenderableType]:
     """The table, and what there is to say of each run and of the plots."""
     yield compare_table(all_statistics)
     yield from compare_metrics_table(all_statistics)
     for statistics in all_statistics:
-        yield from note_lines(f"{statistics['name']}: {note}" for note in statistics["notes"])
+        yield from note_lines(f"{statistics.name}: {note}" for note in statistics.notes)
     yield from note_lines(notes)
 
 
-def compare_table(all_statistics: Sequence[Statistics]) -> Table:
+def compare_table(all_statistics: Sequence[RunStatistics]) -> Table:
     """One row a run, the best evaluation in bold."""
     table = grid(
         "Runs compared", "run", "steps", "tokens", "held-out\nbest", "\nat step",
         "training\naverage", "tokens\n/s", "time", "skips",
     )  # fmt: skip
-    best_means = [best_mean(statistics) for statistics in all_statistics]
+    best_means = [
+        statistics.eval.best_mean if statistics.eval else None for statistics in all_statistics
+    ]
     lowest = min((mean for mean in best_means if mean is not None), default=None)
     for statistics, mean in zip(all_statistics, best_means, strict=True):
-        best = (statistics["eval"] or {}).get("best") or {}
         table.add_row(
-            Text(statistics["name"]),
-            number(statistics["progress"]["num_steps"]),
-            count(statistics["progress"]["num_tokens"]),
+            Text(statistics.name),
+            number(statistics.progress.num_steps),
+            count(statistics.progress.num_tokens),
             Text(number(mean), style="bold" if mean == lowest else ""),
-            number(best.get("step")),
-            number(statistics["loss"]["last_average"]),
-            count(statistics["speed"]["tokens_per_s"]),
-            duration(statistics["progress"]["elapsed_s"]),
-            number(statistics["skipped"]["num_skipped"]),
+            number(statistics.eval.best_step if statistics.eval else None),
+            number(statistics.loss.last_average),
+            count(statistics.speed.tokens_per_s),
+            duration(statistics.progress.elapsed_s),
+            number(statistics.skipped.num_skipped),
         )
     return table
 
 
-def compare_metrics_table(all_statistics: Sequence[Statistics]) -> Iterator[RenderableType]:
+def compare_metrics_table(all_statistics: Sequence[RunStatistics]) -> Iterator[RenderableType]:
     """What counts most of each set of held-out pairs: one row a run, the best one in bold."""
-    rows: dict[tuple[str, str], list[tuple[str, Statistics]]] = {}
+    rows: dict[tuple[str, str], list[tuple[str, MetricStatistics]]] = {}
     for statistics in all_statistics:
-        for one in statistics.get("pair_metrics", []):
-            key = one["name"], one["headline"]
-            rows.setdefault(key, []).append((statistics["name"], one["metrics"][0]))
+        for one in statistics.pair_metrics:
+            key = one.name, one.headline
+            rows.setdefault(key, []).append((statistics.name, one.metrics[0]))
     if not rows:
         return
     table = grid("Held-out pairs compared", "set", "run", "first", "best", "at step", "last")
     table.columns[1].justify = "left"
     for (name, metric), runs in list(rows.items())[:MAX_NAMES]:
         shown = f"{printable(name, 13)} {metric}"
-        highest = max(row["best"] for _, row in runs)
+        highest = max(row.best for _, row in runs if row.best is not None)
         for run, row in runs:
             table.add_row(
                 Text(shown),
-                Text(run, style="bold" if row["best"] == highest else ""),
-                *(number(row[key]) for key in ("first", "best", "best_step", "last")),
+                Text(run, style="bold" if row.best == highest else ""),
+                *map(number, (row.first, row.best, row.best_step, row.last)),
             )
             shown = ""
     yield with_rest(table, list(rows))
-
-
-def best_mean(statistics: Statistics) -> float | None:
-    """The mean loss of the best evaluation."""
-    best = (statistics["eval"] or {}).get("best")
-    return best["mean"] if best else None

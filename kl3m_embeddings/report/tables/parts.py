@@ -1,4 +1,4 @@
-"""What the tables share: how a table looks, and how many names it shows."""
+"""What the tables share: few lines, so that numbers fit, and how many names a table shows."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,6 +11,8 @@ from kl3m_embeddings.report.names import NO_VALUE, printable
 
 MAX_NAMES = 8
 NAME_WIDTH = 22
+FOLDED_LENGTH = 80  # of a name that may fold
+COLUMN_GAP = 3  # characters between the columns of a grid
 
 
 def note_lines(notes: Iterable[str]) -> Iterator[Text]:
@@ -23,13 +25,20 @@ def warning_lines(warnings: Iterable[str]) -> Iterator[Text]:
     yield from (Text(f"warning: {printable(text, 1000)}", style="bold red") for text in warnings)
 
 
-def grid(title: str, *columns: str) -> Table:
-    """An empty table: the first column is a name, the others are numbers."""
+def grid(title: str, *columns: str, gap: int = COLUMN_GAP) -> Table:
+    """An empty table: the first column is a name, the others are numbers.
+
+    Args:
+        title: may have rich's markup; see `escaped`.
+        columns: their headings.
+        gap: the characters between columns, at least 1.
+    """
     table = Table(
         title=f"\n{title}",
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
+        padding=(0, gap - 1, 0, 0),  # one character is the line that a box has between columns
         pad_edge=False,
         show_edge=False,
     )
@@ -41,6 +50,12 @@ def grid(title: str, *columns: str) -> Table:
             max_width=None if position else NAME_WIDTH,
         )
     return table
+
+
+def fold_names(table: Table) -> None:
+    """Let the names of the first column go on in a further line, where others are cut."""
+    first = table.columns[0]
+    first.no_wrap, first.max_width, first.overflow = False, None, "fold"
 
 
 def pairs_table(title: str, rows: list[tuple[str, str | None]]) -> Iterator[Table]:

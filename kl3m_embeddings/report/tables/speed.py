@@ -1,81 +1,84 @@
 """How fast a run is, what its evaluations cost, and how well its steps go, as rich tables."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 
 from kl3m_embeddings.report.names import count, duration, number, percent
-from kl3m_embeddings.report.statistics.steps import Statistics
+from kl3m_embeddings.report.statistics.columns import Summary
+from kl3m_embeddings.report.statistics.evaluations import EvalStatistics
+from kl3m_embeddings.report.statistics.run_statistics import RunStatistics
+from kl3m_embeddings.report.statistics.steps import PhaseTime, SpeedStatistics
 from kl3m_embeddings.report.tables.parts import grid, pairs_table
 
 
-def speed_tables(statistics: Statistics) -> Iterator[RenderableType]:
+def speed_tables(statistics: RunStatistics) -> Iterator[RenderableType]:
     """How fast it runs, and how well."""
-    beside = evaluation_times(statistics["eval"], statistics["progress"]["elapsed_s"])
-    yield from pairs_table("Speed", [*speed_rows(statistics["speed"]), ("evaluations", beside)])
-    yield from phases_table(statistics["phases"])
+    beside = evaluation_times(statistics.eval, statistics.progress.elapsed_s)
+    yield from pairs_table("Speed", [*speed_rows(statistics.speed), ("evaluations", beside)])
+    yield from phases_table(statistics.phases)
     yield from pairs_table("Health", health_rows(statistics))
 
 
-def speed_rows(speed: Statistics) -> list[tuple[str, str | None]]:
+def speed_rows(speed: SpeedStatistics) -> list[tuple[str, str | None]]:
     """Tokens a second, step times, memory and use of the device."""
-    rate, mfu, memory_mb = speed["token_rate"], speed["mfu"], speed["device_mb_max"]
+    rate, mfu, memory_mb = speed.token_rate, speed.mfu, speed.device_mb_max
     return [
-        ("tokens/s by step time", count(speed["tokens_per_s"])),
+        ("tokens/s by step time", count(speed.tokens_per_s)),
         (
             "tokens/s as logged",
-            rate and f"last {count(rate['last'])}, median {count(rate['median'])}",
+            f"last {count(rate.last)}, median {count(rate.median)}" if rate else None,
         ),
-        ("step time", spread(speed["step_time_s"], duration)),
+        ("step time", spread(speed.step_time_s, duration)),
         ("device memory", None if memory_mb is None else f"{number(memory_mb)} MB at most"),
-        ("use of the device (MFU)", mfu and percent(mfu["median"])),
+        ("use of the device (MFU)", percent(mfu.median) if mfu else None),
     ]
 
 
-def evaluation_times(evals: Statistics | None, steps_s: float | None) -> str | None:
+def evaluation_times(evals: EvalStatistics | None, steps_s: float | None) -> str | None:
     """How long evaluations took in all, and each part of them, over the time of the steps."""
-    times = (evals or {}).get("times", {})
-    if not steps_s or times.get("eval") is None:
+    times = evals.times if evals else {}
+    whole_s = times.get("eval")
+    if not steps_s or whole_s is None:
         return None
     parts = [
-        f"{part} {percent(times[part] / steps_s)}"
-        for part in ("text", "pairs", "tasks")
-        if times.get(part) is not None
+        f"{part} {percent(seconds / steps_s)}"
+        for part, seconds in times.items()
+        if part != "eval" and seconds is not None
     ]
     shares = f" ({', '.join(parts)})" if parts else ""
-    whole = percent(times["eval"] / steps_s)
-    return f"{duration(times['eval'])}, {whole} of the time of the steps{shares}"
+    return f"{duration(whole_s)}, {percent(whole_s / steps_s)} of the time of the steps{shares}"
 
 
-def spread(summary: Statistics | None, shown: Callable[[float | int | None], str]) -> str | None:
+def spread(summary: Summary | None, shown: Callable[[float | int | None], str]) -> str | None:
     """Median, 95th percentile and maximum in one line."""
     if summary is None:
         return None
-    median, p95, highest = (shown(summary[key]) for key in ("median", "p95", "max"))
+    median, p95, highest = map(shown, (summary.median, summary.p95, summary.max))
     return f"median {median}, p95 {p95}, largest {highest}"
 
 
-def phases_table(phases: list[Statistics]) -> Iterator[Table]:
+def phases_table(phases: Sequence[PhaseTime]) -> Iterator[Table]:
     """The phases of a usual step; they add up to it."""
     if phases:
         table = grid("Phases of a usual step", "phase", "time", "share")
         for row in phases:
-            table.add_row(row["name"], duration(row["seconds"]), percent(row["share"]))
+            table.add_row(row.name, duration(row.seconds), percent(row.share))
         yield table
 
 
-def health_rows(statistics: Statistics) -> list[tuple[str, str | None]]:
+def health_rows(statistics: RunStatistics) -> list[tuple[str, str | None]]:
     """Skipped steps, clipping, gradient norms, padding and samples that a task could not use."""
-    skipped, clipping, padding = (statistics[key] for key in ("skipped", "clipping", "padding"))
-    fallbacks, share = statistics["fallbacks"], clipping["share"]
-    at = ", ".join(f"{step:,}" for step in skipped["last_steps"])
-    clipped = f"{clipping['num_clipped']:,} ({percent(share)})"
+    skipped, clipping = statistics.skipped, statistics.clipping
+    padding, fallbacks = statistics.padding, statistics.fallbacks
+    at = ", ".join(f"{step:,}" for step in skipped.last_steps)
+    clipped = f"{clipping.num_clipped:,} ({percent(clipping.share)})"
     return [
-        ("skipped steps", f"{skipped['num_skipped']:,}" + (f" (the last: {at})" if at else "")),
-        ("clipped steps", None if share is None else clipped),
-        ("gradient norm", spread(clipping["grad_norm"], number)),
-        ("clipping threshold", number(clipping["last_threshold"])),
-        ("padding", padding and f"{percent(padding['mean'])} of the positions"),
-        ("fallbacks", fallbacks and f"{percent(fallbacks['share'])} of the samples"),
+        ("skipped steps", f"{skipped.num_skipped:,}" + (f" (the last: {at})" if at else "")),
+        ("clipped steps", None if clipping.share is None else clipped),
+        ("gradient norm", spread(clipping.grad_norm, number)),
+        ("clipping threshold", number(clipping.last_threshold)),
+        ("padding", f"{percent(padding.mean)} of the positions" if padding else None),
+        ("fallbacks", f"{percent(fallbacks.share)} of the samples" if fallbacks else None),
     ]

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -96,9 +97,9 @@ def report(folder, name, out="out"):
 
 def write(log, out, **changes):
     run = read_run(log)
-    statistics = {**describe_run(run), **changes}
+    statistics = replace(describe_run(run), **changes)
     pngs, missing = draw_all(run, 5, out)
-    statistics["notes"] += missing
+    statistics = replace(statistics, notes=[*statistics.notes, *missing])
     return write_run_report(run, statistics, pngs, out)
 
 
@@ -205,14 +206,14 @@ def test_several_runs_side_by_side(tmp_path):
         write_run(tmp_path / folder, rows=rows, evals=pair_eval_row)
     runs = [read_run(tmp_path / folder) for folder in ("a", "b")]
     statistics = [
-        {**describe_run(run), "name": name} for run, name in zip(runs, names, strict=True)
+        replace(describe_run(run), name=name) for run, name in zip(runs, names, strict=True)
     ]
     pngs, missing = compare_plots(runs, ["a", "b"], 5, tmp_path)
     path = write_comparison_report(runs, statistics, missing, pngs, tmp_path)
     parsed = Parsed(path.read_text(encoding="utf-8"))
     text = " ".join(" ".join(parsed.text).split())
     assert "2 runs compared" in text
-    assert "STS ndcg_at_10 0.3000 0.2500 to 0.3500 0.4000" in text
+    assert "STS ndcg_at_10 0.3000 .250 to .350 0.4000" in text
     assert len([tag for tag, _ in parsed.elements if tag == "img"]) == 4
     assert "script" not in {tag for tag, _ in parsed.elements}
 

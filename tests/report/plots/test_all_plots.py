@@ -221,11 +221,11 @@ def test_the_layers_drawn_are_the_runs_own_and_the_tables_name_the_models(tmp_pa
     assert [(row.model, row.layer) for row in rows] == [
         ("law", 0), ("law", 1), ("law", None), ("a-model", None),
     ]  # fmt: skip
-    titles = [table.title.strip() for table in spectra_tables(describe_run(run)["spectra"])]
+    titles = [table.title.strip() for table in spectra_tables(describe_run(run).spectra)]
     assert titles == ["Embeddings", "Weights of a-model by layer", "Weights of law by layer"]
     write_measured(folder, spectra=spectrum_rows("law"))
     titles = [
-        table.title.strip() for table in spectra_tables(describe_run(read_run(folder))["spectra"])
+        table.title.strip() for table in spectra_tables(describe_run(read_run(folder)).spectra)
     ]
     assert titles == ["Embeddings", "Weights by layer"]
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kl3m_embeddings.errors import OutputError
+from kl3m_embeddings.files.whole import whole_file
 from kl3m_embeddings.report.plots import style
-from kl3m_embeddings.report.tables.output import whole_file
 
 PLACES = st.lists(st.floats(0, 1), max_size=12).map(sorted)
 

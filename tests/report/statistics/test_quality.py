@@ -54,20 +54,20 @@ def test_the_sentence(tmp_path, num_steps, sign, told):
         return row | {"tasks/sts/spearman": sign * step / 100, "tasks/nq/ndcg_at_10": 0.0}
 
     run = read_run(write_run(tmp_path, num_steps, evals=evals))
-    assert told in svd_and_quality(run)["sentence"]
+    assert told in svd_and_quality(run).sentence
 
 
 def test_no_relation(tmp_path):
     values = iter([0.3, 0.1, 0.4, 0.2, 0.5, 0.15])
     log = write_run(tmp_path, evals=lambda step: eval_row(step, **{"tasks/a/ap": next(values)}))
-    assert "does not foretell quality here" in svd_and_quality(read_run(log))["sentence"]
+    assert "does not foretell quality here" in svd_and_quality(read_run(log)).sentence
 
 
 def test_scores_of_checkpoints_stand_in_for_probes(tmp_path):
     write_measured(tmp_path, [score_row(step=step, score=step / 100) for step in (15, 30, 45)])
     run = read_run(write_run(tmp_path))
     assert score_series(run)["STS"]["step"].to_list() == [15, 30, 45]
-    assert svd_and_quality(run)["num_evals"] == 3
+    assert svd_and_quality(run).num_evals == 3
     assert svd_and_quality(read_run(write_run(tmp_path / "x"))) is None
 
 

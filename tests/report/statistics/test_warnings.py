@@ -9,7 +9,7 @@ from tests.report.measured import probe_eval_row, score_rows, spectrum_rows, wri
 
 
 def warnings(log):
-    return describe_run(read_run(log))["warnings"]
+    return describe_run(read_run(log)).warnings
 
 
 def test_a_healthy_run_has_none(tmp_path):

@@ -1,6 +1,7 @@
 """Runs against each other."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from kl3m_embeddings.report.plots.curves import (
 )
 from kl3m_embeddings.report.read.run import read_run
 from kl3m_embeddings.report.statistics.losses import moving_average
+from kl3m_embeddings.report.statistics.pair_metrics import MetricStatistics, PairMetrics
 from kl3m_embeddings.report.statistics.run_statistics import describe_run
 from kl3m_embeddings.report.tables.comparison import (
     compare_metrics_table,
@@ -59,7 +61,7 @@ def test_plots_and_table(tmp_path):
         for axis, name in (("step", "step"), ("tokens", "tokens seen"))
     ]
     console = Console(file=io.StringIO(), width=100)
-    console.print(compare_table([{**describe_run(run), "name": run.name} for run in runs]))
+    console.print(compare_table([describe_run(run) for run in runs]))
     text = console.file.getvalue()
     assert all(name in text for name in names)
 
@@ -143,7 +145,7 @@ def test_comparing_runs_of_several_kinds(tmp_path):
     assert all(imread(path)[..., :3].std() > 0.05 for path in written)
     assert all("empty is not drawn" in note for note in missing)
     statistics = [
-        {**describe_run(run), "name": name} for run, name in zip(runs, names, strict=True)
+        replace(describe_run(run), name=name) for run, name in zip(runs, names, strict=True)
     ]
     console = Console(file=io.StringIO(), width=100)
     for renderable in render_comparison(statistics, missing):
@@ -156,14 +158,17 @@ def test_comparing_runs_of_several_kinds(tmp_path):
     assert lines[start + 4].split()[2:4] == [f"{best[0]:.4f}", str(best[1])]
 
 
-def test_the_best_run_of_each_set_is_bold():
-    def metrics(name, best):
-        row = {"name": "ap", "first": 0.1, "best": best, "best_step": 3, "last": 0.2}
-        return {"name": name, "pair_metrics": [{"name": "nq", "headline": "ap", "metrics": [row]}]}
+def test_the_best_run_of_each_set_is_bold(tmp_path):
+    statistics = describe_run(read_run(write_run(tmp_path, rows=[], evals=False)))
 
-    [table] = compare_metrics_table([metrics("a", 0.3), metrics("b", 0.5), metrics("c", 0.4)])
+    def of_run(name, best):
+        row = MetricStatistics(name="ap", dim=None, first=0.1, best=best, best_step=3, last=0.2)
+        metrics = PairMetrics(name="nq", headline="ap", metrics=[row])
+        return replace(statistics, name=name, pair_metrics=[metrics])
+
+    [table] = compare_metrics_table([of_run("a", 0.3), of_run("b", 0.5), of_run("c", 0.4)])
     assert [cell.plain for cell in table.columns[1].cells if cell.style] == ["b"]
-    assert list(compare_metrics_table([{"name": "a"}])) == []
+    assert list(compare_metrics_table([statistics])) == []
 
 
 def test_one_set_and_no_held_out_loss(tmp_path):
