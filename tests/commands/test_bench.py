@@ -47,13 +47,21 @@ def test_sides_take_turns_and_medians_are_of_their_runs(monkeypatch, tmp_path):
     assert [one["tokens_per_s"] for one in report["runs"]["plain"]] == [1.0, 2.0, 6.0]
 
 
-def test_the_table_compares_with_the_last_side_and_the_limit():
-    lines = table({"ours": numbers(3000.0), "transformers": numbers(1000.0)}, WORK).splitlines()
-    assert lines[0] == "4 x 24 tokens, float32"
-    phases = ["500", "ms", "100", "ms", "250", "ms", "150", "ms"]
-    assert lines[2].split() == ["ours", "3,000", "3.00", "75", "1.2", *phases]
-    assert lines[3].split() == ["transformers", "1,000", "1.00", "25", "1.2", *phases]
-    assert lines[4] == "limit: one large matrix product, 4 GFLOP/s"
+def test_sides_are_beside_the_last_one_and_the_limit():
+    """Every number within 80 characters."""
+    side = {
+        "tokens_per_s": 1_234_567.0, "flops": 1e12, "flops_limit": 2e12, "peak_memory_gb": 123.4,
+        "step_s": 13.3, "forward_s": 4.1, "backward_s": 8.9, "optimizer_s": 0.3,
+    }  # fmt: skip
+    sides = {"ours": side, "transformers": side | {"tokens_per_s": 617_283.5, "flops": 5e11}}
+    lines = table(sides, Work(batch_size=64, length=128, precision="bfloat16")).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].rstrip() == "64 x 128 tokens, bfloat16; times in ms"
+    assert [line.split() for line in lines[-3:-1]] == [
+        ["ours", "1,234,567", "2.00", "50", "123.4", "13,300", "4,100", "8,900", "300"],
+        ["transformers", "617,284", "1.00", "25", "123.4", "13,300", "4,100", "8,900", "300"],
+    ]
+    assert lines[-1] == "limit: one large matrix product, 2,000 GFLOP/s"
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):

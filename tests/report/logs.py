@@ -143,3 +143,19 @@ def write_run(folder, num_steps=60, *, seed=0, evals=eval_row, starts=True, rows
     if rows is None:
         rows = [log_row(step, seed) for step in range(1, num_steps + 1)]
     return write_lines(folder / "log.jsonl", rows)
+
+
+def values(rows, task, key):
+    """What the steps of a task have of a field."""
+    return [row[key] for row in rows if row["task"] == task and row.get(key) is not None]
+
+
+def write_runs_of_several_kinds(folder):
+    """One of each: both kinds of tasks, pairs only, masks only, no steps; returns their logs."""
+    mixed = write_run(
+        folder / "mixed", evals=mixed_eval_row, rows=[mixed_row(step) for step in range(1, 121)]
+    )
+    rows = [pair_row(step, seed=1) for step in range(1, 41)]
+    pairs = write_run(folder / "pairs", evals=lambda step: pair_eval_row(step, 1), rows=rows)
+    masked = write_run(folder / "masked", evals=eval_row)
+    return [mixed, pairs, masked, write_run(folder / "empty", evals=pair_eval_row, rows=[])]

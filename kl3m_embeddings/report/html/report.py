@@ -79,7 +79,7 @@ def progress_line(progress: ProgressStatistics) -> str:
 
 
 def facts(statistics: RunStatistics) -> Iterator[Fact]:
-    """The headline numbers."""
+    """The numbers at the top of the page: losses, held-out pairs, scores, tokens and speed."""
     loss, progress, held_out = statistics.loss, statistics.progress, statistics.eval
     average = f"average of {counted(loss.window, 'step')}"
     yield Fact("training loss", number(loss.last_average), average)

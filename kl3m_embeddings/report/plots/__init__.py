@@ -1,1 +1,1 @@
-"""The pictures."""
+"""The plots of a run, and of several compared, as PNG files."""

@@ -20,7 +20,7 @@ Along = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 class Curve(NamedTuple):
-    """A run's name, its values with the columns x and y, and its place among the runs."""
+    """A run's name, its values with the columns x and y, and its position among the runs."""
 
     name: str
     points: pl.DataFrame

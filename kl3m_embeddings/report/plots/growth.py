@@ -39,8 +39,8 @@ def growth_figure(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any])
     )
     fastest = max(row["tokens_per_s"] for row in rows)
     most_gb = max(row["peak_memory_gb"] for row in rows)
-    for number, axis in enumerate(shown):
-        axes = figure.add_subplot(grid[number // 2, number % 2])
+    for index, axis in enumerate(shown):
+        axes = figure.add_subplot(grid[index // 2, index % 2])
         draw(axes, axis, [row for row in rows if row["axis"] == axis], fastest, most_gb)
     return figure
 
@@ -48,7 +48,7 @@ def growth_figure(rows: Sequence[Mapping[str, Any]], machine: Mapping[str, Any])
 def draw(
     axes: Axes, axis: str, rows: Sequence[Mapping[str, Any]], fastest: float, most_gb: float
 ) -> None:
-    """One panel."""
+    """The panel of one axis: speed at its left scale, memory at its right one."""
     sizes = [row["size"] for row in rows]
     memory = axes.twinx()
     for one, key, colour, name, top in (

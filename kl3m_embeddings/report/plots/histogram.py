@@ -41,12 +41,12 @@ def loss_hist_by_task(run: Run, window: int) -> Figure | str:
         return hist_of_mixed_losses(run, rows, first, last)
     figure = new_figure(title(last, tasks), subtitle(run), 1.9 + 0.72 * min(len(tasks), MAX_TASKS))
     axes = place(figure, min(len(tasks), MAX_TASKS), left_in=1.3, right_in=1.5, hspace=0.25)
-    for place_, task, colour in zip(axes, tasks, SERIES, strict=False):
+    for panel, task, colour in zip(axes, tasks, SERIES, strict=False):
         is_task = pl.col("task") == task
         draw_histogram(
-            place_, first.filter(is_task)["loss"], last.filter(is_task)["loss"], edges, colour
+            panel, first.filter(is_task)["loss"], last.filter(is_task)["loss"], edges, colour
         )
-        place_.set_ylabel(
+        panel.set_ylabel(
             printable(task, 16), rotation=0, ha="right", va="bottom", y=0.0, weight="bold"
         )
     if is_log:

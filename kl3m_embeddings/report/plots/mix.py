@@ -99,9 +99,9 @@ def draw_totals(axes: Axes, totals: pl.DataFrame, colours: list[str], what: str)
     values = totals["count"].to_list()
     whole = sum(values) or 1
     axes.barh(range(len(values)), values, color=colours, height=0.7)
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         axes.annotate(
-            f"{count(value)}  {percent(value / whole)}", (value, place), xytext=(4, 0),
+            f"{count(value)}  {percent(value / whole)}", (value, index), xytext=(4, 0),
             textcoords="offset points", va="center", size=8.5,
         )  # fmt: skip
     axes.set_yticks(range(len(values)), [shown(name) for name in totals["name"]])

@@ -81,10 +81,10 @@ def draw_set(axes: Axes, one: MetricSet) -> None:
         labels.append(draw_field(axes, field, colour, 0.9, field.metric))
         seen += field.points["value"].to_list()
     sizes = one.of_headline()[:MAX_DIMS]
-    for place_, field in reversed(list(enumerate(sizes))):
-        colour = tinted(BLUE, PALEST * place_ / max(1, len(sizes) - 1))
+    for index, field in reversed(list(enumerate(sizes))):
+        colour = tinted(BLUE, PALEST * index / max(1, len(sizes) - 1))
         name = field.metric if field.dim is None else f"at {field.dim}"
-        labels.append(draw_field(axes, field, colour, 2.2 if place_ == 0 else 1.7, name))
+        labels.append(draw_field(axes, field, colour, 2.2 if index == 0 else 1.7, name))
         seen += field.points["value"].to_list()
     best, step = one.headline.best or (0.0, 0)
     axes.plot(

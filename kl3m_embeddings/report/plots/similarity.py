@@ -88,9 +88,9 @@ def title(one: TaskSteps) -> str:
     for right, wrong in OPPOSITES:
         if right in known and wrong in known:
             first, last = (
-                one.average(known[right])["average"][place]
-                - one.average(known[wrong])["average"][place]
-                for place in (0, -1)
+                one.average(known[right])["average"][index]
+                - one.average(known[wrong])["average"][index]
+                for index in (0, -1)
             )
             return (
                 f"{task}: {right} and {wrong} pairs are {number(last, 3)} apart, "

@@ -105,20 +105,20 @@ def title(rows: Sequence[Spectrum]) -> str:
 def draw_panel(axes: Axes, name: str, rows: Sequence[Spectrum]) -> None:
     """A line a layer, paler the nearer to the input; embeddings have a line a model."""
     labels, lowest = [], 1.0
-    named = {round(place * (len(rows) - 1) / (MAX_LABELS - 1)) for place in range(MAX_LABELS)}
-    for place_, row in enumerate(rows):
+    labelled = {round(index * (len(rows) - 1) / (MAX_LABELS - 1)) for index in range(MAX_LABELS)}
+    for position, row in enumerate(rows):
         values = [max(value, LOWEST) for value in values_of(row)]
-        share = 1 - place_ / max(1, len(rows) - 1)
+        share = 1 - position / max(1, len(rows) - 1)
         is_layer = row.layer is not None
-        colour = tinted(BLUE, PALEST * share) if is_layer else SERIES[place_ % len(SERIES)]
-        if is_layer and place_ == len(rows) - 1 and len(rows) > 1:
+        colour = tinted(BLUE, PALEST * share) if is_layer else SERIES[position % len(SERIES)]
+        if is_layer and position == len(rows) - 1 and len(rows) > 1:
             colour = VERMILLION
         every = 100 / max(1, len(values) - 1)
         axes.plot(
             [index * every for index in range(len(values))], values, color=colour, linewidth=1.4
         )
         lowest = min(lowest, *values)
-        if place_ in named:
+        if position in labelled:
             rank = row.numbers.get("effective_rank")
             shown = f"layer {row.layer:,}" if is_layer else printable(row.model.rsplit("/")[-1], 16)
             labels.append(Label(values[-1], f"{shown}  {number(rank, 3)}", colour))

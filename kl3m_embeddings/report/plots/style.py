@@ -204,8 +204,8 @@ def label_right(axes: Axes, labels: Sequence[Label]) -> None:
     ordered = sorted(labels, key=lambda label: label.y)
     to_axes = axes.transData + axes.transAxes.inverted()
     wanted = [min(1.0, max(0.0, to_axes.transform((0, label.y))[1])) for label in ordered]
-    places = spread(wanted, 1.35 * LABEL_POINTS / height_pt)
-    for label, at, y in zip(ordered, wanted, places, strict=True):
+    heights = spread(wanted, 1.35 * LABEL_POINTS / height_pt)
+    for label, at, y in zip(ordered, wanted, heights, strict=True):
         axes.plot(
             [1.0, 1.012, 1.028, 1.04],
             [at, at, y, y],
@@ -219,7 +219,7 @@ def label_right(axes: Axes, labels: Sequence[Label]) -> None:
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """The places nearest to `wanted` (ascending, from 0 to 1) that are at least `gap` apart.
+    """The heights nearest to `wanted` (ascending, from 0 to 1) that are at least `gap` apart.
 
     Least squares under the order, by pooling neighbours that violate it (isotonic regression,
     https://en.wikipedia.org/wiki/Isotonic_regression). Gaps shrink if there is no room for them.
@@ -228,8 +228,8 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
         return list(wanted)
     gap = min(gap, 1 / (len(wanted) - 1))
     pools: list[tuple[float, int]] = []
-    for index, place in enumerate(wanted):
-        mean, size = place - index * gap, 1
+    for index, height in enumerate(wanted):
+        mean, size = height - index * gap, 1
         while pools and pools[-1][0] >= mean:
             other, other_size = pools.pop()
             mean = (mean * size + other * other_size) / (size + other_size)
@@ -237,7 +237,7 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
         pools.append((mean, size))
     room = 1 - (len(wanted) - 1) * gap
     shifted = [min(room, max(0.0, mean)) for mean, size in pools for _ in range(size)]
-    return [place + index * gap for index, place in enumerate(shifted)]
+    return [height + index * gap for index, height in enumerate(shifted)]
 
 
 def save(figure: Figure, path: Path) -> None:

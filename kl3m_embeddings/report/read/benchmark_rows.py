@@ -49,7 +49,7 @@ class Score:
 
     @property
     def of(self) -> tuple[str, str, str, str, str]:
-        """What was measured."""
+        """What the score is of: type, task, subset, split and metric."""
         return self.type, self.task, self.subset, self.split, self.metric
 
     @property
@@ -218,7 +218,7 @@ def truth(fields: Mapping[str, Any], name: str) -> bool | None:
 
 
 def as_shape(value: object) -> tuple[int, int] | None:
-    """Rows and columns."""
+    """A pair of counts, rows and columns, or None."""
     if not isinstance(value, list) or len(value) != 2:
         return None
     rows, columns = (whole({"size": size}, "size") for size in value)

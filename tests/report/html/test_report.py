@@ -5,12 +5,10 @@ import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from kl3m_embeddings.report.html import page
 from kl3m_embeddings.report.html.report import write_comparison_report, write_run_report
 from kl3m_embeddings.report.plots.all_plots import draw_all
 from kl3m_embeddings.report.plots.comparison import compare_plots
@@ -216,8 +214,3 @@ def test_several_runs_side_by_side(tmp_path):
     assert "STS ndcg_at_10 0.3000 .250 to .350 0.4000" in text
     assert len([tag for tag, _ in parsed.elements if tag == "img"]) == 4
     assert "script" not in {tag for tag, _ in parsed.elements}
-
-
-def test_the_template_is_in_the_package():
-    folder = Path(page.__file__).parent / "templates"
-    assert {path.name for path in folder.iterdir()} == {page.TEMPLATE, "report.css"}

@@ -1,18 +1,15 @@
 """Every plot of every kind of run: drawn, or said why not."""
 
-import polars as pl
+import math
+
 import pytest
 from matplotlib.image import imread  # noqa: TID251
+from matplotlib.text import Text  # noqa: TID251
 
 from kl3m_embeddings.report.names import number
 from kl3m_embeddings.report.plots.all_plots import PLOTS, draw_all
-from kl3m_embeddings.report.plots.mix import OTHER, largest_names
-from kl3m_embeddings.report.plots.spectra import own_first
-from kl3m_embeddings.report.plots.speed import highest, stack_of_phases
 from kl3m_embeddings.report.plots.style import styled
 from kl3m_embeddings.report.read.run import read_run
-from kl3m_embeddings.report.statistics.run_statistics import describe_run
-from kl3m_embeddings.report.tables.spectra import spectra_tables
 from tests.report.logs import (
     PUBLISHED_EVAL,
     PUBLISHED_STEP,
@@ -137,24 +134,6 @@ def test_spikes_and_values_over_scales(tmp_path):
     assert draw(log, tmp_path)[0] == (NAMES | OF_EMBEDDINGS) - {"svd_metrics"}
 
 
-def test_phases_add_up_to_the_step_time(tmp_path):
-    steps = read_run(write_run(tmp_path, num_steps=300)).steps
-    names = ["sample", "forward", "backward", "optimizer", "other"]
-    stack = stack_of_phases(steps, names)
-    sums = stack.select(pl.sum_horizontal(names)).to_series().to_list()
-    assert sums == pytest.approx(stack["step_time"].to_list(), rel=1e-5)
-    assert all(stack["p95"] >= stack["step_time"])
-    assert stack["p95"].max() < highest(stack, names) < 1
-
-
-def test_the_rest_of_many_names_is_one(tmp_path):
-    counts = pl.DataFrame({"name": [str(n) for n in range(20)], "count": list(range(20))})
-    totals = largest_names(counts)
-    assert totals.rows()[0] == ("19", 19)
-    assert totals.rows()[-1] == (OTHER, sum(range(12)))
-    assert totals["count"].sum() == counts["count"].sum()
-
-
 def test_titles_say_what_is_seen(tmp_path):
     run = read_run(write_run(tmp_path))
     with styled():
@@ -213,23 +192,6 @@ def test_tasks_of_a_log_without_steps_and_of_mixed_losses(tmp_path):
         assert "tasks_by_step" in draw(log, tmp_path / name)[0]
 
 
-def test_the_layers_drawn_are_the_runs_own_and_the_tables_name_the_models(tmp_path):
-    folder = tmp_path / "law"
-    write_measured(folder, spectra=[*spectrum_rows("a-model"), *spectrum_rows("law")])
-    run = read_run(write_run(folder))
-    rows = own_first(run, run.benchmark.spectra)
-    assert [(row.model, row.layer) for row in rows] == [
-        ("law", 0), ("law", 1), ("law", None), ("a-model", None),
-    ]  # fmt: skip
-    titles = [table.title.strip() for table in spectra_tables(describe_run(run).spectra)]
-    assert titles == ["Embeddings", "Weights of a-model by layer", "Weights of law by layer"]
-    write_measured(folder, spectra=spectrum_rows("law"))
-    titles = [
-        table.title.strip() for table in spectra_tables(describe_run(read_run(folder)).spectra)
-    ]
-    assert titles == ["Embeddings", "Weights by layer"]
-
-
 def test_odd_spectra_and_sizes(tmp_path):
     names = ["$\\frac{$", "\x1b[31m", "layer.0.", "0", "[b]", *(f"k{n}.a" for n in range(9))]
     spectra = [
@@ -248,3 +210,47 @@ def test_odd_spectra_and_sizes(tmp_path):
     assert (drawn, missing) == (
         NAMES, ["spectra.png is not drawn: spectra.jsonl has no singular values"],
     )  # fmt: skip
+
+
+def clipped_texts(figure):
+    """Texts that the figure does not hold."""
+    figure.draw_without_rendering()
+    edges = figure.bbox
+    boxes = {
+        text.get_text(): text.get_window_extent()
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text()
+    }
+    # Ticks beyond the limits of an axis have a text, but are not drawn.
+    return {
+        name
+        for name, box in boxes.items()
+        if not math.isnan(box.x0)
+        and not (box.x0 >= 0 and box.x1 <= edges.x1 and box.y0 >= 0)
+        and not name.replace(",", "").replace("k", "").replace(".", "").isdecimal()
+    }
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_no_text_is_clipped(name, mixed_rows, tmp_path):
+    """However long the names of tasks and sets are, and however many there are."""
+    long = [row | {"task": f"{row['task']} with a name that is rather long"} for row in mixed_rows]
+    log = write_run(tmp_path, 200, rows=long)
+    evals = []
+    for step in range(0, 200, 10):
+        one = mixed_eval_row(step)
+        metrics = {key: value for key, value in one.items() if "/" in key}
+        for index in range(3):
+            one |= {f"set {index} with a long name of {k}": v for k, v in metrics.items()}
+        one |= {f"tasks/task {n} with a long name/ndcg_at_10": step / 200 for n in range(9)}
+        evals.append(one)
+    write_lines(tmp_path / "eval.jsonl", evals)
+    longer = {"model": "a model with a name that is rather long", "metric": "a long metric"}
+    write_measured(
+        tmp_path,
+        [row | longer | {"task": f"{row['task']} with a long name"} for row in score_rows()],
+        spectra=[row | longer for row in spectrum_rows()],
+    )
+    with styled():
+        figure = PLOTS[name](read_run(log), 10)
+        assert clipped_texts(figure) == set()

@@ -6,7 +6,14 @@ import pytest
 
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.report.read.run import read_run
-from tests.report.logs import PUBLISHED_EVAL, PUBLISHED_STEP, eval_row, write_lines, write_run
+from tests.report.logs import (
+    PUBLISHED_EVAL,
+    PUBLISHED_STEP,
+    eval_row,
+    pair_row,
+    write_lines,
+    write_run,
+)
 
 
 def test_folder_and_log_are_the_same_run(tmp_path):
@@ -67,3 +74,17 @@ def test_missing_log_names_the_path_and_the_remedy(tmp_path, name):
 def test_an_empty_log_says_so(tmp_path):
     log = write_run(tmp_path, rows=[], evals=False, starts=False)
     assert read_run(log).notes[0] == "log.jsonl: no step logged yet"
+
+
+def test_the_tasks_of_a_run(mixed_run, mixed_rows, tmp_path):
+    assert set(mixed_run.tasks) == {"mlm", "nsp", "pairs", "crop", "ssd"}
+    assert mixed_run.embedding_tasks == [
+        task for task in mixed_run.tasks if task in ("pairs", "crop", "ssd")
+    ]
+    assert mixed_run.mixes_losses
+    masked = read_run(write_run(tmp_path / "masked"))
+    assert (masked.tasks, masked.embedding_tasks) == (["mlm", "nsp"], [])
+    assert not masked.mixes_losses
+    alone = write_run(tmp_path / "pairs", rows=[pair_row(step) for step in range(9)])
+    assert read_run(alone).embedding_tasks == ["pairs"]
+    assert not read_run(alone).mixes_losses
