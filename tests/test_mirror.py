@@ -26,18 +26,6 @@ SEVERAL = {
 WITHOUT = {
     "encoder/kernels/triton_kernels.py": "started by triton_attention, whose test has every kernel",
 }
-# Folders that are not mirrored yet.
-NOT_YET = (
-    "report/",  # delete this line when the report's tests are mirrored
-)
-# Test files that may import from a conftest.
-STILL_IMPORT = (
-    "commands/test_mteb.py",  # delete this line when it takes `bench` from commands/conftest.py
-)
-# Functions of the package that are too long.
-STILL_LONG = (
-    "commands/mteb.py mteb",  # delete this line when its options are fewer, or its body is
-)
 MAX_SEVERAL = 12
 MAX_MODULES, MAX_LINES, MAX_FUNCTION_LINES = 20, 300, 60
 AT_THE_ROOT = {"__init__.py", "errors.py", "messages.py"}
@@ -53,9 +41,8 @@ TEST_FILES = below(TESTS, "test_*.py")
 
 
 def left(paths, table):
-    """Those that are neither in the table nor in a folder that is not mirrored yet."""
-    names = [path.as_posix() for path in paths]
-    return [name for name in names if name not in table and not name.startswith(NOT_YET)]
+    """Those that are not in the table."""
+    return [path.as_posix() for path in paths if path.as_posix() not in table]
 
 
 def test_every_module_has_a_test_of_its_name():
@@ -91,7 +78,6 @@ def test_no_test_imports_from_another_or_from_a_conftest():
     wrong = {
         f"{path}: {name}"
         for path in below(TESTS)
-        if path.as_posix() not in STILL_IMPORT
         for name in imported(TESTS / path)
         if name.startswith(("tests.", ".")) and not_shared & set(name.split("."))
     }
@@ -121,4 +107,4 @@ def test_no_function_is_longer_than_a_screen():
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     long = {name: length for name, length in functions if length > MAX_FUNCTION_LINES}
-    assert sorted(long.keys() - {*STILL_LONG}) == []
+    assert long == {}

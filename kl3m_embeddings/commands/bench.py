@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kl3m_embeddings.errors import ConfigError, OutputError, RetryError
+from kl3m_embeddings.commands.options import Device
+from kl3m_embeddings.errors import ConfigError, RetryError
 from kl3m_embeddings.messages import say, warn
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def bench(
     sides: Annotated[
         str, typer.Option(help="Of ours, transformers, plain (BERT of the same sizes).")
     ] = "ours,transformers",
-    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, mps or cpu.")] = None,
+    device: Device = None,
     precision: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
     rounds: Annotated[int, typer.Option(min=1, help="The sides take turns so often.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps of a side in a round.")] = 3,
@@ -139,10 +140,7 @@ def table(medians: Mapping[str, Numbers], work: "Work") -> str:
 
 def write(out: Path | None, report: Mapping[str, Any]) -> None:
     """Write the report, if a file is wanted."""
-    if out is None:
-        return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror}") from error
+    from kl3m_embeddings.files.whole import write_whole
+
+    if out is not None:
+        write_whole(out, json.dumps(report, indent=1) + "\n")

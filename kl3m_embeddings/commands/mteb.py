@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kl3m_embeddings.commands.options import AllCheckpoints, Device
+
 if TYPE_CHECKING:
     from kl3m_embeddings.encoder.kernels.precision import Precision
 
@@ -33,13 +35,11 @@ def mteb(
     ] = None,
     dims: Annotated[str, typer.Option(help="Also with so many dimensions, parted by commas.")] = "",
     dtypes: Annotated[str, typer.Option(help="Also as int8, binary; parted by commas.")] = "",
-    all_checkpoints: Annotated[
-        bool, typer.Option("--all-checkpoints", help="Of a run, every checkpoint.")
-    ] = False,
+    all_checkpoints: AllCheckpoints = False,
     out: Annotated[
         Path | None, typer.Option(help="Where results go (default: benchmark/ in the run).")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, mps, cpu.")] = None,
+    device: Device = None,
     precision: Annotated[
         str | None, typer.Option(help="bfloat16 or float32 (default: what the device does fast).")
     ] = None,
@@ -54,7 +54,6 @@ def mteb(
     from kl3m_embeddings.benchmark.request import BenchmarkRequest, split_names
     from kl3m_embeddings.commands.scoring import run_benchmark
 
-    prompts = {"query": query_prompt, "document": document_prompt}
     return run_benchmark(
         BenchmarkRequest(
             models=models,
@@ -69,9 +68,14 @@ def mteb(
             out=out,
             device=device,
             precision=checked_precision(precision),
-            prompts={side: prompt for side, prompt in prompts.items() if prompt is not None},
+            prompts=given_prompts(query=query_prompt, document=document_prompt),
         )
     )
+
+
+def given_prompts(**prompts: str | None) -> dict[str, str]:
+    """Those that were given, by side; an empty one was."""
+    return {side: prompt for side, prompt in prompts.items() if prompt is not None}
 
 
 def numbers(text: str) -> list[int]:

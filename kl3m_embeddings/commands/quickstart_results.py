@@ -1,11 +1,11 @@
 """What the quickstart's first model has learnt, beside what token frequency alone would predict."""
 
-import json
 from pathlib import Path
 
 from kl3m_embeddings.config.read import load_training
 from kl3m_embeddings.evaluation.unigrams import UnigramBaseline, unigram_baseline
 from kl3m_embeddings.files.checkpoint import newest_verified
+from kl3m_embeddings.files.json_lines import read_lines
 from kl3m_embeddings.report.tables.output import print_all
 from kl3m_embeddings.report.tables.parts import fold_names, grid
 from kl3m_embeddings.run.model import open_run_model
@@ -19,8 +19,7 @@ def print_masked_tokens(folder: Path) -> None:
     text = open_text(training, model.tokenizer, model.max_length)
     evaluation = text_evaluation(training, text)
     assert evaluation is not None
-    lines = (folder / "eval.jsonl").read_text(encoding="utf-8").splitlines()
-    first, last = json.loads(lines[0]), json.loads(lines[-1])
+    first, *_, last = read_lines(folder / "eval.jsonl")
     unigram: UnigramBaseline = unigram_baseline(
         text.train.corpus, evaluation, model.tokenizer.vocab_size
     )

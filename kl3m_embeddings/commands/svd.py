@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from kl3m_embeddings.commands.options import AllCheckpoints, Device
+
 if TYPE_CHECKING:
     from kl3m_embeddings.encoder.folder.model_paths import ModelPath
     from kl3m_embeddings.encoder.text_encoder import TextEncoder
@@ -30,13 +32,11 @@ def svd(
         typer.Option(help="Pairs to embed (default: the first of a run's eval.pairs)."),
     ] = None,
     num_texts: Annotated[int, typer.Option(min=2, max=10_000, help="Of the sample.")] = 1000,
-    all_checkpoints: Annotated[
-        bool, typer.Option("--all-checkpoints", help="Of a run, every checkpoint.")
-    ] = False,
+    all_checkpoints: AllCheckpoints = False,
     out: Annotated[
         Path | None, typer.Option(help=f"Where {FILE} goes (default: the run's folder).")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, mps, cpu.")] = None,
+    device: Device = None,
 ) -> int:
     """Singular values of all weights, and the shape of the vectors of a sample of texts."""
     from tqdm import tqdm

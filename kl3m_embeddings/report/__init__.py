@@ -1,1 +1,1 @@
-"""Reads the JSONL files of a run: tables, plots. Of ours it imports errors and whole files, and no torch."""
+"""Reads the JSONL files of a run: tables, plots. Imports no torch, and little of ours."""

@@ -34,7 +34,8 @@ def yaml_scalar(value: int | float | str) -> str:
     if not isinstance(value, str):
         number = json.dumps(value, allow_nan=False)
         # To YAML 1.1 a number without a point is not a float, whatever its exponent.
-        return number if "." in number else number.replace("e", ".0e")
+        is_short_float = isinstance(value, float) and "." not in number
+        return number.replace("e", ".0e") if is_short_float else number
     quoted = json.dumps(without_surrogates(value), ensure_ascii=False)
     return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
 

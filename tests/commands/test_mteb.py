@@ -15,7 +15,6 @@ from kl3m_embeddings.commands.mteb import numbers
 from kl3m_embeddings.commands.train import main as train
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.lock import folder_lock
-from tests.benchmark.conftest import bench  # noqa: F401 - imports mteb quietly
 from tests.benchmark.folders import WRITERS, write_model, write_rows, write_run
 from tests.report.logs import write_run as write_log
 
