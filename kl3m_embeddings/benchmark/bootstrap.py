@@ -27,7 +27,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def resampled(items: Items, seed: int = 0) -> Float[np.ndarray, "samples"]:
+def resampled(items: Items, seed: int = 0) -> Float[np.ndarray, " samples"]:
     """The score of each drawing; drawings depend on the number of items and the seed alone."""
     size = len(items.values)
     generator = np.random.Generator(np.random.Philox(key=[seed, size]))
@@ -47,7 +47,7 @@ def resampled(items: Items, seed: int = 0) -> Float[np.ndarray, "samples"]:
     return scores
 
 
-def interval(samples: Float[np.ndarray, "samples"]) -> Interval | None:
+def interval(samples: Float[np.ndarray, " samples"]) -> Interval | None:
     """The middle 95% of what was drawn; None where too few drawings had a score at all."""
     known = samples[np.isfinite(samples)]
     if len(known) < len(samples) / 2:

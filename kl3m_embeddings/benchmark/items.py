@@ -31,8 +31,8 @@ class Items(NamedTuple):
     """
 
     statistic: str
-    values: Float[np.ndarray, "items"]
-    answers: Float[np.ndarray, "items"]
+    values: Float[np.ndarray, " items"]
+    answers: Float[np.ndarray, " items"]
 
     @property
     def score(self) -> float:
@@ -54,7 +54,7 @@ class Items(NamedTuple):
             return None
 
 
-def _mean(values: Float[np.ndarray, "items"], _: Float[np.ndarray, "_"]) -> float:
+def _mean(values: Float[np.ndarray, " items"], _: Float[np.ndarray, " _"]) -> float:
     return float(values.mean())
 
 

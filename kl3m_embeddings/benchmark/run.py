@@ -35,7 +35,7 @@ LOCK_FILE = ".scoring.lock"
 NO_DATA = "its data is not on this machine, and the hub does not give it"
 
 Key = tuple[Any, ...]
-Samples = Float[np.ndarray, "samples"]
+Samples = Float[np.ndarray, " samples"]
 
 
 @dataclass(frozen=True, kw_only=True)

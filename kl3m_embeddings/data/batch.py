@@ -68,7 +68,7 @@ class Batch:
     ones to a fixed number. None: each row is one sequence."""
     segment_labels: Float[Tensor, " batch"] | None = None
     """1: the second segment follows the first; 0: it does not; NaN: there is no second."""
-    parts: tuple[Int[Tensor, "_"], ...] = ()
+    parts: tuple[Int[Tensor, " _"], ...] = ()
     """The rows that are embedded together; their numbers, together all rows."""
     pair_targets: PairTargets | None = None
     """What embeddings are compared by."""

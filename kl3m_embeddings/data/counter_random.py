@@ -55,8 +55,8 @@ def random_uniform(
 
 
 def permute(
-    index: Int64[np.ndarray, "indices"], size: int, key: int
-) -> Int64[np.ndarray, "indices"]:
+    index: Int64[np.ndarray, " indices"], size: int, key: int
+) -> Int64[np.ndarray, " indices"]:
     """Element `index` of a permutation of `range(size)` that `key` chooses.
 
     Args:

@@ -56,8 +56,8 @@ class MaskedEncoder(nn.Module):
         self,
         input_ids: Int[Tensor, "batch length"],
         attention_mask: Bool[Tensor, "batch length"] | Int[Tensor, "batch length"],
-        embedding_mask: Float[Tensor, "hidden"] | None = None,
-        positions: Int[Tensor, "positions"] | None = None,
+        embedding_mask: Float[Tensor, " hidden"] | None = None,
+        positions: Int[Tensor, " positions"] | None = None,
         bounds: Int[Tensor, "sequences 2"] | None = None,
     ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
         """Encode; what stands at padding positions is unspecified, but finite.
@@ -112,8 +112,8 @@ class MaskedEncoder(nn.Module):
         return F.linear(head.transform(states), head.weight, head.bias)
 
     def masked_lm_loss(
-        self, states: Float[Tensor, "targets hidden"], labels: Int[Tensor, "targets"]
-    ) -> tuple[Float[Tensor, "targets"], Bool[Tensor, "targets"]]:
+        self, states: Float[Tensor, "targets hidden"], labels: Int[Tensor, " targets"]
+    ) -> tuple[Float[Tensor, " targets"], Bool[Tensor, " targets"]]:
         """Cross-entropy of each hidden state's label, and whether the label scored highest.
 
         A label of -100 pads to a static number of targets: it costs 0 and is not correct.

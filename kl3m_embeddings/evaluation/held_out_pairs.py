@@ -27,7 +27,7 @@ from kl3m_embeddings.metrics.vectors import unit_vectors
 Kind = Literal["similarity", "classification", "retrieval"]
 Vectors = Float32[np.ndarray, "_ size"]
 # text ids to embeddings of any length; None where a stop was asked for meanwhile
-Embed = Callable[[Int64[np.ndarray, "texts"]], Vectors | None]
+Embed = Callable[[Int64[np.ndarray, " texts"]], Vectors | None]
 
 MAIN_METRICS: dict[Kind, str] = {
     "similarity": "spearman",

@@ -37,15 +37,15 @@ class LabelledJudgements:
         binary: whether every label of the set is 0 or 1.
     """
 
-    query_ids: Int64[np.ndarray, "queries"]
-    document_ids: Int64[np.ndarray, "documents"]
-    queries: Int64[np.ndarray, "pairs"]
-    documents: Int64[np.ndarray, "pairs"]
-    labels: Float32[np.ndarray, "pairs"]
+    query_ids: Int64[np.ndarray, " queries"]
+    document_ids: Int64[np.ndarray, " documents"]
+    queries: Int64[np.ndarray, " pairs"]
+    documents: Int64[np.ndarray, " pairs"]
+    labels: Float32[np.ndarray, " pairs"]
     binary: bool
 
     @classmethod
-    def build(cls, pairs: PairSet, rows: Int64[np.ndarray, "rows"]) -> "LabelledJudgements":
+    def build(cls, pairs: PairSet, rows: Int64[np.ndarray, " rows"]) -> "LabelledJudgements":
         """Take some rows of a set with labels."""
         assert pairs.labels is not None
         query_ids, queries = np.unique(pairs.queries[rows], return_inverse=True)
@@ -90,7 +90,7 @@ class LabelledJudgements:
         self,
         queries: Float32[np.ndarray, "queries size"],
         documents: Float32[np.ndarray, "documents size"],
-    ) -> Float32[np.ndarray, "pairs"]:
+    ) -> Float32[np.ndarray, " pairs"]:
         """Of each pair, a block of pairs at a time."""
         cosines = np.empty(len(self.labels), dtype=np.float32)
         for first in range(0, len(cosines), BLOCK_PAIRS):

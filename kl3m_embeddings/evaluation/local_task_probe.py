@@ -187,7 +187,7 @@ def best_first(
 
 
 def pair_score(
-    values: Float[np.ndarray, "pairs"], metric: str
+    values: Float[np.ndarray, " pairs"], metric: str
 ) -> Callable[[Vectors, Vectors], float] | None:
     """A function of both texts' vectors; None where the metric is not one of these."""
     kind, _, name = metric.rpartition("_")

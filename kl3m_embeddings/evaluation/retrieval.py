@@ -43,18 +43,18 @@ class RetrievalJudgements:
         num_left_out: documents of the set that are not among these.
     """
 
-    query_ids: Int64[np.ndarray, "queries"]
-    document_ids: Int64[np.ndarray, "documents"]
-    relevant: Int64[np.ndarray, "judgements"]
-    relevant_starts: Int64[np.ndarray, "queries_and_1"]
-    own: Int64[np.ndarray, "queries"]
+    query_ids: Int64[np.ndarray, " queries"]
+    document_ids: Int64[np.ndarray, " documents"]
+    relevant: Int64[np.ndarray, " judgements"]
+    relevant_starts: Int64[np.ndarray, " queries_and_1"]
+    own: Int64[np.ndarray, " queries"]
     num_left_out: int
 
     @classmethod
     def build(
         cls,
         pairs: PairSet,
-        rows: Int64[np.ndarray, "rows"],
+        rows: Int64[np.ndarray, " rows"],
         *,
         max_documents: int | None,
         seed: int,
@@ -117,7 +117,7 @@ class RetrievalJudgements:
 
     def _ranks(
         self, scores: Float32[np.ndarray, "block documents"], first: int
-    ) -> Int64[np.ndarray, "judgements"]:
+    ) -> Int64[np.ndarray, " judgements"]:
         """Ranks, from 0, of the documents that are relevant to the queries from `first` on."""
         ranks = []
         for query, row in enumerate(scores, start=first):
@@ -129,13 +129,13 @@ class RetrievalJudgements:
         return np.array(ranks, dtype=np.int64)
 
 
-def _num_equal(scores: Float32[np.ndarray, "_"], score: np.float32) -> int:
+def _num_equal(scores: Float32[np.ndarray, " _"], score: np.float32) -> int:
     return int(np.count_nonzero(scores == score))
 
 
 def _judged(
-    pairs: PairSet, query_ids: Int64[np.ndarray, "queries"]
-) -> tuple[Int64[np.ndarray, "judgements"], Int64[np.ndarray, "judgements"]]:
+    pairs: PairSet, query_ids: Int64[np.ndarray, " queries"]
+) -> tuple[Int64[np.ndarray, " judgements"], Int64[np.ndarray, " judgements"]]:
     """Place of the query and id of the text of each positive, once, queries ascending."""
     ids = np.repeat(pairs.queries, np.diff(pairs.positive_starts))
     is_itself = pairs.originals[ids] == pairs.originals[pairs.positives]
@@ -146,31 +146,33 @@ def _judged(
 
 
 def _own_places(
-    queries: Int64[np.ndarray, "queries"],
-    documents: Int64[np.ndarray, "documents"],
-    places: Int64[np.ndarray, "documents"],
-) -> Int64[np.ndarray, "queries"]:
+    queries: Int64[np.ndarray, " queries"],
+    documents: Int64[np.ndarray, " documents"],
+    places: Int64[np.ndarray, " documents"],
+) -> Int64[np.ndarray, " queries"]:
     """The place of the document that is the query itself, whatever their prefixes; else -1."""
     order = np.argsort(documents, kind="stable")
     found = np.searchsorted(documents[order], queries)
     nearest = order[np.minimum(found, len(order) - 1)]
-    own: Int64[np.ndarray, queries] = np.where(documents[nearest] == queries, places[nearest], -1)
+    own: Int64[np.ndarray, " queries"] = np.where(
+        documents[nearest] == queries, places[nearest], -1
+    )
     return own
 
 
 def _with_relevant(
-    ids: Int64[np.ndarray, "documents"],
-    relevant: Int64[np.ndarray, "relevant"],
+    ids: Int64[np.ndarray, " documents"],
+    relevant: Int64[np.ndarray, " relevant"],
     max_documents: int,
     seed: int,
-) -> Int64[np.ndarray, "chosen"]:
+) -> Int64[np.ndarray, " chosen"]:
     """All relevant documents and, as far as there is room, others by chance; ascending."""
     others = np.setdiff1d(ids, relevant, assume_unique=True)
     chosen = sample(len(others), max_documents - len(relevant), derive_key(seed, "documents"))
     return np.sort(np.concatenate([relevant, others[chosen]]))
 
 
-def sample(size: int, num_wanted: int, key: int) -> Int64[np.ndarray, "chosen"]:
+def sample(size: int, num_wanted: int, key: int) -> Int64[np.ndarray, " chosen"]:
     """At most `num_wanted` of the numbers below `size`, ascending."""
     chosen = np.arange(max(0, min(size, num_wanted)))
     return np.sort(permute(chosen, size, key)) if size else chosen

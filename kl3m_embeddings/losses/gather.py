@@ -39,7 +39,7 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def gather(tensor: Num[Tensor, "rows *rest"]) -> Num[Tensor, "all_rows *rest"]:
+def gather(tensor: Num[Tensor, " rows *rest"]) -> Num[Tensor, " all_rows *rest"]:
     """The rows of all devices, in the order of ranks; the tensor itself on one device.
 
     A collective, forward and backward: all devices call it, with equal shapes.

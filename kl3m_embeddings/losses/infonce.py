@@ -114,7 +114,7 @@ class InfoNCE(nn.Module):
         self,
         queries: "_Texts",
         keys: "_Texts",
-        own_keys: Int[Tensor, "queries"],
+        own_keys: Int[Tensor, " queries"],
         cosines: Float[Tensor, "queries keys"],
     ) -> Bool[Tensor, "queries keys"]:
         """Where a key is no negative of a query; never at the query's own key."""
@@ -136,8 +136,8 @@ class _Texts(NamedTuple):
     """Some columns as one list of texts, with what masking needs to know of each."""
 
     vectors: Float[Tensor, "texts dim"]
-    groups: Int[Tensor, "texts"] | None
-    partners: Int[Tensor, "texts"] | None
+    groups: Int[Tensor, " texts"] | None
+    partners: Int[Tensor, " texts"] | None
     """Of an anchor its positive's group, of a positive its anchor's; a negative has its own."""
     guides: Float[Tensor, "texts guide_dim"] | None
 

@@ -47,8 +47,8 @@ class OnlineContrastive(nn.Module):
 
 
 def _hard(
-    distances: Float[Tensor, "scored"], similar: Bool[Tensor, "scored"]
-) -> Bool[Tensor, "scored"]:
+    distances: Float[Tensor, " scored"], similar: Bool[Tensor, " scored"]
+) -> Bool[Tensor, " scored"]:
     """Pairs that overlap with the other kind.
 
     Found by masks: to index by them would make shapes that depend on data, and the host would wait

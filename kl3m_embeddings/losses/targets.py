@@ -11,7 +11,7 @@ from kl3m_embeddings.losses.similarity import cosine
 
 def labelled_cosines(
     embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets, loss: str
-) -> tuple[Float[Tensor, "scored"], Float[Tensor, "scored"]]:
+) -> tuple[Float[Tensor, " scored"], Float[Tensor, " scored"]]:
     """Cosines of anchors with other texts, and the label of each.
 
     Without labels, positives count as 1 and hard negatives as 0.

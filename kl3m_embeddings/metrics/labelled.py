@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
 
 
-def pearson(first: Num[np.ndarray, "pairs"], second: Num[np.ndarray, "pairs"]) -> float:
+def pearson(first: Num[np.ndarray, " pairs"], second: Num[np.ndarray, " pairs"]) -> float:
     """Pearson's correlation; NaN if either side is constant. As scipy.stats.pearsonr."""
     centred = [values - values.mean() for values in (first.astype(float), second.astype(float))]
     if np.ptp(first) == 0 or np.ptp(second) == 0:
@@ -15,18 +15,18 @@ def pearson(first: Num[np.ndarray, "pairs"], second: Num[np.ndarray, "pairs"]) -
     return float(unit_first @ unit_second)
 
 
-def spearman(first: Num[np.ndarray, "pairs"], second: Num[np.ndarray, "pairs"]) -> float:
+def spearman(first: Num[np.ndarray, " pairs"], second: Num[np.ndarray, " pairs"]) -> float:
     """Pearson's correlation of ranks, ties having their mean rank. As scipy.stats.spearmanr."""
     return pearson(_mean_ranks(first), _mean_ranks(second))
 
 
-def _mean_ranks(values: Num[np.ndarray, "pairs"]) -> Float[np.ndarray, "pairs"]:
+def _mean_ranks(values: Num[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[place]
     return ranks
 
 
-def roc_auc(scores: Num[np.ndarray, "pairs"], labels: Shaped[np.ndarray, "pairs"]) -> float:
+def roc_auc(scores: Num[np.ndarray, " pairs"], labels: Shaped[np.ndarray, " pairs"]) -> float:
     """Probability that a positive scores higher than a negative; a tie counts half.
 
     NaN if there is one kind only. Mann and Whitney 1947, https://doi.org/10.1214/aoms/1177730491;
@@ -46,7 +46,7 @@ def roc_auc(scores: Num[np.ndarray, "pairs"], labels: Shaped[np.ndarray, "pairs"
 
 
 def binary_average_precision(
-    scores: Num[np.ndarray, "pairs"], labels: Shaped[np.ndarray, "pairs"]
+    scores: Num[np.ndarray, " pairs"], labels: Shaped[np.ndarray, " pairs"]
 ) -> float:
     """Area under precision over recall, in steps. As sklearn.metrics.average_precision_score.
 
@@ -72,7 +72,7 @@ class AtThreshold(NamedTuple):
 
 
 def best_accuracy(
-    scores: Num[np.ndarray, "pairs"], labels: Shaped[np.ndarray, "pairs"]
+    scores: Num[np.ndarray, " pairs"], labels: Shaped[np.ndarray, " pairs"]
 ) -> AtThreshold:
     """Accuracy at the threshold that is best for it, the highest such one.
 
@@ -92,7 +92,7 @@ def best_accuracy(
     return AtThreshold(float(num_right[best] / len(labels)), float(cuts.thresholds[best]))
 
 
-def best_f1(scores: Num[np.ndarray, "pairs"], labels: Shaped[np.ndarray, "pairs"]) -> AtThreshold:
+def best_f1(scores: Num[np.ndarray, " pairs"], labels: Shaped[np.ndarray, " pairs"]) -> AtThreshold:
     """F1 at the threshold that is best for it, the highest such one; 0 without positives.
 
     As BinaryClassificationEvaluator of sentence-transformers.
@@ -112,14 +112,14 @@ def best_f1(scores: Num[np.ndarray, "pairs"], labels: Shaped[np.ndarray, "pairs"
 class _Cuts(NamedTuple):
     """Every way to call the highest scores positive that does not part equal ones, least first."""
 
-    thresholds: Float[np.ndarray, "cuts"]
-    num_chosen: Int[np.ndarray, "cuts"]
-    num_found: Int[np.ndarray, "cuts"]
+    thresholds: Float[np.ndarray, " cuts"]
+    num_chosen: Int[np.ndarray, " cuts"]
+    num_found: Int[np.ndarray, " cuts"]
     """Positives among the chosen."""
     above_all: float
 
 
-def _cuts(scores: Num[np.ndarray, "pairs"], labels: Shaped[np.ndarray, "pairs"]) -> _Cuts:
+def _cuts(scores: Num[np.ndarray, " pairs"], labels: Shaped[np.ndarray, " pairs"]) -> _Cuts:
     order = np.argsort(scores)[::-1]
     values = scores[order]
     ends = np.flatnonzero(np.append(values[:-1] != values[1:], True))

@@ -29,9 +29,9 @@ class RankedGrades:
 
 def grade_ranking(
     ranking: Int[np.ndarray, "queries depth"],
-    queries: Int[np.ndarray, "judgements"],
-    documents: Int[np.ndarray, "judgements"],
-    grades: Num[np.ndarray, "judgements"],
+    queries: Int[np.ndarray, " judgements"],
+    documents: Int[np.ndarray, " judgements"],
+    grades: Num[np.ndarray, " judgements"],
 ) -> RankedGrades:
     """Look up the grades of ranked documents.
 
@@ -60,8 +60,8 @@ def grade_ranking(
 
 def _ideal_grades(
     num_queries: int,
-    queries: Int[np.ndarray, "judgements"],
-    grades: Float[np.ndarray, "judgements"],
+    queries: Int[np.ndarray, " judgements"],
+    grades: Float[np.ndarray, " judgements"],
 ) -> Float[np.ndarray, "queries most_judged"]:
     order = np.lexsort((-grades, queries))
     num_judged = np.bincount(queries, minlength=num_queries)
@@ -72,7 +72,7 @@ def _ideal_grades(
 
 
 def grades_at_ranks(
-    ranks: Int[np.ndarray, "relevant"], num_relevant: Int[np.ndarray, "queries"], depth: int
+    ranks: Int[np.ndarray, " relevant"], num_relevant: Int[np.ndarray, " queries"], depth: int
 ) -> RankedGrades:
     """Grades where only the ranks of the relevant documents are known: 1 there, 0 elsewhere.
 
@@ -90,7 +90,7 @@ def grades_at_ranks(
     return RankedGrades(retrieved, (columns < num_relevant[:, None]).astype(np.float64))
 
 
-def ndcg_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, "queries"]:
+def ndcg_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, " queries"]:
     """Normalised discounted cumulative gain: grade / log2(rank + 1), over that of the best order.
 
     Järvelin and Kekäläinen 2002, https://doi.org/10.1145/582415.582418; trec_eval's ndcg_cut.
@@ -98,24 +98,24 @@ def ndcg_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, "queries"]:
     return _ratio(_gain_at_k(grades.retrieved, k), _gain_at_k(grades.ideal, k))
 
 
-def _gain_at_k(grades: Float[np.ndarray, "queries depth"], k: int) -> Float[np.ndarray, "queries"]:
+def _gain_at_k(grades: Float[np.ndarray, "queries depth"], k: int) -> Float[np.ndarray, " queries"]:
     grades = grades[:, :k]
     gains: np.ndarray = grades @ (1 / np.log2(np.arange(grades.shape[1]) + 2))
     return gains
 
 
-def mrr_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, "queries"]:
+def mrr_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, " queries"]:
     """1 / rank of the first relevant document, 0 if it is beyond k: trec_eval's recip_rank."""
     relevant = grades.retrieved[:, :k] > 0
     return np.where(relevant.any(axis=1), 1 / (1 + relevant.argmax(axis=1)), 0.0)
 
 
-def recall_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, "queries"]:
+def recall_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, " queries"]:
     """Share of the relevant documents that are among the first k: trec_eval's recall."""
     return _ratio((grades.retrieved[:, :k] > 0).sum(axis=1), (grades.ideal > 0).sum(axis=1))
 
 
-def average_precision(grades: RankedGrades) -> Float[np.ndarray, "queries"]:
+def average_precision(grades: RankedGrades) -> Float[np.ndarray, " queries"]:
     """Mean over relevant documents of the precision at their rank: trec_eval's map.
 
     A relevant document that was not retrieved adds 0.
@@ -125,13 +125,13 @@ def average_precision(grades: RankedGrades) -> Float[np.ndarray, "queries"]:
     return _ratio((precision * relevant).sum(axis=1), (grades.ideal > 0).sum(axis=1))
 
 
-def precision_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, "queries"]:
+def precision_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, " queries"]:
     """Share of the first k places that hold a relevant document: trec_eval's P."""
     shares: np.ndarray = (grades.retrieved[:, :k] > 0).sum(axis=1) / k
     return shares
 
 
-def average_precision_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, "queries"]:
+def average_precision_at_k(grades: RankedGrades, k: int) -> Float[np.ndarray, " queries"]:
     """Average precision of the first k documents: trec_eval's map_cut."""
     return average_precision(replace(grades, retrieved=grades.retrieved[:, :k]))
 
@@ -145,7 +145,7 @@ RANKING_METRICS = {
 }
 
 
-def ranking_metric(name: str, grades: RankedGrades) -> Float[np.ndarray, "queries"] | None:
+def ranking_metric(name: str, grades: RankedGrades) -> Float[np.ndarray, " queries"] | None:
     """The metric that mteb calls so, as `ndcg_at_10`; None where it is not one of these."""
     kind, _, cut = name.rpartition("_at_")
     if kind not in RANKING_METRICS or not cut.isdecimal():
@@ -154,8 +154,8 @@ def ranking_metric(name: str, grades: RankedGrades) -> Float[np.ndarray, "querie
 
 
 def _ratio(
-    parts: Num[np.ndarray, "queries"], wholes: Num[np.ndarray, "queries"]
-) -> Float[np.ndarray, "queries"]:
+    parts: Num[np.ndarray, " queries"], wholes: Num[np.ndarray, " queries"]
+) -> Float[np.ndarray, " queries"]:
     """Their quotient; 0 where the whole is 0."""
     quotients = np.zeros(len(parts))
     np.divide(parts, wholes, out=quotients, where=wholes > 0)

@@ -40,31 +40,31 @@ SIMILARITIES: dict[str, Callable[[Vectors, Vectors], Similarities]] = {
 }
 
 
-def cosine(first: Vectors, second: Vectors) -> Float32[np.ndarray, "pairs"]:
+def cosine(first: Vectors, second: Vectors) -> Float32[np.ndarray, " pairs"]:
     """Of the vectors of each pair."""
     return dot(unit_vectors(first), unit_vectors(second))
 
 
-def dot(first: Vectors, second: Vectors) -> Float32[np.ndarray, "pairs"]:
+def dot(first: Vectors, second: Vectors) -> Float32[np.ndarray, " pairs"]:
     """Of the vectors of each pair."""
-    products: Float32[np.ndarray, pairs] = (first * second).sum(axis=1)
+    products: Float32[np.ndarray, " pairs"] = (first * second).sum(axis=1)
     return products
 
 
-def manhattan(first: Vectors, second: Vectors) -> Float32[np.ndarray, "pairs"]:
+def manhattan(first: Vectors, second: Vectors) -> Float32[np.ndarray, " pairs"]:
     """Minus the distance of each pair."""
-    distances: Float32[np.ndarray, pairs] = -np.abs(first - second).sum(axis=1)
+    distances: Float32[np.ndarray, " pairs"] = -np.abs(first - second).sum(axis=1)
     return distances
 
 
-def euclidean(first: Vectors, second: Vectors) -> Float32[np.ndarray, "pairs"]:
+def euclidean(first: Vectors, second: Vectors) -> Float32[np.ndarray, " pairs"]:
     """Minus the distance of each pair."""
-    distances: Float32[np.ndarray, pairs] = -np.linalg.norm(first - second, axis=1)
+    distances: Float32[np.ndarray, " pairs"] = -np.linalg.norm(first - second, axis=1)
     return distances
 
 
 # How alike two vectors are: the names in mteb's scores.
-ALIKENESS: dict[str, Callable[[Vectors, Vectors], Float32[np.ndarray, "pairs"]]] = {
+ALIKENESS: dict[str, Callable[[Vectors, Vectors], Float32[np.ndarray, " pairs"]]] = {
     "cosine": cosine,
     "dot": dot,
     "manhattan": manhattan,

@@ -43,12 +43,12 @@ class PairBatch:
     """
 
     source: int
-    rows: Int64[np.ndarray, "rows"]
-    queries: Int64[np.ndarray, "rows"]
-    positives: Int64[np.ndarray, "rows"]
+    rows: Int64[np.ndarray, " rows"]
+    queries: Int64[np.ndarray, " rows"]
+    positives: Int64[np.ndarray, " rows"]
     negatives: Int64[np.ndarray, "rows negatives"]
-    labels: Float32[np.ndarray, "rows"] | None
-    positive_scores: Float32[np.ndarray, "rows"] | None
+    labels: Float32[np.ndarray, " rows"] | None
+    positive_scores: Float32[np.ndarray, " rows"] | None
     negative_scores: Float32[np.ndarray, "rows negatives"] | None
     num_clashes: int
 
@@ -59,7 +59,7 @@ class PairOrder:
 
     sets: Sequence[PairSet]
     weights: tuple[float, ...]
-    usable: Sequence[Int64[np.ndarray, "_"]]
+    usable: Sequence[Int64[np.ndarray, " _"]]
     """Of each set, the rows that have enough negatives."""
     seed: int
     options: PlanOptions
@@ -151,7 +151,7 @@ class PairOrder:
 @lru_cache(maxsize=4)
 def _period(
     seed: int, weights: tuple[float, ...], period: int
-) -> tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]:
+) -> tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]:
     """Set, and index in the set's stream, of every batch of a period.
 
     A set with a share of n has its batch i at a random time in the i-th n-th of the period,
@@ -167,7 +167,7 @@ def _period(
 
 
 def _taken(
-    values: Float32[np.ndarray, "_"] | None, indices: Int64[np.ndarray, "..."]
+    values: Float32[np.ndarray, " _"] | None, indices: Int64[np.ndarray, "..."]
 ) -> Float32[np.ndarray, "..."] | None:
     """The values at these indices; None stays None."""
     return None if values is None else values[indices]

@@ -72,16 +72,16 @@ class PairSet:
 
     name: str
     path: Path
-    originals: Int64[np.ndarray, "texts"]
-    queries: Int64[np.ndarray, "rows"]
-    positives: Int64[np.ndarray, "positives"]
-    positive_starts: Int64[np.ndarray, "rows_and_1"]
-    positive_scores: Float32[np.ndarray, "positives"] | None
-    negatives: Int64[np.ndarray, "negatives"]
-    negative_starts: Int64[np.ndarray, "rows_and_1"]
-    negative_scores: Float32[np.ndarray, "negatives"] | None
-    labels: Float32[np.ndarray, "rows"] | None
-    lines: Int64[np.ndarray, "rows"]
+    originals: Int64[np.ndarray, " texts"]
+    queries: Int64[np.ndarray, " rows"]
+    positives: Int64[np.ndarray, " positives"]
+    positive_starts: Int64[np.ndarray, " rows_and_1"]
+    positive_scores: Float32[np.ndarray, " positives"] | None
+    negatives: Int64[np.ndarray, " negatives"]
+    negative_starts: Int64[np.ndarray, " rows_and_1"]
+    negative_scores: Float32[np.ndarray, " negatives"] | None
+    labels: Float32[np.ndarray, " rows"] | None
+    lines: Int64[np.ndarray, " rows"]
     texts: TokenShards
     sha256: str
     info: Mapping[str, Any]
@@ -147,13 +147,13 @@ class PairSet:
         return int(np.diff(self.negative_starts).min())
 
     @cached_property
-    def text_lengths(self) -> Int64[np.ndarray, "texts"]:
+    def text_lengths(self) -> Int64[np.ndarray, " texts"]:
         """Tokens of each text."""
         return np.diff(self.texts.document_starts)
 
     def text_tokens(
-        self, ids: Int64[np.ndarray, "samples"], length: int
-    ) -> tuple[Int64[np.ndarray, "samples {length}"], Int64[np.ndarray, "samples"]]:
+        self, ids: Int64[np.ndarray, " samples"], length: int
+    ) -> tuple[Int64[np.ndarray, "samples {length}"], Int64[np.ndarray, " samples"]]:
         """The first `length` tokens of texts, and how many they are; zeros from there on."""
         lengths = np.minimum(self.text_lengths[ids], length)
         tokens = self.texts.gather(self.texts.document_starts[ids], length)

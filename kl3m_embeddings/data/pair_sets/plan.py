@@ -56,7 +56,7 @@ class EpochPlan:
     rows: Int64[np.ndarray, "batches batch_size"]
     positives: Int64[np.ndarray, "batches batch_size"]
     negatives: Int64[np.ndarray, "batches batch_size negatives"]
-    num_clashes: Int64[np.ndarray, "batches"]
+    num_clashes: Int64[np.ndarray, " batches"]
 
 
 def epoch_of(batch: int, num_rows: int, batch_size: int) -> tuple[int, int]:
@@ -66,7 +66,7 @@ def epoch_of(batch: int, num_rows: int, batch_size: int) -> tuple[int, int]:
 
 
 def plan_epoch(
-    pairs: PairSet, usable: Int64[np.ndarray, "_"], epoch: int, options: PlanOptions, key: int
+    pairs: PairSet, usable: Int64[np.ndarray, " _"], epoch: int, options: PlanOptions, key: int
 ) -> EpochPlan:
     """Make a plan.
 
@@ -119,7 +119,7 @@ def _choose(
 
 
 def distinct_choices(
-    words: UInt32[np.ndarray, "rows choices"], counts: Int64[np.ndarray, "rows"]
+    words: UInt32[np.ndarray, "rows choices"], counts: Int64[np.ndarray, " rows"]
 ) -> Int64[np.ndarray, "rows choices"]:
     """For each row, different numbers below its count, all combinations equally likely.
 

@@ -30,24 +30,24 @@ class Windows:
 
     tokens: Int64[np.ndarray, "samples window"]
     """Zeros from a row's length on."""
-    lengths: Int64[np.ndarray, "samples"]
+    lengths: Int64[np.ndarray, " samples"]
     """At least 1."""
-    datasets: Int64[np.ndarray, "samples"]
+    datasets: Int64[np.ndarray, " samples"]
     """Which dataset of the corpus."""
-    documents: Int64[np.ndarray, "samples"]
+    documents: Int64[np.ndarray, " samples"]
     """Which document of the dataset."""
-    starts: Int64[np.ndarray, "samples"]
+    starts: Int64[np.ndarray, " samples"]
     """The first token's position in the dataset's token stream."""
 
 
 class Spans(NamedTuple):
     """Pieces of documents."""
 
-    datasets: Int64[np.ndarray, "samples"]
-    documents: Int64[np.ndarray, "samples"]
-    starts: Int64[np.ndarray, "samples"]
+    datasets: Int64[np.ndarray, " samples"]
+    documents: Int64[np.ndarray, " samples"]
+    starts: Int64[np.ndarray, " samples"]
     """The first token's position in the dataset's token stream."""
-    lengths: Int64[np.ndarray, "samples"]
+    lengths: Int64[np.ndarray, " samples"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +56,12 @@ class WindowIndex:
 
     shards: TokenShards
     window: int
-    first_windows: Int64[np.ndarray, "documents_and_1"]
+    first_windows: Int64[np.ndarray, " documents_and_1"]
     """The number of windows before each document."""
 
     @classmethod
     def build(
-        cls, shards: TokenShards, window: int, chosen: Bool[np.ndarray, "documents"]
+        cls, shards: TokenShards, window: int, chosen: Bool[np.ndarray, " documents"]
     ) -> "WindowIndex":
         """Index the documents where `chosen` is true."""
         lengths = np.diff(shards.document_starts)
@@ -75,8 +75,8 @@ class WindowIndex:
         return int(self.first_windows[-1])
 
     def locate(
-        self, windows: Int64[np.ndarray, "windows"]
-    ) -> tuple[Int64[np.ndarray, "windows"], Int64[np.ndarray, "windows"]]:
+        self, windows: Int64[np.ndarray, " windows"]
+    ) -> tuple[Int64[np.ndarray, " windows"], Int64[np.ndarray, " windows"]]:
         """Documents, and starts in the token stream."""
         # side="right": a document without windows has the next one's count, and is passed over.
         documents = np.searchsorted(self.first_windows, windows, side="right") - 1
@@ -106,7 +106,7 @@ class Corpus:
         return self.located(*self.order.locate(first_sample, count))
 
     def located(
-        self, datasets: Int64[np.ndarray, "samples"], windows: Int64[np.ndarray, "samples"]
+        self, datasets: Int64[np.ndarray, " samples"], windows: Int64[np.ndarray, " samples"]
     ) -> Spans:
         """Where windows are, by their indices in their datasets."""
         documents = np.empty_like(windows)
@@ -118,9 +118,9 @@ class Corpus:
 
     def window_spans(
         self,
-        datasets: Int64[np.ndarray, "samples"],
-        documents: Int64[np.ndarray, "samples"],
-        starts: Int64[np.ndarray, "samples"],
+        datasets: Int64[np.ndarray, " samples"],
+        documents: Int64[np.ndarray, " samples"],
+        starts: Int64[np.ndarray, " samples"],
     ) -> Spans:
         """Windows at these `starts`, up to the ends of their documents."""
         _, ends = self.document_bounds(datasets, documents)
@@ -128,9 +128,9 @@ class Corpus:
 
     def cut(
         self,
-        datasets: Int64[np.ndarray, "samples"],
-        documents: Int64[np.ndarray, "samples"],
-        starts: Int64[np.ndarray, "samples"],
+        datasets: Int64[np.ndarray, " samples"],
+        documents: Int64[np.ndarray, " samples"],
+        starts: Int64[np.ndarray, " samples"],
     ) -> Windows:
         """Windows at other `starts` within the given documents."""
         return self.read(self.window_spans(datasets, documents, starts), self.window)
@@ -146,8 +146,8 @@ class Corpus:
         return Windows(tokens=tokens, **spans._asdict())
 
     def document_bounds(
-        self, datasets: Int64[np.ndarray, "samples"], documents: Int64[np.ndarray, "samples"]
-    ) -> tuple[Int64[np.ndarray, "samples"], Int64[np.ndarray, "samples"]]:
+        self, datasets: Int64[np.ndarray, " samples"], documents: Int64[np.ndarray, " samples"]
+    ) -> tuple[Int64[np.ndarray, " samples"], Int64[np.ndarray, " samples"]]:
         """Where documents begin and end in their token streams."""
         starts = np.empty_like(documents)
         ends = np.empty_like(documents)
@@ -158,13 +158,13 @@ class Corpus:
             ends[rows] = document_starts[documents[rows] + 1]
         return starts, ends
 
-    def document_start(self, windows: Windows) -> Int64[np.ndarray, "samples"]:
+    def document_start(self, windows: Windows) -> Int64[np.ndarray, " samples"]:
         """Where each window's document begins in the token stream."""
         return self.document_bounds(windows.datasets, windows.documents)[0]
 
     def document_hashes(
-        self, datasets: Int64[np.ndarray, "samples"], documents: Int64[np.ndarray, "samples"]
-    ) -> Int64[np.ndarray, "samples"]:
+        self, datasets: Int64[np.ndarray, " samples"], documents: Int64[np.ndarray, " samples"]
+    ) -> Int64[np.ndarray, " samples"]:
         """An integer for each document, equal for equal ones.
 
         It is that of the length and the first window: documents of the same length that differ
@@ -183,8 +183,8 @@ class Corpus:
 
 
 def text_hashes(
-    tokens: Int64[np.ndarray, "texts longest"], lengths: Int64[np.ndarray, "texts"]
-) -> Int64[np.ndarray, "texts"]:
+    tokens: Int64[np.ndarray, "texts longest"], lengths: Int64[np.ndarray, " texts"]
+) -> Int64[np.ndarray, " texts"]:
     """An integer for each text, equal for equal ones, from 0 to 2**63.
 
     Multilinear hashing, (m_0 length + sum of m_i token_i) mod 2**64 with random m, of which the
@@ -255,7 +255,7 @@ def _corpus(indices: list[WindowIndex], weights: list[float], seed: int) -> Corp
     return Corpus(names=names, indices=indices, order=order, window=indices[0].window)
 
 
-def _held_out(shards: TokenShards, quota: int, seed: int) -> Bool[np.ndarray, "documents"]:
+def _held_out(shards: TokenShards, quota: int, seed: int) -> Bool[np.ndarray, " documents"]:
     """Which documents to hold out."""
     count = min(quota, int(shards.num_documents * MAX_HELD_OUT_SHARE))
     key = derive_key(seed, "held-out", shards.name)

@@ -37,7 +37,7 @@ class SampleOrder:
 
     def locate(
         self, first: int, count: int
-    ) -> tuple[Int64[np.ndarray, "{count}"], Int64[np.ndarray, "{count}"]]:
+    ) -> tuple[Int64[np.ndarray, " {count}"], Int64[np.ndarray, " {count}"]]:
         """Datasets, and indices of samples in them, of samples `first` and on."""
         datasets = np.empty(count, dtype=np.int64)
         cursors = np.empty(count, dtype=np.int64)
@@ -53,8 +53,8 @@ class SampleOrder:
         return datasets, self._shuffled(datasets, cursors)
 
     def _shuffled(
-        self, datasets: Int64[np.ndarray, "samples"], cursors: Int64[np.ndarray, "samples"]
-    ) -> Int64[np.ndarray, "samples"]:
+        self, datasets: Int64[np.ndarray, " samples"], cursors: Int64[np.ndarray, " samples"]
+    ) -> Int64[np.ndarray, " samples"]:
         """The sample at each cursor: every epoch of every dataset has its own permutation."""
         samples = np.empty_like(cursors)
         epochs = cursors // np.asarray(self.sizes)[datasets]
@@ -69,7 +69,7 @@ class SampleOrder:
 @lru_cache(maxsize=4)
 def _period(
     seed: int, weights: tuple[float, ...], period: int
-) -> tuple[Int64[np.ndarray, "period"], Int64[np.ndarray, "period"]]:
+) -> tuple[Int64[np.ndarray, " period"], Int64[np.ndarray, " period"]]:
     """Dataset and cursor of every position of a period."""
     shares = period_shares(weights)
     shuffled = permute(np.arange(PERIOD), PERIOD, derive_key(seed, "mixture", period))
@@ -80,7 +80,7 @@ def _period(
     return datasets, cursors
 
 
-def period_shares(weights: tuple[float, ...]) -> Int64[np.ndarray, "datasets"]:
+def period_shares(weights: tuple[float, ...]) -> Int64[np.ndarray, " datasets"]:
     """Positions of each dataset in a period, PERIOD in all: at least one each.
 
     One each is dealt first. The others go by weight, rounded down, and what rounding has left goes

@@ -30,11 +30,11 @@ Pattern = tuple[int, ...]
 class PackedRows:
     """Some rows, and the windows in each."""
 
-    datasets: Int64[np.ndarray, "rows"]
+    datasets: Int64[np.ndarray, " rows"]
     """The dataset of the corpus that each is of."""
     spans: Spans
     """The windows of all rows, one row after another."""
-    row_of: Int64[np.ndarray, "windows"]
+    row_of: Int64[np.ndarray, " windows"]
     """The row of each window."""
 
 
@@ -42,9 +42,9 @@ class PackedRows:
 class PackIndex:
     """Which windows are in each row of one dataset."""
 
-    windows: Int64[np.ndarray, "windows"]
+    windows: Int64[np.ndarray, " windows"]
     """Indices of windows in the dataset, one row's after another's."""
-    first: Int64[np.ndarray, "rows_and_1"]
+    first: Int64[np.ndarray, " rows_and_1"]
     """Where each row's begin in `windows`."""
 
     @property
@@ -103,13 +103,13 @@ class PackedCorpus:
         )
 
 
-def window_lengths(index: WindowIndex) -> Int64[np.ndarray, "windows"]:
+def window_lengths(index: WindowIndex) -> Int64[np.ndarray, " windows"]:
     """Tokens of each window of a dataset."""
     lengths = np.minimum(np.diff(index.shards.document_starts), index.window)
     return np.repeat(lengths, np.diff(index.first_windows))
 
 
-def pack(sizes: Int64[np.ndarray, "windows"], capacity: int, key: int) -> PackIndex:
+def pack(sizes: Int64[np.ndarray, " windows"], capacity: int, key: int) -> PackIndex:
     """Rows of windows whose sizes sum up to at most `capacity`.
 
     Windows lie sorted by size, those of a size in random order (a stable sort of a permutation);
@@ -132,7 +132,9 @@ def pack(sizes: Int64[np.ndarray, "windows"], capacity: int, key: int) -> PackIn
     return PackIndex(windows=np.concatenate(rows), first=first)
 
 
-def patterns(histogram: Int64[np.ndarray, "sizes"], capacity: int) -> Iterator[tuple[int, Pattern]]:
+def patterns(
+    histogram: Int64[np.ndarray, " sizes"], capacity: int
+) -> Iterator[tuple[int, Pattern]]:
     """So many rows of windows of these sizes, until every window of the histogram has its row."""
     rows = OpenRows()
     for size in range(capacity, 0, -1):

@@ -36,7 +36,7 @@ ID_STARTS_FILE = "id_starts.bin"
 QUARANTINE_FILE = "quarantine.jsonl"
 REMEDY = "build it again with `kl3m corpus build`"
 
-Tokens = UInt16[np.ndarray, "_"] | UInt32[np.ndarray, "_"]
+Tokens = UInt16[np.ndarray, " _"] | UInt32[np.ndarray, " _"]
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -66,8 +66,8 @@ class TokenShards:
     num_tokens: int
     tokenizer_fingerprint: str
     sha256: str
-    document_starts: Int64[np.ndarray, "documents_and_1"]
-    shard_starts: Int64[np.ndarray, "shards_and_1"]
+    document_starts: Int64[np.ndarray, " documents_and_1"]
+    shard_starts: Int64[np.ndarray, " shards_and_1"]
     info: Mapping[str, Any]
     _shards: tuple[Tokens, ...]
     _ids: np.ndarray
@@ -100,7 +100,7 @@ class TokenShards:
         )
 
     def gather(
-        self, starts: Int64[np.ndarray, "batch"], length: int
+        self, starts: Int64[np.ndarray, " batch"], length: int
     ) -> Int64[np.ndarray, "batch length"]:
         """Read `length` tokens from each position of the concatenated token stream.
 

@@ -68,7 +68,7 @@ class Tokenizer:
         ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
         return ids
 
-    def special_ids(self) -> Bool[np.ndarray, "vocab"]:
+    def special_ids(self) -> Bool[np.ndarray, " vocab"]:
         """True for special tokens, and for ids that no token has."""
         special = np.ones(self.vocab_size, dtype=bool)
         special[list(self.backend.get_vocab().values())] = False
@@ -76,11 +76,11 @@ class Tokenizer:
         special[[index for index, token in added.items() if token.special]] = True
         return special
 
-    def newline_ids(self) -> Bool[np.ndarray, "vocab"]:
+    def newline_ids(self) -> Bool[np.ndarray, " vocab"]:
         """True for tokens whose text contains a line break."""
         return np.array(["\n" in text for text in self._texts()])
 
-    def word_start_ids(self) -> Bool[np.ndarray, "vocab"]:
+    def word_start_ids(self) -> Bool[np.ndarray, " vocab"]:
         """True for tokens that begin a new word: after white space, or with punctuation.
 
         A text's first token begins a word whatever this says: byte-level tokens carry the space

@@ -50,7 +50,7 @@ class SelfAttention(nn.Module):
         hidden: Float[Tensor, "batch length hidden"],
         sequences: Sequences,
         relative: Float[Tensor, "rows hidden"] | None,
-        rows: Int[Tensor, "offsets"] | None,
+        rows: Int[Tensor, " offsets"] | None,
     ) -> Float[Tensor, "batch length hidden"]:
         """Attend; `rows` picks, for each offset, its row of the `relative` embeddings."""
         # Once here, where autocast would convert it for each of the three projections.
@@ -122,8 +122,8 @@ class Layer(nn.Module):
         hidden: Float[Tensor, "batch length hidden"],
         sequences: Sequences,
         relative: Float[Tensor, "rows hidden"] | None,
-        rows: Int[Tensor, "offsets"] | None,
-        positions: Int[Tensor, "positions"] | None,
+        rows: Int[Tensor, " offsets"] | None,
+        positions: Int[Tensor, " positions"] | None,
     ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
         """Attend, then transform each position, or the flat `positions` only."""
         context = self.attention["self"](hidden, sequences, relative, rows)  # BxLxh

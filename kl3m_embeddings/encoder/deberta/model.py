@@ -43,7 +43,7 @@ from kl3m_embeddings.encoder.kernels.sequences import Sequences
 @torch.inference_mode(mode=False)
 def offset_rows(
     length: int, num_buckets: int, max_offset: int, device: torch.device
-) -> Int[Tensor, "offsets"]:
+) -> Int[Tensor, " offsets"]:
     """The row of the relative embeddings for each offset d = q-k, from length-1 down to 1-length.
 
     Near offsets have a row each, and farther ones share rows that widen logarithmically: how near
@@ -134,7 +134,7 @@ class Encoder(nn.Module):
         self,
         embeddings: Float[Tensor, "batch length hidden"],
         sequences: Sequences,
-        positions: Int[Tensor, "positions"] | None,
+        positions: Int[Tensor, " positions"] | None,
     ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
         """Run all layers; the last ends at `positions` only."""
         relative = rows = None
@@ -169,8 +169,8 @@ class DebertaV2Model(nn.Module):
         self,
         input_ids: Int[Tensor, "batch length"],
         attention_mask: Bool[Tensor, "batch length"],
-        embedding_mask: Float[Tensor, "hidden"] | None = None,
-        positions: Int[Tensor, "positions"] | None = None,
+        embedding_mask: Float[Tensor, " hidden"] | None = None,
+        positions: Int[Tensor, " positions"] | None = None,
         bounds: Int[Tensor, "sequences 2"] | None = None,
     ) -> Float[Tensor, "batch length hidden"] | Float[Tensor, "positions hidden"]:
         """Encode, at flat `positions` only if given; `embedding_mask` scales the embeddings.

@@ -69,9 +69,11 @@ class LinearCrossEntropy(torch.autograd.Function):
 def gradient(
     states: Float[Tensor, "targets embedding"],
     weight: Float[Tensor, "vocabulary embedding"],
-    bias: Float[Tensor, "vocabulary"],
-    labels: Int[Tensor, "targets"],
-) -> tuple[Float[Tensor, "targets"], Bool[Tensor, "targets"], Float[Tensor, "targets vocabulary"]]:
+    bias: Float[Tensor, " vocabulary"],
+    labels: Int[Tensor, " targets"],
+) -> tuple[
+    Float[Tensor, " targets"], Bool[Tensor, " targets"], Float[Tensor, "targets vocabulary"]
+]:
     """Losses, whether the label scored highest, and the gradient of the logits.
 
     Where the label is -100, the first two are those of label 0.
@@ -98,9 +100,11 @@ def gradient(
 def native_gradient(
     states: Float[Tensor, "targets embedding"],
     weight: Float[Tensor, "vocabulary embedding"],
-    bias: Float[Tensor, "vocabulary"],
-    labels: Int[Tensor, "targets"],
-) -> tuple[Float[Tensor, "targets"], Bool[Tensor, "targets"], Float[Tensor, "targets vocabulary"]]:
+    bias: Float[Tensor, " vocabulary"],
+    labels: Int[Tensor, " targets"],
+) -> tuple[
+    Float[Tensor, " targets"], Bool[Tensor, " targets"], Float[Tensor, "targets vocabulary"]
+]:
     """The same by a kernel, which adds the bias in float32."""
     # The kernel would read and write beyond its row.
     if len(labels) and int(labels.max()) >= len(weight):
@@ -116,9 +120,9 @@ def native_gradient(
 def linear_cross_entropy(
     states: Float[Tensor, "targets embedding"],
     weight: Float[Tensor, "vocabulary embedding"],
-    bias: Float[Tensor, "vocabulary"],
-    labels: Int[Tensor, "targets"],
-) -> tuple[Float[Tensor, "targets"], Bool[Tensor, "targets"]]:
+    bias: Float[Tensor, " vocabulary"],
+    labels: Int[Tensor, " targets"],
+) -> tuple[Float[Tensor, " targets"], Bool[Tensor, " targets"]]:
     """Cross-entropy of each target over all rows of `weight`; the products run in autocast's dtype.
 
     Returns:

@@ -53,7 +53,7 @@ def attend_packed(
     max_length: int,
     scale: float,
     dropout: float,
-    seed: Int[Tensor, "1"],
+    seed: Int[Tensor, " 1"],
     *,
     block: int | None = None,
 ) -> Float[Tensor, "tokens heads size"]:
@@ -262,7 +262,7 @@ def table_gradient(
 
 
 def dropout_mask(
-    seed: Int[Tensor, "1"], dropout: float, num_tokens: int, num_heads: int, max_length: int
+    seed: Int[Tensor, " 1"], dropout: float, num_tokens: int, num_heads: int, max_length: int
 ) -> Bool[Tensor, "tokens heads keys"]:
     """Which weights `attend_packed` keeps, of each query to each key position in its row.
 

@@ -66,7 +66,7 @@ def next_true(flags: Bool[np.ndarray, "rows width"]) -> Int64[np.ndarray, "rows 
 
 def choose_line(
     source: TextSource, task: str, candidates: Bool[np.ndarray, "samples window"], first_sample: int
-) -> tuple[Bool[np.ndarray, "samples"], Int64[np.ndarray, "samples"]]:
+) -> tuple[Bool[np.ndarray, " samples"], Int64[np.ndarray, " samples"]]:
     """For each sample: is there a candidate, and the position of one chosen at random.
 
     Each position draws a number, and the candidate with the largest is chosen: all are as likely.
@@ -84,9 +84,9 @@ def masked_line_batch(
     *,
     task: str,
     first_sample: int,
-    found: Bool[np.ndarray, "samples"],
-    line_starts: Int64[np.ndarray, "samples"],
-    line_lengths: Int64[np.ndarray, "samples"],
+    found: Bool[np.ndarray, " samples"],
+    line_starts: Int64[np.ndarray, " samples"],
+    line_lengths: Int64[np.ndarray, " samples"],
     ends_with_line: bool,
     max_line_tokens: int,
 ) -> Batch:

@@ -23,7 +23,9 @@ MASK_SHARE, REPLACE_SHARE = 0.8, 0.1
 UINT32_RANGE = 2.0**32
 
 
-def budget(lengths: Int64[np.ndarray, "samples"], mask_rate: float) -> Int64[np.ndarray, "samples"]:
+def budget(
+    lengths: Int64[np.ndarray, " samples"], mask_rate: float
+) -> Int64[np.ndarray, " samples"]:
     """Tokens to predict for each length: its share rounded, and at least one."""
     rounded: np.ndarray = np.rint(lengths * mask_rate).astype(np.int64)
     at_least_one: np.ndarray = np.maximum(rounded, 1)
@@ -89,7 +91,7 @@ def choose_groups(
     starts: Bool[np.ndarray, "samples length"],
     maskable: Bool[np.ndarray, "samples length"],
     keys: UInt32[np.ndarray, "samples length"],
-    budgets: Int64[np.ndarray, "samples"],
+    budgets: Int64[np.ndarray, " samples"],
 ) -> Bool[np.ndarray, "samples length"]:
     """Choose whole groups, in random order, up to each row's budget of tokens.
 

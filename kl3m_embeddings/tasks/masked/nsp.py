@@ -31,10 +31,10 @@ class Segments:
     """Pairs of segments."""
 
     first: Int64[np.ndarray, "samples window"]
-    first_lengths: Int64[np.ndarray, "samples"]
+    first_lengths: Int64[np.ndarray, " samples"]
     second: Int64[np.ndarray, "samples window"]
-    second_lengths: Int64[np.ndarray, "samples"]
-    labels: Float32[np.ndarray, "samples"]
+    second_lengths: Int64[np.ndarray, " samples"]
+    labels: Float32[np.ndarray, " samples"]
     """1: in order; 0: not; NaN: the pair says nothing."""
 
 
@@ -98,9 +98,9 @@ class NextSegmentPrediction(MaskedTask[NspOptions]):
 def _maybe_swapped(
     tokens: Int64[np.ndarray, "samples window"],
     following: Int64[np.ndarray, "samples window"],
-    lengths: Int64[np.ndarray, "samples"],
-    split: Int64[np.ndarray, "samples"],
-    positive: Bool[np.ndarray, "samples"],
+    lengths: Int64[np.ndarray, " samples"],
+    split: Int64[np.ndarray, " samples"],
+    positive: Bool[np.ndarray, " samples"],
 ) -> Segments:
     """Both halves of each window, in their order where `positive`, else the second one first."""
     labels = positive.astype(np.float32)
@@ -116,7 +116,7 @@ def _maybe_swapped(
 
 
 def shifted(
-    tokens: Int64[np.ndarray, "samples window"], offsets: Int64[np.ndarray, "samples"]
+    tokens: Int64[np.ndarray, "samples window"], offsets: Int64[np.ndarray, " samples"]
 ) -> Int64[np.ndarray, "samples window"]:
     """Each row moved left by its offset; what comes in at the right has no meaning."""
     columns = np.arange(tokens.shape[1]) + offsets[:, None]

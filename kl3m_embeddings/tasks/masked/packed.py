@@ -58,8 +58,8 @@ def packed_batch(source: TextSource, first_sample: int, count: int, options: Mlm
 
 
 def offsets_in_rows(
-    sizes: Int64[np.ndarray, "documents"], row_of: Int64[np.ndarray, "documents"]
-) -> Int64[np.ndarray, "documents"]:
+    sizes: Int64[np.ndarray, " documents"], row_of: Int64[np.ndarray, " documents"]
+) -> Int64[np.ndarray, " documents"]:
     """Where each document begins in its row; documents come row after row.
 
     Sizes 4, 3 and 5 in the rows 0, 0 and 1 begin at 0, 4 and 0.
