@@ -87,12 +87,12 @@ def read_scores(folder: Path) -> list[Score]:
     """
     path = folder / SCORES
     rows = []
-    for number, fields in enumerate(read_lines(path), start=1):
+    for line_number, fields in enumerate(read_lines(path), start=1):
         try:
             rows.append(Score(**fields))
         except TypeError as error:
             raise DataError(
-                f"{path}:{number}: not a row of this file: move the file away; "
+                f"{path}:{line_number}: not a row of this file: move the file away; "
                 "results/ has what was scored, and it is not scored again"
             ) from error
     return rows

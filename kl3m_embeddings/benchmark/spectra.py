@@ -61,8 +61,8 @@ def matrix_spectrum(matrix: Tensor) -> dict[str, Any]:
 
 def picked(values: Any) -> list[float]:  # noqa: ANN401 - numpy's float64
     """At most NUM_SHOWN of the values, evenly, the first and the last among them."""
-    places = np.unique(np.linspace(0, len(values) - 1, min(NUM_SHOWN, len(values))).round())
-    return [float(f"{values[int(place)]:.6g}") for place in places]
+    indices = np.unique(np.linspace(0, len(values) - 1, min(NUM_SHOWN, len(values))).round())
+    return [float(f"{values[int(index)]:.6g}") for index in indices]
 
 
 def embedding_shape(

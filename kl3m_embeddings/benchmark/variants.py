@@ -45,10 +45,10 @@ class Variant:
         """The vectors in this form, as float32."""
         size = vectors.shape[1]
         if self.dim is not None and self.dim < size:
-            places = np.arange(self.dim)
+            columns = np.arange(self.dim)
             if self.control:
-                places = np.sort(permute(places, size, derive_key(size, "dimensions")))
-            vectors = vectors[:, places]
+                columns = np.sort(permute(columns, size, derive_key(size, "dimensions")))
+            vectors = vectors[:, columns]
         if self.dtype == "int8":
             largest = np.abs(vectors).max(axis=1, keepdims=True)
             steps = np.rint(vectors / np.where(largest > 0, largest, 1) * INT8_STEPS)

@@ -98,12 +98,12 @@ def _walk(root: type[BaseModel], location: list[str]) -> tuple[list[str], type[B
     section = root
     kinds: dict[str, type[BaseModel]] = {}
     key = []
-    for place, name in enumerate(location):
+    for index, name in enumerate(location):
         if name in kinds:
             section, kinds = kinds[name], {}
             continue
         key.append(name)
-        if place < len(location) - 1:
+        if index < len(location) - 1:
             candidates = _section_types(section, name)
             if len(candidates) > 1:
                 kinds = {str(one.model_fields["name"].default): one for one in candidates}

@@ -116,9 +116,9 @@ class Batch:
         """The same rows in more parts: the largest are halved until there are enough."""
         parts = list(self.parts)
         while len(parts) < num_parts:
-            place = max(range(len(parts)), key=lambda number: len(parts[number]))
-            half = -(-len(parts[place]) // 2)
-            parts[place : place + 1] = [parts[place][:half], parts[place][half:]]
+            index = max(range(len(parts)), key=lambda index: len(parts[index]))
+            half = -(-len(parts[index]) // 2)
+            parts[index : index + 1] = [parts[index][:half], parts[index][half:]]
         return replace(self, parts=tuple(parts))
 
     def rows(self, rows: Int[Tensor, " rows"], dropout_seed: int | None) -> "Batch":

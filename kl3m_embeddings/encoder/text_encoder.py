@@ -66,13 +66,13 @@ class TextEncoder:
         check_vocabulary(model.config, model.tokenizer.vocab_size, model.transformer)
         encoder = load_encoder(model.transformer, config=model.config, masked_head=False)
         head = build_embedding_head(model.modules, encoder.hidden_size)
-        place = torch.device(device)
+        device = torch.device(device)
         return cls(
             model=model,
-            encoder=encoder.to(place).eval(),
-            head=head.to(place).eval(),
-            device=place,
-            precision=precision or default_precision(place),
+            encoder=encoder.to(device).eval(),
+            head=head.to(device).eval(),
+            device=device,
+            precision=precision or default_precision(device),
         )
 
     @property

@@ -59,11 +59,11 @@ class Ranks:
         result: list[int] = total.tolist()
         return result
 
-    def largest(self, number: int) -> int:
+    def largest(self, value: int) -> int:
         """The largest number that a rank says."""
         if self.world_size == 1:
-            return number
-        largest = torch.tensor([number])
+            return value
+        largest = torch.tensor([value])
         dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self.group)
         return int(largest)
 

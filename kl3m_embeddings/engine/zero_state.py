@@ -86,7 +86,7 @@ class FlatState:
         self._optimizer.update_lp_params()
 
     def before_forward(self) -> None:
-        """Nothing."""
+        """Each pass finds its parameters whole: there is nothing to fetch."""
 
     def forget_gradients(self) -> None:
         """Where they are offloaded; elsewhere there are none between steps."""
@@ -106,7 +106,7 @@ class SplitState:
         groups = self._optimizer.optimizer.param_groups
         group_of = self._optimizer.sub_group_to_group_id
         flat = self._optimizer.fp32_partitioned_groups_flat
-        return [(tensor, groups[group_of[number]]) for number, tensor in enumerate(flat)]
+        return [(tensor, groups[group_of[index]]) for index, tensor in enumerate(flat)]
 
     def read(self, parameter: nn.Parameter, key: str | None) -> Tensor:
         """Gathered from the ranks."""
@@ -125,8 +125,8 @@ class SplitState:
 
     def publish(self) -> None:
         """Copy this rank's part; small parameters, which every rank holds whole, are gathered."""
-        for number in range(len(self._optimizer.fp32_partitioned_groups_flat)):
-            self._optimizer._reassign_or_swap_out_partitioned_parameters(number)
+        for index in range(len(self._optimizer.fp32_partitioned_groups_flat)):
+            self._optimizer._reassign_or_swap_out_partitioned_parameters(index)
         persistent = self._optimizer.persistent_parameters
         if persistent:
             persistent[0].partition(persistent)

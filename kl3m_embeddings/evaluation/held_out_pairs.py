@@ -151,8 +151,8 @@ class PairEvaluation:
             vectors = embed_queries(ids)
             if vectors is None:
                 return None
-            places = (np.searchsorted(ids, query_ids), np.searchsorted(ids, document_ids))
-            return vectors[places[0]], vectors[places[1]]
+            positions = (np.searchsorted(ids, query_ids), np.searchsorted(ids, document_ids))
+            return vectors[positions[0]], vectors[positions[1]]
         queries = embed_queries(query_ids)
         documents = None if queries is None else embed_documents(document_ids)
         return None if queries is None or documents is None else (queries, documents)

@@ -74,14 +74,14 @@ class RetrievalJudgements:
         if max_documents is not None and num_all > max_documents:
             ids = _with_relevant(ids, np.unique(relevant_ids), max_documents, seed)
         order = permute(np.arange(len(ids)), len(ids), derive_key(seed, "ties"))
-        places = np.empty(len(ids), dtype=np.int64)
-        places[order] = np.arange(len(ids))
+        positions = np.empty(len(ids), dtype=np.int64)
+        positions[order] = np.arange(len(ids))
         return cls(
             query_ids=query_ids,
             document_ids=ids[order],
-            relevant=places[np.searchsorted(ids, relevant_ids)],
+            relevant=positions[np.searchsorted(ids, relevant_ids)],
             relevant_starts=np.searchsorted(queries, np.arange(len(query_ids) + 1)),
-            own=_own_places(pairs.originals[query_ids], pairs.originals[ids], places),
+            own=_own_places(pairs.originals[query_ids], pairs.originals[ids], positions),
             num_left_out=num_all - len(ids),
         )
 
@@ -123,9 +123,9 @@ class RetrievalJudgements:
         for query, row in enumerate(scores, start=first):
             if self.own[query] >= 0:
                 row[self.own[query]] = -np.inf
-            for place in self.relevant[slice(*self.relevant_starts[query : query + 2])]:
-                score = row[place]
-                ranks.append(np.count_nonzero(row > score) + _num_equal(row[:place], score))
+            for position in self.relevant[slice(*self.relevant_starts[query : query + 2])]:
+                score = row[position]
+                ranks.append(np.count_nonzero(row > score) + _num_equal(row[:position], score))
         return np.array(ranks, dtype=np.int64)
 
 
@@ -148,14 +148,14 @@ def _judged(
 def _own_places(
     queries: Int64[np.ndarray, " queries"],
     documents: Int64[np.ndarray, " documents"],
-    places: Int64[np.ndarray, " documents"],
+    positions: Int64[np.ndarray, " documents"],
 ) -> Int64[np.ndarray, " queries"]:
     """The place of the document that is the query itself, whatever their prefixes; else -1."""
     order = np.argsort(documents, kind="stable")
     found = np.searchsorted(documents[order], queries)
     nearest = order[np.minimum(found, len(order) - 1)]
     own: Int64[np.ndarray, " queries"] = np.where(
-        documents[nearest] == queries, places[nearest], -1
+        documents[nearest] == queries, positions[nearest], -1
     )
     return own
 

@@ -15,19 +15,18 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: A line is no object.
     """
-    if not path.exists():
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if not text:
         return []
     rows = []
     # not splitlines: a text may hold what Unicode, but not JSON, ends a line with
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
+    for line_number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         try:
             row = json.loads(line)
         except ValueError:
             row = None
         if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: not a row of this file: move the file away")
+            raise DataError(f"{path}:{line_number}: not a row of this file: move the file away")
         rows.append(row)
     return rows
 

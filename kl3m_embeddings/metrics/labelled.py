@@ -21,8 +21,8 @@ def spearman(first: Num[np.ndarray, " pairs"], second: Num[np.ndarray, " pairs"]
 
 
 def _mean_ranks(values: Num[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    _, group_of, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[group_of]
     return ranks
 
 

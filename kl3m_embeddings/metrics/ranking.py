@@ -50,10 +50,10 @@ def grade_ranking(
     sorted_grades = np.maximum(grades[order], 0).astype(np.float64)
     assert (np.diff(sorted_keys) > 0).all(), "a document is judged twice for one query"
     wanted = np.arange(len(ranking))[:, None] * num_documents + ranking
-    places = np.minimum(np.searchsorted(sorted_keys, wanted), len(keys) - 1)
-    is_judged = (sorted_keys[places] == wanted) & (ranking >= 0)
+    positions = np.minimum(np.searchsorted(sorted_keys, wanted), len(keys) - 1)
+    is_judged = (sorted_keys[positions] == wanted) & (ranking >= 0)
     return RankedGrades(
-        retrieved=np.where(is_judged, sorted_grades[places], 0.0),
+        retrieved=np.where(is_judged, sorted_grades[positions], 0.0),
         ideal=_ideal_grades(len(ranking), queries[order], sorted_grades),
     )
 

@@ -167,11 +167,11 @@ def framed(
     rows = np.arange(len(tokens))
     input_ids = np.full((len(tokens), row_length), tokenizer.pad_id, dtype=np.int64)
     input_ids[:, 0] = tokenizer.cls_id
-    places = np.arange(row_length)
-    inside = (places >= 1) & (places <= lengths[:, None])
+    columns = np.arange(row_length)
+    inside = (columns >= 1) & (columns <= lengths[:, None])
     input_ids[inside] = tokens[np.arange(tokens.shape[1]) < lengths[:, None]]
     input_ids[rows, lengths + 1] = tokenizer.sep_id
-    return input_ids, (places <= lengths[:, None] + 1).astype(np.int64)
+    return input_ids, (columns <= lengths[:, None] + 1).astype(np.int64)
 
 
 def assemble(
@@ -200,10 +200,10 @@ def assemble(
         row_datasets: the dataset of each sample, where one has several windows.
     """
     positions = np.flatnonzero(labels != IGNORED_LABEL)
-    num_places = targets_per_sample * len(input_ids)
-    assert len(positions) <= num_places
-    target_positions = np.zeros(num_places, dtype=np.int64)
-    target_labels = np.full(num_places, IGNORED_LABEL, dtype=np.int64)
+    num_slots = targets_per_sample * len(input_ids)
+    assert len(positions) <= num_slots
+    target_positions = np.zeros(num_slots, dtype=np.int64)
+    target_labels = np.full(num_slots, IGNORED_LABEL, dtype=np.int64)
     target_positions[: len(positions)] = positions
     target_labels[: len(positions)] = labels.reshape(-1)[positions]
     return Batch(

@@ -71,11 +71,11 @@ class Planner:
         mask = embedding_mask(self.hidden_size, reduced_dim)
         before = self._num_steps_before(step, name) if planned.task.has_own_samples else step - 1
         batches = []
-        for number in range(self.accumulation):
-            micro_step = before * self.accumulation + number
+        for index in range(self.accumulation):
+            micro_step = before * self.accumulation + index
             first_sample = (micro_step * self.world_size + self.rank) * planned.batch_size
             batch = planned.task.batch(planned.source, first_sample, planned.batch_size)
-            dropout = ((step - 1) * self.accumulation + number, self.rank)
+            dropout = ((step - 1) * self.accumulation + index, self.rank)
             seed = derive_key(self.seed, "dropout", *dropout)
             batch = replace(batch, embedding_mask=mask, dropout_seed=seed >> 1)
             batches.append(batch.pinned() if self.pins_memory else batch)
@@ -97,10 +97,10 @@ class Planner:
 
     def _num_steps_before(self, step: int, name: str) -> int:
         """Steps before `step` that train the task."""
-        place = list(self.tasks).index(name)
+        index = list(self.tasks).index(name)
         period, rest = divmod(step - 1, COUNTED_STEPS)
         drawn = _drawn_tasks(self.seed, self._edges, 1 + period * COUNTED_STEPS, rest)
-        return _counts_before(self.seed, self._edges, period)[place] + int((drawn == place).sum())
+        return _counts_before(self.seed, self._edges, period)[index] + int((drawn == index).sum())
 
     @property
     def _edges(self) -> tuple[float, ...]:

@@ -88,11 +88,11 @@ class Trainer:
                 num_correct.add_(outputs.num_correct)
             return outputs
 
-        for number, batch in enumerate(plan.batches, start=1):
+        for index, batch in enumerate(plan.batches):
             if batch.parts:  # every rank goes forward and backward equally often
                 batch = batch.with_parts(self.engine.ranks.largest(len(batch.parts)))
             for part in task.losses(forward, batch, safe_divisors):
-                is_last = part.is_last and number == len(plan.batches)
+                is_last = part.is_last and index == len(plan.batches) - 1
                 self.engine.backward(part.loss, last=is_last)
                 timer.mark("backward")
                 loss_sum += part.loss.detach()

@@ -14,5 +14,5 @@ def test_rows_of_the_same_are_replaced_and_others_stay(tmp_path):
 def test_what_ends_lines_in_unicode_only_is_part_of_a_text(tmp_path):
     path = tmp_path / "rows.jsonl"
     row = {"name": "a\u2028b\x85c\x0cd"}
-    path.write_bytes(json_line(row) + b"\n" + json_line({"n": 1}))
+    path.write_bytes(json_line(row) + json_line({"n": 1}))
     assert read_lines(path) == [row, {"n": 1}]

@@ -126,7 +126,7 @@ def write_modules(folder: Path, head: EmbeddingHead, weights: Mapping[str, Tenso
         head: What follows the encoder.
         weights: Its state dict.
     """
-    dense_folders = [f"{number + 2}_Dense" for number in range(len(head.dense_settings))]
+    dense_folders = [f"{index + 2}_Dense" for index in range(len(head.dense_settings))]
     modules = {"": "Transformer", "1_Pooling": "Pooling"} | dict.fromkeys(dense_folders, "Dense")
     if head.normalise:
         modules[f"{len(modules)}_Normalize"] = "Normalize"
@@ -138,9 +138,9 @@ def write_modules(folder: Path, head: EmbeddingHead, weights: Mapping[str, Tenso
     for path in modules:
         (folder / path).mkdir(exist_ok=True)
     write_json(folder / "1_Pooling" / "config.json", pooling_fields(head))
-    for number, (path, settings) in enumerate(zip(dense_folders, head.dense_settings, strict=True)):
+    for index, (path, settings) in enumerate(zip(dense_folders, head.dense_settings, strict=True)):
         write_json(folder / path / "config.json", dense_fields(settings))
-        prefix = f"dense.{number}."
+        prefix = f"dense.{index}."
         tensors = {
             name.removeprefix(prefix): float32_copy(tensor)
             for name, tensor in weights.items()

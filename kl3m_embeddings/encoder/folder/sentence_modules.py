@@ -112,10 +112,10 @@ def read_sentence_modules(folder: Path) -> SentenceModules:
 
 def check_modules(path: Path, entries: list[ModuleEntry]) -> None:
     """Raise unless the modules are those that can be trained, in the order that can."""
-    for number, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         if not entry.type.startswith("sentence_transformers.") or entry.kind not in KINDS:
             raise ConfigError(
-                f"{path}: module {number}: {entry.type!r} cannot be trained here: "
+                f"{path}: module {index}: {entry.type!r} cannot be trained here: "
                 f"supported are sentence_transformers' {', '.join(KINDS)}"
             )
     kinds = ", ".join(entry.kind for entry in entries)

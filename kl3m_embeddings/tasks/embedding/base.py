@@ -202,11 +202,11 @@ class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
         share = cached.loss * weight
         for name, gradient in cached.parameters.items():
             share = surrogate(self.loss.get_parameter(name), gradient * weight, share)
-        for number, rows in enumerate(batch.parts):
-            part = batch.rows(rows, _part_seed(batch, number))
+        for index, rows in enumerate(batch.parts):
+            part = batch.rows(rows, _part_seed(batch, index))
             outputs = _vectors(forward(part))
             loss = surrogate(outputs, gradients[rows.to(gradients.device)], share)
-            yield LossPart(loss, number == len(batch.parts) - 1, measures)
+            yield LossPart(loss, index == len(batch.parts) - 1, measures)
             share, measures = torch.zeros_like(cached.loss), {}
 
 
@@ -228,8 +228,8 @@ def split_by_length(
 def _embed(forward: Forward, batch: Batch, *, grad: bool) -> Float[Tensor, "rows dim"]:
     """The vectors of all rows, in the batch's order."""
     vectors = [
-        _vectors(forward(batch.rows(rows, _part_seed(batch, number)), grad=grad))
-        for number, rows in enumerate(batch.parts)
+        _vectors(forward(batch.rows(rows, _part_seed(batch, index)), grad=grad))
+        for index, rows in enumerate(batch.parts)
     ]
     together = torch.cat(vectors)
     return together[torch.cat(batch.parts).argsort().to(together.device)]
@@ -240,9 +240,9 @@ def _vectors(outputs: Outputs) -> Float[Tensor, "rows dim"]:
     return outputs.embeddings
 
 
-def _part_seed(batch: Batch, number: int) -> int | None:
+def _part_seed(batch: Batch, index: int) -> int | None:
     """Every part has masks of its own, the same ones in both passes."""
-    return None if batch.dropout_seed is None else batch.dropout_seed ^ number
+    return None if batch.dropout_seed is None else batch.dropout_seed ^ index
 
 
 def _targets(texts: TextColumns) -> PairTargets:

@@ -59,13 +59,13 @@ def guide_texts(
     is_query, is_document = (np.zeros(pairs.num_texts, dtype=bool) for _ in range(2))
     is_query[pairs.queries] = True
     is_document[pairs.positives] = is_document[pairs.negatives] = True
-    for number in range(pairs.num_texts):
+    for text_id in range(pairs.num_texts):
         prefix, prompt = pairs.document_prefix, modules.document_prompt
-        if is_query[number]:
+        if is_query[text_id]:
             # in both roles: the prefixes are equal, or the ids would differ
             prefix = pairs.query_prefix
-            prompt = "" if is_document[number] else modules.query_prompt
-        ids = pairs.texts.document_tokens(number).tolist()
+            prompt = "" if is_document[text_id] else modules.query_prompt
+        ids = pairs.texts.document_tokens(text_id).tolist()
         if own.fingerprint == tokenizer.fingerprint and prefix == prompt:
             yield ids
         else:
