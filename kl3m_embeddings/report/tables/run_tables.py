@@ -181,17 +181,9 @@ def losses_table(title: str, column: str, rows: Sequence[LossOfName]) -> Iterato
     if not rows:
         return
     table = grid(
-        title,
-        column,
-        "steps",
-        "share",
-        "tokens",
-        "first tenth",
-        "last tenth",
-        "p5",
-        "p95",
-        "accuracy",
-    )
+        title, column, "steps", "share", "tokens", "first\ntenth", "last\ntenth", "\np5", "\np95",
+        "\naccuracy", gap=2,
+    )  # fmt: skip
     for row in rows[:MAX_NAMES]:
         table.add_row(
             Text(printable(row.name if row.name is not None else "(none)")),

@@ -1,7 +1,11 @@
 """The tables: complete, and safe to print."""
 
+import io
 from pathlib import Path
 
+from rich.console import Console
+
+from kl3m_embeddings.report.names import number
 from kl3m_embeddings.report.read.run import read_run
 from kl3m_embeddings.report.statistics.run_statistics import describe_run
 from kl3m_embeddings.report.tables.output import as_text
@@ -57,3 +61,15 @@ def test_many_names_are_cut_and_counted(tmp_path):
 
 def test_a_run_of_masked_tasks_shows_what_it_showed_before_there_were_others(tmp_path):
     assert shown(write_run(tmp_path / "x", num_steps=300)) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_no_number_is_cut_in_80_characters(tmp_path):
+    rows = [log_row(step, task=f"a-long-task-{step % 3}") for step in range(1, 201)]
+    statistics = describe_run(read_run(write_run(tmp_path, 200, rows=rows)))
+    console = Console(file=io.StringIO(), width=80)
+    for renderable in render(statistics):
+        console.print(renderable)
+    text = console.file.getvalue()
+    assert "…" not in text
+    for row in statistics.loss_by_task:
+        assert f" {number(row.last_p5)} " in text and f" {number(row.last_p95)} " in text
