@@ -24,10 +24,10 @@ def shown(rows, width=80, *, every_step=False, **limits):
 
 
 def long_row(step, score, **changes):
+    names = {"task": "a-very-long-name-of-a-task-really", "model": "a-model-with-a-long-name"}
     return score_row(
-        "one-task", "a-model-with-a-long-name", score, step=step, metric="cosine_spearman",
-        low=score - 0.25, **changes,
-    )  # fmt: skip
+        **names, score=score, step=step, metric="cosine_spearman", low=score - 0.25, **changes
+    )
 
 
 def test_nothing_measured():
@@ -137,3 +137,12 @@ def test_names_are_text():
     text = shown([compared_row(name, 0.5, 0.1, model=name), baseline_row(name, name + "2")])
     assert "\x1b" not in text
     assert "[red]x[/red]" in text
+
+
+def test_names_fold_into_the_room_that_intervals_leave():
+    rows = [long_row(step, 0.1) for step in range(1, 7)]
+    wide, narrow = score_tables(statistics(rows, every_step=True), max_models=None)
+    # of 80 characters 16 are the task's, and 3 lie between two columns
+    assert [column.width for column in wide.columns] == [None, *[len("-.150 to .150")] * 4]
+    longest = len("a-model-with-a-long-name")
+    assert [column.width for column in narrow.columns] == [None, longest, longest]
