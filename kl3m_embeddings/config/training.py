@@ -158,7 +158,8 @@ class TrainingConfig(Section):
     """training.json."""
 
     tokenizer: str | None = None
-    """Folder with a tokenizer.json, the file itself, or a hub name; null: that of `init_from`."""
+    """Folder with a tokenizer.json, the file itself, a hub name, or `package:NAME/FOLDER`; null:
+    that of `init_from`."""
     data: dict[str, DatasetConfig] = Field(default_factory=dict)
     """Named datasets. `--data NAME=PATH` on the command line replaces them."""
     pairs: dict[str, PairFilesConfig] = Field(default_factory=dict)

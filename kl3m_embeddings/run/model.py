@@ -81,14 +81,13 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
     if source and not path.exists():
         path.write_bytes((source.transformer / "config.json").read_bytes())
         say(f"{path}: written, the architecture of {training.init_from}")
-    architecture = load_architecture(path)
+    architecture = load_architecture(path, pad_token_id=tokenizer.pad_id)
     check_vocabulary(architecture, tokenizer.vocab_size, path)
     # not of the checkpoint to go on from, which has `text_length`
     known_length = initial.modules.max_seq_length if initial else None
     longest = max_sequence_length(architecture)
     max_length = training.max_length or min(known_length or longest, longest)
     check_lengths(training, architecture, max_length, path)
-    architecture.pad_token_id = tokenizer.pad_id
     modules = source.modules if source else SentenceModules()
     queries, documents = training.query_prefix, training.document_prefix
     pairs = training.tasks.pairs

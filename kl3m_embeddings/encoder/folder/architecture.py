@@ -69,8 +69,12 @@ KEY_READ = re.compile(
 )
 
 
-def load_architecture(path: Path) -> PretrainedConfig:
+def load_architecture(path: Path, *, pad_token_id: int | None = None) -> PretrainedConfig:
     """Read and check a config.json.
+
+    Args:
+        path: The file.
+        pad_token_id: The tokenizer's, which stands for the file's; published ones differ.
 
     Raises:
         ConfigError: with one line for every error, each naming `path` and the key.
@@ -97,6 +101,8 @@ def load_architecture(path: Path) -> PretrainedConfig:
         problems += [] if type_problems else relation_problems(config)
     if problems or config is None:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+    if pad_token_id is not None:
+        config.pad_token_id = pad_token_id
     return config
 
 
