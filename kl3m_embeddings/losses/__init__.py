@@ -1,6 +1,6 @@
 """What pulls embeddings together and pushes them apart: one file a loss, and the table of them.
 
-Every loss is a module, `loss(embeddings, targets)`:
+Every loss is a module, `loss(embeddings, targets)`, that says of itself what it needs (`base.py`):
 
 - embeddings: shape (columns, pairs, dim), not normalised. Column 0 holds anchors, column 1 their
   positives, further columns hard negatives, if there are any.
@@ -13,10 +13,7 @@ vectors unless a loss says otherwise, y a label, t a temperature.
 `matryoshka.py` wraps any of them; `gradcache.py` bounds the memory of any of them.
 """
 
-from collections.abc import Callable
-
-from torch import nn
-
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.contrastive import Contrastive
 from kl3m_embeddings.losses.cosent import CoSENT
 from kl3m_embeddings.losses.cosine import Cosine
@@ -27,7 +24,7 @@ from kl3m_embeddings.losses.online_contrastive import OnlineContrastive
 from kl3m_embeddings.losses.ssd import SSD
 from kl3m_embeddings.losses.triplet import Triplet
 
-LOSSES: dict[str, Callable[..., nn.Module]] = {
+LOSSES: dict[str, type[PairLoss]] = {
     "infonce": InfoNCE,
     "cosine": Cosine,
     "contrastive": Contrastive,

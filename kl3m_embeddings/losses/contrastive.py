@@ -2,13 +2,14 @@
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.targets import labelled_cosines
 
 
-class Contrastive(nn.Module):
+class Contrastive(PairLoss):
     """Squared distance of similar pairs, squared shortfall from the margin of different ones.
 
     1/2 ( y d^2 + (1 - y) max(0, margin - d)^2 ), with d = 1 - s(a,b)
@@ -23,6 +24,9 @@ class Contrastive(nn.Module):
     Reference:
         Hadsell et al. 2006, http://yann.lecun.com/exdb/publis/pdf/hadsell-chopra-lecun-06.pdf.
     """
+
+    takes_labels = True
+    labels_end_at_1 = True
 
     def __init__(self, *, margin: float = 0.5) -> None:
         """Set the cosine distance beyond which different pairs are let be."""

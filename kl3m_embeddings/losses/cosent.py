@@ -2,13 +2,14 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.targets import labelled_cosines
 
 
-class CoSENT(nn.Module):
+class CoSENT(PairLoss):
     """A smooth count of the pairs of pairs that stand in the wrong order.
 
     log( 1 + sum over i, j with y_i > y_j of exp((s_j - s_i) / t) )
@@ -26,6 +27,9 @@ class CoSENT(nn.Module):
     Reference:
         Su 2022, https://kexue.fm/archives/8847.
     """
+
+    takes_labels = True
+    needs_two_pairs = True
 
     def __init__(self, *, temperature: float = 0.05) -> None:
         """Set the temperature t."""

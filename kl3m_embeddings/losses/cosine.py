@@ -2,13 +2,14 @@
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.targets import labelled_cosines
 
 
-class Cosine(nn.Module):
+class Cosine(PairLoss):
     """Squared difference of a pair's cosine and its label.
 
     (s(a,b) - y)^2
@@ -24,6 +25,9 @@ class Cosine(nn.Module):
     Reference:
         Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084.
     """
+
+    takes_labels = True
+    labels_end_at_1 = True
 
     def forward(
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.gather import first_row, gather
 from kl3m_embeddings.losses.similarity import all_dots, normalised
 
@@ -16,7 +17,7 @@ MIN_TEMPERATURE = 0.01
 """No learnt temperature falls below it (Radford et al. 2021, section 2.5)."""
 
 
-class InfoNCE(nn.Module):
+class InfoNCE(PairLoss):
     """Cross-entropy of the positive among the batch's texts, by cosine over temperature.
 
     -log( exp(s(a,p)/t) / sum over candidates c of exp(s(a,c)/t) )
@@ -45,6 +46,9 @@ class InfoNCE(nn.Module):
         https://arxiv.org/abs/2402.16829. Margin: Moreira et al. 2024,
         https://arxiv.org/abs/2407.15831.
     """
+
+    has_in_batch_negatives = True
+    needs_two_pairs = True
 
     def __init__(
         self,

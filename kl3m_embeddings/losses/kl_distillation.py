@@ -4,14 +4,15 @@ from typing import Literal
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.similarity import SIMILARITIES, in_fp32
 from kl3m_embeddings.losses.targets import scores_of_teacher
 
 
-class KLDistillation(nn.Module):
+class KLDistillation(PairLoss):
     """Kullback-Leibler divergence of the student's distribution over candidates from the teacher's.
 
     sum over candidates c of P(c) log( P(c) / Q(c) ), with
@@ -29,6 +30,8 @@ class KLDistillation(nn.Module):
         Hinton et al. 2015, https://arxiv.org/abs/1503.02531. For retrieval: Lin et al. 2020,
         https://arxiv.org/abs/2010.11386.
     """
+
+    needs_scores = True
 
     def __init__(
         self,

@@ -4,14 +4,15 @@ from typing import Literal
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.similarity import SIMILARITIES, in_fp32
 from kl3m_embeddings.losses.targets import scores_of_teacher
 
 
-class MarginMSE(nn.Module):
+class MarginMSE(PairLoss):
     """Squared difference of the student's and the teacher's margins.
 
     ( (s(a,p) - s(a,n)) - (teacher(a,p) - teacher(a,n)) )^2
@@ -26,6 +27,8 @@ class MarginMSE(nn.Module):
     Reference:
         Hofstätter et al. 2020, https://arxiv.org/abs/2010.02666.
     """
+
+    needs_scores = True
 
     def __init__(self, *, similarity: Literal["dot", "cosine"] = "dot") -> None:
         """Set the student's similarity; `dot` as published."""

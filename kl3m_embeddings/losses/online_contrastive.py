@@ -3,13 +3,14 @@
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.targets import labelled_cosines
 
 
-class OnlineContrastive(nn.Module):
+class OnlineContrastive(PairLoss):
     """The contrastive loss, of hard pairs only.
 
     d^2 of the similar pairs that are farther apart than the closest different pair, and
@@ -27,6 +28,10 @@ class OnlineContrastive(nn.Module):
     Reference:
         https://sbert.net/docs/package_reference/sentence_transformer/losses.html#onlinecontrastiveloss
     """
+
+    takes_labels = True
+    labels_end_at_1 = True
+    needs_two_pairs = True
 
     def __init__(self, *, margin: float = 0.5) -> None:
         """Set the cosine distance beyond which different pairs are let be."""

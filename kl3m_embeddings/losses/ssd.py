@@ -2,13 +2,14 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.similarity import cosine
 
 
-class SSD(nn.Module):
+class SSD(PairLoss):
     """Chunks of one document together, of one dataset less so, of another dataset apart.
 
     log( exp(1 - s(a,a')) + exp(-s(a,b) / 2) + exp(-s(a',b) / 2)

@@ -5,9 +5,10 @@ from typing import Literal
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.similarity import cosine, in_fp32
 from kl3m_embeddings.losses.targets import hard_negatives
 
@@ -28,7 +29,7 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class Triplet(nn.Module):
+class Triplet(PairLoss):
     """How far the positive is from being nearer than a negative by the margin.
 
     max(0, d(a,p) - d(a,n) + margin)

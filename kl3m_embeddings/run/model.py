@@ -36,7 +36,7 @@ from kl3m_embeddings.tasks.objective import Objective
 class RunModel:
     """What a run starts from, before any weight is loaded."""
 
-    source: OpenedModel | None
+    opened: OpenedModel | None
     """What has the weights: a checkpoint, or what `init_from` names; None: they are drawn."""
     architecture: PretrainedConfig
     tokenizer: Tokenizer
@@ -49,8 +49,8 @@ class RunModel:
 
     @property
     def modules(self) -> SentenceModules:
-        """What the source says of pooling, normalisation and prompts."""
-        return self.source.modules if self.source else SentenceModules()
+        """What it says of pooling, normalisation and prompts."""
+        return self.opened.modules if self.opened else SentenceModules()
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -76,10 +76,10 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
     tokenizer = load_tokenizer(training.tokenizer) if training.tokenizer else None
     initial = open_model(training.init_from, tokenizer) if training.init_from else None
     tokenizer = tokenizer or (initial.tokenizer if initial else load_tokenizer(folder))
-    source = open_model(start.path, tokenizer) if start else initial
+    opened = open_model(start.path, tokenizer) if start else initial
     path = folder / "config.json"
-    if source and not path.exists():
-        path.write_bytes((source.transformer / "config.json").read_bytes())
+    if opened and not path.exists():
+        path.write_bytes((opened.transformer / "config.json").read_bytes())
         say(f"{path}: written, the architecture of {training.init_from}")
     architecture = load_architecture(path, pad_token_id=tokenizer.pad_id)
     check_vocabulary(architecture, tokenizer.vocab_size, path)
@@ -88,11 +88,11 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
     longest = max_sequence_length(architecture)
     max_length = training.max_length or min(known_length or longest, longest)
     check_lengths(training, architecture, max_length, path)
-    modules = source.modules if source else SentenceModules()
+    modules = opened.modules if opened else SentenceModules()
     queries, documents = training.query_prefix, training.document_prefix
     pairs = training.tasks.pairs
     model = RunModel(
-        source=source,
+        opened=opened,
         architecture=architecture,
         tokenizer=tokenizer,
         max_length=max_length,
@@ -143,10 +143,10 @@ def build_objective(
     """The encoder with its weights, the tasks' heads and losses, on the device."""
     seed = derive_key(training.seed, "weights") >> 1
     masked = training.masks_tokens
-    if model.source is None:
+    if model.opened is None:
         encoder = build_encoder(model.architecture, seed=seed, masked_head=masked)
     else:
-        folder = model.source.transformer
+        folder = model.opened.transformer
         encoder = load_encoder(folder, seed=seed, config=model.architecture, masked_head=masked)
         if encoder.fresh_parameters:
             warn(f"{folder}: drawn anew: {', '.join(encoder.fresh_parameters)}")

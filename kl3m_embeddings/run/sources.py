@@ -13,6 +13,7 @@ from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.evaluation.evaluator import Evaluator
 from kl3m_embeddings.evaluation.local_task_probe import LocalTaskProbe
 from kl3m_embeddings.local_tasks.folder import read_local_task
+from kl3m_embeddings.losses import LOSSES
 from kl3m_embeddings.messages import warn
 from kl3m_embeddings.run.model import RunModel, eval_dims
 from kl3m_embeddings.run.pairs import (
@@ -29,8 +30,6 @@ from kl3m_embeddings.tasks.embedding.base import part_tokens
 from kl3m_embeddings.tasks.embedding.pairs import PairSource
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.tasks.plan import PlannedTask
-
-COMPARES_PAIRS = ("infonce", "cosent", "online_contrastive")  # a pair alone has loss 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,8 @@ def check_batch(name: str, options: TaskOptions, batch_size: int) -> None:
     """Raise where a text would have no other to be told from: its loss would always be 0."""
     loss = getattr(getattr(options, "loss", None), "name", None)
     has_negatives = bool(getattr(options, "num_negatives", 0))
-    if batch_size == 1 and loss in COMPARES_PAIRS and not has_negatives:
+    compares_pairs = loss is not None and LOSSES[loss].needs_two_pairs
+    if batch_size == 1 and compares_pairs and not has_negatives:
         raise ConfigError(
             f"tasks.{name}: batch_size 1 leaves {loss} nothing to compare: choose 2 or more"
             + (", or set num_negatives" if name == "pairs" and loss == "infonce" else "")

@@ -88,10 +88,12 @@ class Task(Protocol[SourceT_contra]):
             `pairs`, the rows of pair sets.
         has_own_samples: whether its samples are numbered by its own steps, so that it goes through
             all of its source; otherwise by the run's, so that no two tasks train on one sample.
+        reduces_dims: whether `reduced_dim` is drawn for its steps.
     """
 
     reads: ClassVar[Reads]
     has_own_samples: ClassVar[bool]
+    reduces_dims: ClassVar[bool]
 
     @property
     def loss(self) -> nn.Module | None:

@@ -90,7 +90,7 @@ class Planner:
         """The step's task and `reduced_dim`: the same on all devices, drawn once."""
         name = list(self.tasks)[_drawn_tasks(self.seed, self._edges, step, 1)[0]]
         _, reduce_draw, dim_draw = _draws(self.seed, step, 1)[0]
-        if self.tasks[name].task.loss is not None or reduce_draw >= self.matroyshka_probability:
+        if not self.tasks[name].task.reduces_dims or reduce_draw >= self.matroyshka_probability:
             return name, None
         choices = reduced_dims(self.hidden_size, self.matroyshka_min_log2)
         return name, choices[int(dim_draw * len(choices))]

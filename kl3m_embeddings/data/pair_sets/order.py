@@ -31,7 +31,7 @@ class PairBatch:
     """Rows of one pair set, or a rank's part of them, and the texts to be used of each.
 
     Attributes:
-        source: index of the pair set.
+        set_index: of the pair set, among those of the order.
         rows: of the pair set.
         queries: text ids.
         positives: text ids.
@@ -42,7 +42,7 @@ class PairBatch:
         num_clashes: rows of the whole batch that have a text of a row before them.
     """
 
-    source: int
+    set_index: int
     rows: Int64[np.ndarray, " rows"]
     queries: Int64[np.ndarray, " rows"]
     positives: Int64[np.ndarray, " rows"]
@@ -125,7 +125,7 @@ class PairOrder:
         negatives = plan.negatives[plan_index, part]
         pairs = self.sets[source]
         return PairBatch(
-            source=source,
+            set_index=source,
             rows=rows,
             queries=pairs.queries[rows],
             positives=pairs.positives[positives],

@@ -4,7 +4,7 @@ Whoever needs a model (a run that starts from it, a guide, what is scored or emb
 once, by `open_model`, and hands the value on.
 
 `fingerprint` names what the vectors of texts depend on, so that two models' results are never
-mistaken for each other's. It is made of the files' content, not of their names or places.
+mistaken for each other's. It is made of what the files say, not of their names or places.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class OpenedModel:
     source: str
     """What the user has written."""
     folder: Path
-    """Of a run of ours, its newest whole checkpoint."""
+    """Where the model is; of a run of ours, its newest whole checkpoint."""
     transformer: Path
     """Where its config.json and weights are: `folder`, or a folder in it."""
     config: PretrainedConfig
@@ -51,7 +51,7 @@ class OpenedModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what vectors depend on: weights, architecture, tokenizer, pooling, cutting."""
+        """SHA-256 of what vectors depend on: weights, architecture, tokenizer, modules, prompts."""
         modules = self.modules
         config = self.config.to_diff_dict()
         settings = {

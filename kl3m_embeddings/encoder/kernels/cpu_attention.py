@@ -1,6 +1,8 @@
-"""Disentangled attention for the CPU: a few sequences at a time, so that scores stay in the cache.
+"""Disentangled attention in torch, for the CPU where the native kernel does not serve.
 
-    S[q, k] = (Q[q]·K[k] + Q[q]·PK[q-k] + K[k]·PQ[q-k]) * scale + bias[k]
+A few sequences at a time, so that scores stay in the cache:
+
+    S[q, k] = (Q[q]·K[k] + Q[q]·PK[q-k] + K[k]·PQ[q-k]) * scale + bias[q, k]
     P = softmax(S),  W = dropout(P),  O = W V
 
 1. For each group of sequences: position scores by two matrix products with the table of offsets,

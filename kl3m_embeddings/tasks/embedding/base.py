@@ -95,6 +95,7 @@ class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
     name: ClassVar[str]
     reads: ClassVar[Reads] = "text"
     has_own_samples: ClassVar[bool] = True
+    reduces_dims: ClassVar[bool] = False
 
     def __init__(
         self, options: OptionsT, max_length: int, part_tokens: int = PADDED_PART_TOKENS

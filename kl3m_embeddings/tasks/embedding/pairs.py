@@ -18,11 +18,8 @@ from kl3m_embeddings.data.pair_sets.pair_set import PairSet
 from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses import LOSSES
+from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
-
-LABELS_UP_TO_1 = ("cosine", "contrastive", "online_contrastive")
-TAKES_LABELS = (*LABELS_UP_TO_1, "cosent")
-NEEDS_SCORES = ("margin_mse", "kl_distillation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +47,16 @@ class Pairs(EmbeddingTask[PairSource, PairsOptions]):
         """Queries, positives, then one column for each negative."""
         batch_index, row = divmod(first_sample, source.order.options.batch_size)
         batch = source.order.batch(batch_index, slice(row, row + count))
-        pairs = source.order.sets[batch.source]
+        pairs = source.order.sets[batch.set_index]
         # Of shape (columns, samples).
         ids = np.stack([batch.queries, batch.positives, *batch.negatives.T])
         tokens, lengths = pairs.text_tokens(ids.reshape(-1), self.seq_len - NUM_SPECIAL)
-        guide = source.guides[batch.source]
+        guide = source.guides[batch.set_index]
         return TextColumns(
             tokens=tokens.reshape(*ids.shape, -1),
             lengths=lengths.reshape(ids.shape),
             text_groups=pairs.originals[ids],
-            datasets=np.full_like(ids, batch.source),
+            datasets=np.full_like(ids, batch.set_index),
             dataset_names=[pair_set.name for pair_set in source.order.sets],
             documents={pairs.name: [pairs.place(row) for row in batch.rows.tolist()]},
             num_clashes=batch.num_clashes,
@@ -84,28 +81,28 @@ def check_loss(options: PairsOptions, sets: Sequence[PairSet]) -> None:
         ConfigError: naming the set, what is wrong, and a way out.
     """
     for pairs in sets:
-        if problem := _problem(options.loss.name, options.num_negatives, pairs):
+        if problem := _problem(LOSSES[options.loss.name], options.num_negatives, pairs):
             raise ConfigError(
                 f"tasks.pairs.loss: {options.loss.name}: pairs.{pairs.name}: {problem}"
             )
 
 
-def _problem(loss: str, num_negatives: int, pairs: PairSet) -> str | None:
+def _problem(loss: type[PairLoss], num_negatives: int, pairs: PairSet) -> str | None:
     """What the loss would miss or misread in this set, and a way out; None if all is well."""
     labels = pairs.labels
     if labels is not None and num_negatives:
         return "a label belongs to two texts: set num_negatives to 0"
-    if labels is not None and loss not in TAKES_LABELS:
+    if labels is not None and not loss.takes_labels:
         return "its labels would be ignored: choose cosent, or leave the label column out"
-    if loss in LABELS_UP_TO_1 and labels is not None and (labels.min() < 0 or labels.max() > 1):
+    if labels is not None and loss.labels_end_at_1 and (labels.min() < 0 or labels.max() > 1):
         return "its labels go beyond 0 to 1: divide them, or choose cosent, which takes any"
     if labels is not None and labels.min() == labels.max():
         return (
             f"its labels are all {labels[0]:g}, which tells nothing apart: add rows with others, "
             "or leave the label column out and choose infonce"
         )
-    if labels is None and loss != "infonce" and not num_negatives:
+    if labels is None and not loss.has_in_batch_negatives and not num_negatives:
         return "there is nothing to tell apart: set num_negatives, add labels, or choose infonce"
-    if loss in NEEDS_SCORES and not pairs.has_teacher_scores:
+    if loss.needs_scores and not pairs.has_teacher_scores:
         return "a teacher's score (docscore, negscore) is missing: add it, or choose infonce"
     return None

@@ -29,6 +29,7 @@ class MaskedTask(ABC, Generic[OptionsT]):
 
     reads: ClassVar[Reads] = "text"
     has_own_samples: ClassVar[bool] = False
+    reduces_dims: ClassVar[bool] = True
     loss: ClassVar[None] = None
 
     @classmethod

@@ -19,7 +19,10 @@ def order_of(sets=SETS, weights=None, **options):
 
 
 def arrays(batch):
-    return [batch.source, *map(np.ndarray.tolist, (batch.rows, batch.positives, batch.negatives))]
+    return [
+        batch.set_index,
+        *map(np.ndarray.tolist, (batch.rows, batch.positives, batch.negatives)),
+    ]
 
 
 @settings(max_examples=30, deadline=None)
@@ -36,7 +39,7 @@ def test_the_parts_of_ranks_make_the_whole(number, world):
     whole = order.batch(number)
     size = 8 // world
     parts = [order.batch(number, slice(rank * size, (rank + 1) * size)) for rank in range(world)]
-    assert {part.source for part in parts} == {whole.source}
+    assert {part.set_index for part in parts} == {whole.set_index}
     for name in ("rows", "queries", "positives", "negatives"):
         joined = np.concatenate([getattr(part, name) for part in parts])
         assert np.array_equal(joined, getattr(whole, name))
@@ -47,7 +50,7 @@ def test_every_set_has_each_row_once_an_epoch():
     seen = [[], [], []]
     for number in range(400):
         batch = order.batch(number)
-        seen[batch.source].append(batch.rows)
+        seen[batch.set_index].append(batch.rows)
     for pairs, batches in zip(SETS, seen, strict=True):
         num_epochs = len(batches) * 8 // pairs.num_rows - 1
         counts = np.bincount(np.concatenate(batches[: -(-num_epochs * pairs.num_rows // 8)]))
@@ -58,7 +61,7 @@ def test_every_set_has_each_row_once_an_epoch():
 def test_weights_are_kept_at_any_time():
     weights = (1.0, 2.0, 5.0)
     order = order_of(weights=weights)
-    sources = np.array([order.batch(number).source for number in range(1000)])
+    sources = np.array([order.batch(number).set_index for number in range(1000)])
     for end in (8, 100, 555, 1000):
         counts = np.bincount(sources[:end], minlength=3)
         assert np.abs(counts - end * np.array(weights) / 8).max() <= 2
