@@ -3,7 +3,7 @@
 1. What the model is says `encoder/folder/opened.py`: encoder, tokenizer, pooling, dense layers and
    prompts, of a checkpoint of ours, a sentence-transformers or a transformers folder.
 2. A text becomes `[CLS] ids [SEP]`, cut to the model's longest text, as in training.
-3. Texts of similar length share a batch, which holds as many tokens as the device likes.
+3. Texts of similar length share a batch of at most 4,096 tokens on the CPU, 32,768 elsewhere.
 4. The computation runs in bfloat16 where the device multiplies in it; pooling and all that follows
    are float32, as in training.
 """
@@ -129,7 +129,7 @@ class TextEncoder:
                 [[tokenizer.cls_id, *ids[:limit], tokenizer.sep_id] for ids in texts],
                 pad_id=tokenizer.pad_id,
                 num_dims=self.embedding_size,
-                normalise=False,
+                normalise=False,  # the head does, where the model says so
                 head=self.head,
                 max_batch_tokens=CPU_BATCH_TOKENS if on_cpu else ACCELERATOR_BATCH_TOKENS,
                 on_texts=on_texts,

@@ -105,7 +105,7 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
     if start is not None:
         if not request.quiet:
             say(f"{folder}: going on from {start.path.name}")
-        torch.set_num_threads(start.manifest["num_threads"])
+        torch.set_num_threads(start.manifest["num_threads"])  # sums depend on it
     objective, engine, state = load_engine(request, opened, device)
     peak_flops = measure_peak_flops(device, DTYPES[training.precision])
     evaluator = ranks.in_turn(lambda: build_evaluator(training, model, sources, objective))

@@ -29,7 +29,7 @@ class Outputs(NamedTuple):
     loss_sums: Mapping[str, Float[Tensor, ""]] = MappingProxyType({})
     """Sum of each loss over its targets in this batch."""
     target_losses: Float[Tensor, " targets"] | None = None
-    """Masked-language-model loss of every target; 0 at the filling ones."""
+    """Masked-language-model loss of every target; 0 at those that fill up their fixed number."""
     num_correct: Int[Tensor, ""] | None = None
     """Targets whose likeliest token is the right one."""
     embeddings: Float[Tensor, "rows dim"] | None = None
@@ -51,7 +51,7 @@ class LossPart(NamedTuple):
     loss: Float[Tensor, ""]
     """Over a step, these add up to the loss that is logged."""
     is_last: bool
-    """Of its micro-batch."""
+    """Whether it is the last of its micro-batch."""
     measures: Mapping[str, Float[Tensor, ""]] = MappingProxyType({})
     """What else the log says of the step; over a step, these add up, too."""
 

@@ -18,11 +18,12 @@ from kl3m_embeddings.encoder.flops import training_flops
 from kl3m_embeddings.tasks.base import Task
 
 COUNTED_STEPS = 4096
+"""Of so many steps at a time it is counted, and remembered, which trained which task."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """A step's micro-batches on this device."""
+    """What a step trains: its task, `reduced_dim`, and its micro-batches on this device."""
 
     step: int
     task: str
@@ -73,8 +74,10 @@ class Planner:
         batches = []
         for index in range(self.accumulation):
             micro_step = before * self.accumulation + index
+            # this rank's slice of the global micro-batch
             first_sample = (micro_step * self.world_size + self.rank) * planned.batch_size
             batch = planned.task.batch(planned.source, first_sample, planned.batch_size)
+            # by the run's step, however samples are numbered; torch takes 63 bits
             dropout = ((step - 1) * self.accumulation + index, self.rank)
             seed = derive_key(self.seed, "dropout", *dropout)
             batch = replace(batch, embedding_mask=mask, dropout_seed=seed >> 1)
@@ -104,6 +107,7 @@ class Planner:
 
     @property
     def _edges(self) -> tuple[float, ...]:
+        """The tasks' probabilities, added up: a number below an edge draws its task."""
         return tuple(np.cumsum([one.probability for one in self.tasks.values()]).tolist())
 
 
@@ -143,7 +147,10 @@ def _counts_before(seed: int, edges: tuple[float, ...], period: int) -> list[int
 
 
 def reduced_dims(hidden_size: int, min_log2: int) -> list[int]:
-    """The powers of two from 2**min_log2 to half of the largest one in `hidden_size`."""
+    """The powers of two from 2**min_log2 to half of the largest one up to `hidden_size`.
+
+    Of 768 the largest is 512: ..., 128, 256. At least one, however small the model.
+    """
     max_log2 = hidden_size.bit_length() - 1
     return [2**k for k in range(min_log2, max_log2)] or [2 ** min(min_log2, max_log2)]
 

@@ -44,11 +44,14 @@ class Trainer:
     logs: Mapping[str, RowWriter]
     saver: Saver
     flops_of: Callable[[StepPlan], float]
+    """Floating-point operations of a step on this device."""
     peak_flops: float
+    """Operations a second of a large matrix product on this device."""
     last_step: int
     """Stop after this step."""
     quiet: bool = False
     _pending: PendingRow | None = None
+    """The step before, whose numbers are not yet read from the device."""
     _postfix: Postfix = field(default_factory=Postfix)
 
     def train(self, stop: StopRequest) -> None:
@@ -56,14 +59,14 @@ class Trainer:
         first_step = self.state.step + 1
         plans = self.planner.plans(first_step, self.last_step)
         with prefetched(plans) as ready, self._progress() as bar:
-            stopping = self._between_steps(stop, bar)
+            stopping = self._between_steps(stop, bar)  # step 0 is evaluated and saved, too
             while self.state.step < self.last_step and not stopping:
                 timer = PhaseTimer(self.engine.device)
                 timer.mark("start")
                 plan = next(ready)
                 timer.mark("sample")
                 pending = self._step(plan, timer)
-                self._write_pending(bar)
+                self._write_pending(bar)  # of the step before: its numbers are there by now
                 timer.mark("other")
                 self._pending = pending
                 self.state.step = plan.step
@@ -75,6 +78,7 @@ class Trainer:
         """One optimizer step; nothing in it waits for the device."""
         totals = self.engine.ranks.sums(list(plan.counts.values()))
         divisors = {name: float(total) for name, total in zip(plan.counts, totals, strict=True)}
+        # a step without targets has loss 0, not 0 / 0
         safe_divisors = {name: max(total, 1.0) for name, total in divisors.items()}
         task = self.planner.tasks[plan.task].task
         loss_sum = torch.zeros((), device=self.engine.device)
@@ -89,7 +93,7 @@ class Trainer:
             return outputs
 
         for index, batch in enumerate(plan.batches):
-            if batch.parts:  # every rank goes forward and backward equally often
+            if batch.parts:  # split on, until every rank goes forward and backward equally often
                 batch = batch.with_parts(self.engine.ranks.largest(len(batch.parts)))
             for part in task.losses(forward, batch, safe_divisors):
                 is_last = part.is_last and index == len(plan.batches) - 1
@@ -126,7 +130,7 @@ class Trainer:
         if not (evaluates or self._save_due() or stopping or final):
             return False
         self._write_pending(bar)
-        if evaluates:
+        if evaluates:  # after the step's row is written, so that the logs are in order
             self._evaluate(stop, bar)
             stopping = self.engine.ranks.any(bool(stop))
         keeps_best = self.training.save.keep_best and self.state.best_step == step

@@ -21,7 +21,7 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Saver:
-    """Writes the checkpoints of a model folder."""
+    """Writes the checkpoints of a model folder, and deletes those that are not kept."""
 
     folder: Path
     config: SaveConfig
@@ -38,7 +38,7 @@ class Saver:
 
         Args:
             engine: has the weights and the optimizer's state.
-            state: what else a resumed run needs; told where the logs end.
+            state: what else a resumed run needs; its `log_offsets` are set here.
             logs: put on the disk first.
 
         Raises:
@@ -52,7 +52,7 @@ class Saver:
                 f"{self.folder}: weights are not finite at step {state.step}: nothing saved; "
                 "lower optimizer.peak_lr and run the command again"
             )
-        self.verified_steps.add(state.step)
+        self.verified_steps.add(state.step)  # on all ranks, which must agree on what is saved
         with engine.ranks.together():
             if engine.ranks.is_main:
                 self._write(weights, optimizer_state, state, logs)

@@ -24,7 +24,7 @@ from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.pair_sets.files import PairFile, PairReader, list_pair_files
 from kl3m_embeddings.data.pair_sets.formats import PairRow
 from kl3m_embeddings.data.pair_sets.pair_set import TEXTS_FOLDER, PairSet, is_pair_set, read_info
-from kl3m_embeddings.data.pair_sets.writer import PairSetWriter
+from kl3m_embeddings.data.pair_sets.writer import NO_ROOM, PairSetWriter
 from kl3m_embeddings.data.readers.records import ReadOptions, Skipped
 from kl3m_embeddings.data.shards.build import BATCH_CHARS, BATCH_ROWS
 from kl3m_embeddings.data.shards.token_shards import QUARANTINE_FILE, token_dtype
@@ -35,9 +35,6 @@ from kl3m_embeddings.files.lock import folder_lock
 from kl3m_embeddings.files.whole import make_folder
 
 SHARD_TOKENS = 64_000_000
-
-
-REMEDY = "free space or name another folder"
 
 
 @dataclass(frozen=True)
@@ -87,8 +84,8 @@ def build_pair_set(
     identity = _identity(name, files, tokenizer, max_line_mb) | prefixes
     if _is_there(folder, identity, overwrite=overwrite):
         return PairBuildResult(PairSet.open(folder), 0.0, was_built=False)
-    make_folder(partial, REMEDY)
-    with writing(folder, REMEDY), folder_lock(partial, "builds a pair set"):
+    make_folder(partial, NO_ROOM)
+    with writing(folder, NO_ROOM), folder_lock(partial, "builds a pair set"):
         try:
             _build(partial, files, tokenizer, identity)
             shutil.rmtree(folder, ignore_errors=True)

@@ -38,6 +38,7 @@ from kl3m_embeddings.files.hashes import sha256_of_file, sha256_of_files
 from kl3m_embeddings.files.whole import flush_to_disk, write_durable_json
 
 DIGEST_BYTES = 16
+NO_ROOM = "free space or name another folder"
 NO_TOKENS = -1  # the id of a text of which the tokenizer leaves nothing
 
 
@@ -124,7 +125,7 @@ class PairSetWriter:
             "files": files,
             "sha256": sha256_of_files(files),
         }
-        write_durable_json(folder / DATASET_FILE, info)
+        write_durable_json(folder / DATASET_FILE, info, NO_ROOM)
 
     def _write_arrays(self, folder: Path) -> None:
         """Write the arrays; labels or scores that are all missing make an empty one."""

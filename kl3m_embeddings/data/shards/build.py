@@ -37,6 +37,7 @@ from kl3m_embeddings.data.shards.token_shards import (
 )
 from kl3m_embeddings.data.shards.writer import (
     FINGERPRINT_FILES,
+    NO_ROOM,
     PROGRESS_FILE,
     Progress,
     ShardWriter,
@@ -52,7 +53,6 @@ from kl3m_embeddings.files.whole import make_folder
 BATCH_CHARS = 1 << 20
 BATCH_ROWS = 1 << 12
 BATCHES_AHEAD = 1
-REMEDY = "free space or name another folder, and run again: finished shards are kept"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +122,8 @@ def build_shards(
     folder = Path(out_dir) / name
     sources = list_sources(paths)
     identity = _identity(name, sources, tokenizer, options)
-    make_folder(folder, REMEDY)
-    with writing(folder, REMEDY), folder_lock(folder, "builds a dataset"), _tidied(folder):
+    make_folder(folder, NO_ROOM)
+    with writing(folder, NO_ROOM), folder_lock(folder, "builds a dataset"), _tidied(folder):
         if _is_there(folder, identity, overwrite=overwrite):
             remove_build_files(folder, keep_dataset=True)
             return BuildResult(TokenShards.open(folder), 0.0, 0, was_built=False)

@@ -38,6 +38,7 @@ from kl3m_embeddings.files.hashes import sha256_of_file, sha256_of_files
 from kl3m_embeddings.files.whole import flush_to_disk, write_durable_json
 
 PROGRESS_FILE = "progress.json"
+NO_ROOM = "free space or name another folder, and run again: finished shards are kept"
 FINGERPRINT_FILES = ("exact.fingerprints", "near.fingerprints")
 KEPT_FILES = (STARTS_FILE, IDS_FILE, ID_STARTS_FILE, QUARANTINE_FILE)
 NOT_QUARANTINED = (EMPTY, DUPLICATE, NEAR_DUPLICATE)  # nothing is wrong with them: counted only
@@ -200,7 +201,7 @@ class ShardWriter:
             flush_to_disk(file)
             self.progress.sizes[name] = file.tell()
         self.progress.next_row = next_row
-        write_durable_json(self._folder / PROGRESS_FILE, asdict(self.progress))
+        write_durable_json(self._folder / PROGRESS_FILE, asdict(self.progress), NO_ROOM)
 
     def finish(self, end_row: tuple[int, int]) -> None:
         """Close the last shard and make the folder a dataset."""
@@ -219,7 +220,7 @@ class ShardWriter:
             "files": files,
             "sha256": sha256_of_files(files),
         }
-        write_durable_json(self._folder / DATASET_FILE, dataset)
+        write_durable_json(self._folder / DATASET_FILE, dataset, NO_ROOM)
         remove_build_files(self._folder, keep_dataset=True)
 
     def discard_open_shard(self) -> None:

@@ -71,7 +71,7 @@ class TextColumns:
 
 @runtime_checkable
 class EmbeddingSource(Protocol):
-    """What texts are made of."""
+    """What samples are made of, and the tokenizer that made it tokens."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -176,7 +176,7 @@ class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
         self, forward: Forward, batch: Batch, divisors: dict[str, float]
     ) -> Iterator[LossPart]:
         """One backward pass; with GradCache, one a part."""
-        weight = batch.counts["pairs"] / divisors["pairs"]
+        weight = batch.counts["pairs"] / divisors["pairs"]  # this micro-batch's share of the step
         cached = self.chunk_tokens is not None
         vectors = _embed(forward, batch, grad=not cached)
         assert batch.pair_targets is not None
@@ -212,7 +212,12 @@ class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
 
 
 def part_tokens(device: torch.device, *, is_packed: bool) -> int:
-    """What a part should hold where `is_packed` says whether the encoder computes no padding."""
+    """Tokens of a part, padding included.
+
+    Args:
+        device: of the encoder.
+        is_packed: whether it computes no padding.
+    """
     if device.type != "cpu":
         return ACCELERATOR_PART_TOKENS
     return PACKED_PART_TOKENS if is_packed else PADDED_PART_TOKENS

@@ -34,7 +34,7 @@ class MaskedTask(ABC, Generic[OptionsT]):
 
     @classmethod
     def create(cls, options: OptionsT, _: TextLimits) -> "MaskedTask[OptionsT]":
-        """The task with these options; the corpus has cut the texts already."""
+        """The task with these options; limits are not needed: texts are cut already."""
         return cls(options)
 
     @abstractmethod
