@@ -61,7 +61,9 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{place}: cannot be written: {error.strerror}; {remedy}") from error
+        raise OutputError(
+            f"{place}: cannot be written: {error.strerror or error}; {remedy}"
+        ) from error
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -5,7 +5,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import mteb
@@ -15,7 +14,7 @@ from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from kl3m_embeddings.benchmark.aggregates import tasks_with_data
 from kl3m_embeddings.benchmark.model import EmbeddingModel
 from kl3m_embeddings.encoder.folder.model_paths import ModelPath, model_paths
-from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
+from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.kernels.precision import Precision
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 
@@ -56,12 +55,12 @@ class LoadOptions:
 def candidate_at(where: ModelPath, options: LoadOptions, *, baseline: bool = False) -> Candidate:
     """A model in a folder."""
 
-    @cache
-    def opened() -> OpenedModel:
-        return open_model(where.path)
+    def check() -> None:
+        # opened anew when its turn comes: the tokenizers of a hundred checkpoints take much memory
+        _ = open_model(where.path).config
 
     def load() -> EmbeddingModel:
-        texts = TextEncoder.load(opened(), device=options.device, precision=options.precision)
+        texts = TextEncoder.load(where.path, device=options.device, precision=options.precision)
         modules = texts.model.modules
         own = {"query": modules.query_prompt, "document": modules.document_prompt}
         prompts = {**own, **(options.prompts or {})}
@@ -70,7 +69,7 @@ def candidate_at(where: ModelPath, options: LoadOptions, *, baseline: bool = Fal
     return Candidate(
         name=where.name,
         load=load,
-        check=opened,
+        check=check,
         step=where.step,
         baseline=baseline,
     )

@@ -93,7 +93,7 @@ def chosen_candidates(request: BenchmarkRequest) -> list[Candidate]:
 def can_be_found(base: str) -> bool:
     """Whether what a run started from is still whole; if not, it is only missing as a baseline."""
     try:
-        open_model(base)
+        _ = open_model(base).config
     except UserError as error:
         warn(f"not among the baselines: {error}")
         return False

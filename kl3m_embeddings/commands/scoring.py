@@ -69,7 +69,9 @@ def run_benchmark(request: BenchmarkRequest) -> int:
 def print_scores(path: Path, rows: Sequence[Score]) -> None:
     """The tables of what has been scored just now, as the file has it; errors are told later."""
     asked = {(row.model, row.step, row.task) for row in rows if row.error is None}
+    order = list(dict.fromkeys((row.model, row.step) for row in rows))
     scores = [one for one in read_scores(path)[0] if (one.model, one.step, one.task) in asked]
+    scores.sort(key=lambda one: order.index((one.model, one.step)))  # as they were asked for
     scored = score_statistics(scores, every_step=True)
     print_all(score_tables(scored, max_tasks=None, max_models=None))
 

@@ -16,38 +16,62 @@ REMEDY = "make room, or mend its rights"
 
 @contextmanager
 def folder_lock(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock while inside.
+    """Hold the lock of a folder while inside.
 
     Args:
-        path: a file, made if it is not there, whose folder is what is locked: the holder leaves its
-            process number in it. Or a folder, which nothing is written into: one that will be
-            renamed, or whose files are all listed somewhere.
+        path: a file in it, made if it is not there; the holder leaves its process number in it.
         what: its holder does, for the other's message: "trains", "scores models".
 
     Raises:
         OutputError: the file cannot be written.
         RetryError: another process holds it.
     """
-    is_folder = path.is_dir()
     with writing(path, REMEDY):
-        flags = os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT
-        descriptor = os.open(path, flags, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         with writing(path, REMEDY):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = "another process" if is_folder else f"process {read_owner(descriptor)}"
-                folder = path if is_folder else path.parent
-                raise RetryError(
-                    f"{folder}: {owner} {what} here; wait for it, or stop it"
-                ) from None
-            if not is_folder:
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, str(os.getpid()).encode())
+            take(descriptor, f"{path.parent}: process {read_owner(descriptor)} {what}")
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def build_lock(folder: Path, what: str) -> Iterator[None]:
+    """Hold the lock of a folder that nothing may be written into for it.
+
+    It will be renamed, or all that is in it is listed somewhere.
+
+    Args:
+        folder: is there.
+        what: its holder does: "builds a dataset".
+
+    Raises:
+        RetryError: another process holds it, or has just finished with it.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        raise RetryError(f"{folder}: another process was at work here; run again") from None
+    try:
+        take(descriptor, f"{folder}: another process {what}")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def take(descriptor: int, holder: str) -> None:
+    """Lock an open file or folder; `holder` is who else may have done so.
+
+    Raises:
+        RetryError: somebody has.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RetryError(f"{holder} here; wait for it, or stop it") from None
 
 
 def read_owner(descriptor: int) -> str:

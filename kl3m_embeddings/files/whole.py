@@ -10,12 +10,13 @@ process after one that died, sees the old content or the new. Two writers:
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from kl3m_embeddings.errors import writing
+from kl3m_embeddings.errors import OutputError, writing
 
 REMEDY = "make room, or choose another folder with --out"
 
@@ -31,7 +32,11 @@ def whole_file(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     Raises:
         OutputError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    path = Path(os.path.realpath(path))  # what a link names is replaced, not the link
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: not a file: name one, or a place where there is nothing yet")
+    # a name of its own: another process may be writing the same file
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     make_folder(path.parent, remedy)
     with writing(path, remedy):
         try:

@@ -1,13 +1,14 @@
 """What a run is scored on by describe.py; whole commands are tried in test_mteb.py."""
 
 import json
+import re
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from kl3m_embeddings.errors import ConfigError
-from tests.benchmark.folders import WRITERS, write_model
+from tests.benchmark.folders import WRITERS, write_model, write_run
 
 pytestmark = [pytest.mark.usefixtures("bench"), pytest.mark.filterwarnings("ignore")]
 
@@ -56,6 +57,27 @@ def test_what_it_started_from_stands_beside_it_once_if_it_is_still_there(asked, 
     assert asked({"baseline": [base]}, init_from=base).baselines == [base]
     assert asked(init_from=str(tmp_path / "gone")).baselines == ["bm25"]
     assert "not among the baselines" in capsys.readouterr().err
+
+
+def test_columns_stand_as_the_models_were_asked_for(bench, tmp_path, capsys):
+    """Not as earlier calls have left them in the file."""
+    from kl3m_embeddings.commands.scoring import run_benchmark
+
+    run = write_run(tmp_path / "law", steps=(100, 20, 3))
+
+    def score(model, **options):
+        request = bench.request.BenchmarkRequest(
+            models=[str(model)],
+            folders=[WRITERS["STS"](tmp_path / "alike")],
+            out=tmp_path / "out",
+            device="cpu",
+            **options,
+        )
+        assert run_benchmark(request) == 0
+        return re.findall(r"step (\d+)", capsys.readouterr().out)
+
+    assert score(run / "checkpoint-20") == ["20"]
+    assert score(run, all_checkpoints=True) == ["3", "20", "100"]
 
 
 def test_a_log_without_a_model_folder_cannot_be_scored(tmp_path):

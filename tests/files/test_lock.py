@@ -5,7 +5,7 @@ import os
 import pytest
 
 from kl3m_embeddings.errors import OutputError, RetryError
-from kl3m_embeddings.files.lock import folder_lock
+from kl3m_embeddings.files.lock import build_lock, folder_lock
 
 
 def test_a_second_holder_is_told_who_holds_it_and_what_it_does(tmp_path):
@@ -23,17 +23,26 @@ def test_a_second_holder_is_told_who_holds_it_and_what_it_does(tmp_path):
 
 def test_a_folder_itself_is_locked_without_a_file_in_it(tmp_path):
     """A build renames its folder, or lists what is in it."""
-    with folder_lock(tmp_path, "builds a dataset"):
+    with build_lock(tmp_path, "builds a dataset"):
         with (
             pytest.raises(RetryError, match=": another process builds a dataset here; wait"),
-            folder_lock(tmp_path, "builds a dataset"),
+            build_lock(tmp_path, "builds a dataset"),
         ):
             pass
         with folder_lock(tmp_path / ".lock", "trains"):  # another kind of work
             pass
         assert [one.name for one in tmp_path.iterdir()] == [".lock"]
-    with folder_lock(tmp_path, "builds a dataset"):
+    with build_lock(tmp_path, "builds a dataset"):
         pass
+
+
+def test_a_folder_that_its_builder_has_just_renamed_is_not_made_a_file(tmp_path):
+    with (
+        pytest.raises(RetryError, match="run again"),
+        build_lock(tmp_path / ".tiny.partial", "builds a pair set"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_inside_frees_it_and_is_not_taken_for_the_locks_own(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +58,37 @@ def test_durable_files_are_synced_before_they_get_their_name(tmp_path, monkeypat
     events.clear()
     write_whole(tmp_path / "table.csv", "")
     assert events == ["name"]
+
+
+def test_two_who_write_one_file_at_once_do_not_meet(tmp_path):
+    path = tmp_path / "file"
+    with whole_file(path) as first:
+        first.write_text("first")
+        with whole_file(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_link_stays_and_what_it_names_is_replaced(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "named")
+    write_whole(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "named").read_text() == "text"
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/null")):
+        with pytest.raises(OutputError, match=f"^{path}: not a file: name one"):
+            write_whole(path, "text")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_an_error_without_a_reason_shows_what_there_is(tmp_path):
+    with (
+        pytest.raises(OutputError, match="cannot be written: 7 of 9 bytes; make room"),
+        whole_file(tmp_path / "file"),
+    ):
+        raise OSError("7 of 9 bytes")

@@ -31,7 +31,7 @@ from kl3m_embeddings.data.shards.token_shards import QUARANTINE_FILE, token_dtyp
 from kl3m_embeddings.data.shards.writer import Progress, open_writer, remove_build_files
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError, DataError, writing
-from kl3m_embeddings.files.lock import folder_lock
+from kl3m_embeddings.files.lock import build_lock
 from kl3m_embeddings.files.whole import make_folder
 
 SHARD_TOKENS = 64_000_000
@@ -85,7 +85,7 @@ def build_pair_set(
     if _is_there(folder, identity, overwrite=overwrite):
         return PairBuildResult(PairSet.open(folder), 0.0, was_built=False)
     make_folder(partial, NO_ROOM)
-    with writing(folder, NO_ROOM), folder_lock(partial, "builds a pair set"):
+    with writing(folder, NO_ROOM), build_lock(partial, "builds a pair set"):
         try:
             _build(partial, files, tokenizer, identity)
             shutil.rmtree(folder, ignore_errors=True)

@@ -47,7 +47,7 @@ from kl3m_embeddings.data.shards.writer import (
 )
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError, DataError, writing
-from kl3m_embeddings.files.lock import folder_lock
+from kl3m_embeddings.files.lock import build_lock
 from kl3m_embeddings.files.whole import make_folder
 
 BATCH_CHARS = 1 << 20
@@ -123,7 +123,7 @@ def build_shards(
     sources = list_sources(paths)
     identity = _identity(name, sources, tokenizer, options)
     make_folder(folder, NO_ROOM)
-    with writing(folder, NO_ROOM), folder_lock(folder, "builds a dataset"), _tidied(folder):
+    with writing(folder, NO_ROOM), build_lock(folder, "builds a dataset"), _tidied(folder):
         if _is_there(folder, identity, overwrite=overwrite):
             remove_build_files(folder, keep_dataset=True)
             return BuildResult(TokenShards.open(folder), 0.0, 0, was_built=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldValidationError
-from transformers import CONFIG_MAPPING, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 from transformers.activations import ACT2FN
 
 from kl3m_embeddings.errors import ConfigError, did_you_mean
@@ -64,6 +64,8 @@ DEBERTA_TYPES = {
 }
 # In these the first position is numbered pad_token_id + 1.
 POSITIONS_AFTER_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
+# What transformers raises where a file holds what it does not expect.
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError)
 KEY_READ = re.compile(
     r"""\bconfig\.([a-z]\w+)|(?:getattr\(config, |kwargs\.(?:get|pop)\()["'](\w+)"""
 )
@@ -104,6 +106,19 @@ def load_architecture(path: Path, *, pad_token_id: int | None = None) -> Pretrai
     if pad_token_id is not None:
         config.pad_token_id = pad_token_id
     return config
+
+
+def read_config(folder: Path) -> PretrainedConfig:
+    """The architecture of somebody's model, as transformers reads it.
+
+    Raises:
+        ConfigError: transformers cannot.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except UNREADABLE as error:
+        reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"{folder / 'config.json'}: {reason}") from error
 
 
 def check_vocabulary(config: PretrainedConfig, tokenizer_vocab_size: int, path: Path) -> None:

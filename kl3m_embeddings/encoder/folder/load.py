@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PretrainedConfig
+from transformers import AutoModel, AutoModelForMaskedLM, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from kl3m_embeddings.encoder.deberta.model import DebertaV2ForMaskedLM
+from kl3m_embeddings.encoder.folder.architecture import read_config
 from kl3m_embeddings.encoder.folder.module_files import module_entries
 from kl3m_embeddings.encoder.heads import MASKED_HEADS, Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
@@ -81,8 +82,8 @@ def load_encoder(
     """
     folder = transformer_folder(folder)
     with seeded(seed), quiet_transformers():
+        config = config or read_config(folder)
         try:
-            config = config or AutoConfig.from_pretrained(folder)
             auto = AutoModelForMaskedLM if config.model_type in MASKED_HEADS else AutoModel
             model, info = auto.from_pretrained(
                 folder,

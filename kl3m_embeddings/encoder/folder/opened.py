@@ -9,22 +9,23 @@ mistaken for each other's. It is made of what the files say, not of their names 
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer, load_tokenizer
-from kl3m_embeddings.encoder.folder.architecture import DROPPED, max_sequence_length
+from kl3m_embeddings.encoder.folder.architecture import DROPPED, max_sequence_length, read_config
 from kl3m_embeddings.encoder.folder.load import transformer_folder
 from kl3m_embeddings.encoder.folder.model_paths import model_paths
 from kl3m_embeddings.encoder.folder.module_files import module_entries
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules, read_sentence_modules
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import DataError
 from kl3m_embeddings.files.hashes import sha256_of_file
 from kl3m_embeddings.files.source import resolve_source
+from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import warn
 
 
@@ -38,10 +39,18 @@ class OpenedModel:
     """Where the model is; of a run of ours, its newest whole checkpoint."""
     transformer: Path
     """Where its config.json and weights are: `folder`, or a folder in it."""
-    config: PretrainedConfig
     tokenizer: Tokenizer
     modules: SentenceModules
     """Pooling and what follows it, prompts, and how texts are cut."""
+
+    @cached_property
+    def config(self) -> PretrainedConfig:
+        """Its architecture. Read when it is asked for: a run that starts here may have its own.
+
+        Raises:
+            ConfigError: transformers cannot read it.
+        """
+        return read_config(self.transformer)
 
     @property
     def max_length(self) -> int:
@@ -51,13 +60,21 @@ class OpenedModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what vectors depend on: weights, architecture, tokenizer, modules, prompts."""
-        modules = self.modules
-        config = self.config.to_diff_dict()
+        """SHA-256 of what vectors depend on: weights, architecture, tokenizer, modules, prompts.
+
+        Raises:
+            ConfigError: transformers cannot read its config.json.
+            DataError: it has no weights.
+        """
+        modules, config, tokenizer = self.modules, self.config.to_diff_dict(), self.tokenizer
+        dense = [one.folder for one in module_entries(self.folder) if one.kind == "Dense"]
         settings = {
-            "weights": sorted(map(sha256_of_file, self._weights())),
+            "weights": named_hashes(weight_files(self.transformer)),
+            "dense_weights": [named_hashes(weight_files(folder)) for folder in dense],
             "architecture": {key: config[key] for key in config if key not in DROPPED},
-            "tokenizer": self.tokenizer.fingerprint,
+            "tokenizer": tokenizer.fingerprint,
+            # a tokenizer's own fingerprint does not say what stands around a text
+            "special_ids": [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id],
             "pooling": modules.pooling,
             "normalise": modules.normalise,
             "dense": [vars(settings) for settings in modules.dense],
@@ -68,10 +85,25 @@ class OpenedModel:
         text = json.dumps(settings, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _weights(self) -> Iterator[Path]:
-        """The files of weights, of the transformer and of the modules after it."""
-        folders = {self.transformer, *(entry.folder for entry in module_entries(self.folder))}
-        return (path for folder in sorted(folders) for path in folder.glob("*.safetensors"))
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that weights are loaded from: one, or an index and the shards that it names.
+
+    Raises:
+        DataError: there are none.
+    """
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
+        raise DataError(f"{folder}: no model.safetensors: its weights are missing")
+    shards = read_json_object(index).get("weight_map", {})
+    return [index, *(folder / name for name in sorted(set(shards.values())))]
+
+
+def named_hashes(files: Sequence[Path]) -> list[tuple[str, str]]:
+    """The name of each file with the SHA-256 of its content."""
+    return [(file.name, sha256_of_file(file)) for file in files]
 
 
 def open_model(source: str | Path, tokenizer: Tokenizer | None = None) -> OpenedModel:
@@ -83,21 +115,15 @@ def open_model(source: str | Path, tokenizer: Tokenizer | None = None) -> Opened
         tokenizer: Instead of the model's own.
 
     Raises:
-        ConfigError: It is no model, lacks a tokenizer, or cannot be embedded with.
+        ConfigError: It is no model, lacks a tokenizer, or has modules that are unknown here.
     """
     (where,) = model_paths(str(source), warn)
     folder = resolve_source(where.path)
     transformer = transformer_folder(folder)
-    try:
-        config = AutoConfig.from_pretrained(transformer)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"{transformer / 'config.json'}: {reason}") from error
     return OpenedModel(
         source=str(source),
         folder=folder,
         transformer=transformer,
-        config=config,
         tokenizer=tokenizer or load_tokenizer(transformer),
         modules=read_sentence_modules(folder),
     )

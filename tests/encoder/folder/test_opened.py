@@ -4,13 +4,14 @@ import json
 import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
 from kl3m_embeddings.encoder.embedding_head import DenseSettings
 from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.folder.sentence_modules import read_sentence_modules
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, DataError
 from tests.benchmark.folders import write_model, write_run
 
 PROMPTS = {"query": "w40 w41 ", "document": "w42 "}
@@ -129,14 +130,86 @@ def test_dense_layers_are_part_of_it(tmp_path):
     assert open_model(folder).fingerprint != before
 
 
+def swap(one, other):
+    """Each gets the other's name."""
+    between = one.with_suffix(".between")
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+
+
+def test_files_that_change_names_are_other_weights(tmp_path):
+    """What is not loaded is no part of it."""
+    folder = write_model(tmp_path / "model")
+    before = open_model(folder).fingerprint
+    other = write_model(tmp_path / "other", seed=2)
+    shutil.copy(other / "model.safetensors", folder / "backup.safetensors")
+    assert open_model(folder).fingerprint == before
+    swap(folder / "model.safetensors", folder / "backup.safetensors")
+    assert open_model(folder).fingerprint == open_model(other).fingerprint != before
+
+
+def test_the_order_of_dense_layers_is_part_of_it(tmp_path):
+    layer = DenseSettings(in_features=32, out_features=32, activation="Tanh")
+    folder = write_model(tmp_path / "model", dense=(layer, layer))
+    before = open_model(folder).fingerprint
+    swap(*(path / "model.safetensors" for path in sorted(folder.glob("*_Dense"))))
+    assert open_model(folder).fingerprint != before
+
+
+def test_shards_are_those_of_the_index(tmp_path):
+    folder = write_model(tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    weight_map = {}
+    for index, name in enumerate(sorted(tensors)):
+        weight_map[name] = f"model-{index % 2}.safetensors"
+    for shard in set(weight_map.values()):
+        of_shard = {name: tensors[name] for name in tensors if weight_map[name] == shard}
+        save_file(of_shard, folder / shard, metadata={"format": "pt"})
+    contents = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(contents))
+    before = open_model(folder).fingerprint
+    assert TextEncoder.load(folder, precision="float32").encode(["w1"]).shape == (1, 32)
+    (folder / "model-2.safetensors").write_bytes(b"not loaded")
+    assert open_model(folder).fingerprint == before
+    swap(folder / "model-0.safetensors", folder / "model-1.safetensors")
+    assert open_model(folder).fingerprint != before
+
+
+@pytest.mark.parametrize(("role", "token"), [("cls", "[UNK]"), ("sep", "w7")])
+def test_what_stands_around_a_text_is_part_of_it(tmp_path, role, token):
+    """A tokenizer's own fingerprint is of the ids within."""
+    folder = write_model(tmp_path / "model")
+    path = folder / "special_tokens_map.json"
+    path.write_text('{"mask_token": "w9"}')
+    before = open_model(folder)
+    path.write_text(json.dumps({"mask_token": "w9", f"{role}_token": token}))
+    assert open_model(folder).fingerprint != before.fingerprint
+
+
+def test_without_weights_there_is_no_fingerprint(tmp_path):
+    """Not that of nothing, which every such model would share."""
+    folder = write_model(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match=r"no model\.safetensors: its weights are missing"):
+        _ = open_model(folder).fingerprint
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hidden_act": 3}, {"dtype": "flat"}, {"model_type": "no such thing"}]
+)
+def test_an_architecture_that_cannot_be_read_is_one_line_when_it_is_needed(tmp_path, changes):
+    """A run that starts from the weights may have a config.json of its own."""
+    folder = write_model(tmp_path / "model")
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    opened = open_model(folder)
+    with pytest.raises(ConfigError, match=r"model/config\.json: ") as caught:
+        _ = opened.config
+    assert "\n" not in str(caught.value)
+
+
 def test_a_run_without_a_checkpoint_is_told(tmp_path):
     with pytest.raises(ConfigError, match="has no checkpoint: train it first"):
         open_model(write_run(tmp_path / "run"))
-
-
-def test_a_config_that_is_none_is_one_line(tmp_path):
-    folder = write_model(tmp_path / "model")
-    (folder / "config.json").write_text('{"model_type": "no such thing"}')
-    with pytest.raises(ConfigError, match=r"config\.json: ") as caught:
-        open_model(folder)
-    assert "\n" not in str(caught.value)
