@@ -32,7 +32,7 @@ def folder_lock(path: Path, what: str) -> Iterator[None]:
         with writing(path, REMEDY):
             take(descriptor, f"{path.parent}: process {read_owner(descriptor)} {what}")
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -76,4 +76,4 @@ def take(descriptor: int, holder: str) -> None:
 
 def read_owner(descriptor: int) -> str:
     """The number of the process that holds the lock, as it has written it into the file."""
-    return os.read(descriptor, MAX_OWNER_BYTES).decode(errors="replace").strip() or "unknown"
+    return os.pread(descriptor, MAX_OWNER_BYTES, 0).decode(errors="replace").strip() or "unknown"

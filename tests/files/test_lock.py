@@ -21,6 +21,14 @@ def test_a_second_holder_is_told_who_holds_it_and_what_it_does(tmp_path):
         pass
 
 
+def test_the_file_names_its_last_holder_alone(tmp_path):
+    path = tmp_path / ".lock"
+    path.write_text("a much longer number than any process has")
+    for _ in range(2):
+        with folder_lock(path, "trains"):
+            assert path.read_bytes() == str(os.getpid()).encode()
+
+
 def test_a_folder_itself_is_locked_without_a_file_in_it(tmp_path):
     """A build renames its folder, or lists what is in it."""
     with build_lock(tmp_path, "builds a dataset"):
