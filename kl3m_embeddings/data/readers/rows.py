@@ -1,25 +1,24 @@
 """Rows of JSONL, CSV and TSV files as values by key, plain or compressed.
 
-Input is not trusted (see `text_readers`). A row that cannot be read comes as the reason why; what
+Input is not trusted (see `text.py`). A row that cannot be read comes as the reason why; what
 makes the rest of a file unreadable is an error that names the place. CSV is quoted and has a
 header; TSV has a header and no quotes; `.gz` and `.zst` may follow. Cells are text.
 """
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from kl3m_embeddings.data.readers.records import EMPTY, INVALID_UTF8, TOO_LONG, ReadOptions
+from kl3m_embeddings.data.readers.records import INVALID_UTF8, TOO_LONG, ReadOptions
 from kl3m_embeddings.data.readers.text import (
     COMPRESSIONS,
     bounded_lines,
+    cells_by_column,
     csv_lines,
     opened_bytes,
     parse_json,
 )
 from kl3m_embeddings.errors import DataError
-
-WRONG_NUMBER_OF_CELLS = "not as many cells as the header"
 
 RawRow = tuple[int, Mapping[str, object] | str]
 """Line, and the values by key or the reason why there are none."""
@@ -44,7 +43,7 @@ def csv_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
             header = checked_header(next(rows, []), location)
             line = rows.line_num + 1
             for cells in rows:
-                yield line, _values(header, cells)
+                yield line, cells_by_column(header, cells)
                 line = rows.line_num + 1
         except csv.Error as error:
             raise DataError(
@@ -65,7 +64,7 @@ def tsv_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
             if line == 1:
                 header = checked_header(cells or [], location)
             else:
-                yield line, TOO_LONG if cells is None else _values(header, cells)
+                yield line, TOO_LONG if cells is None else cells_by_column(header, cells)
 
 
 TEXT_ROW_READERS: dict[str, RowReader] = {".jsonl": jsonl_rows, ".csv": csv_rows, ".tsv": tsv_rows}
@@ -82,10 +81,3 @@ def checked_header(names: list[str], location: str) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{location}: more than one column {twice[0]!r}; keep one of them")
     return names
-
-
-def _values(header: Sequence[str], cells: Sequence[str]) -> Mapping[str, object] | str:
-    """A row's cells by column."""
-    if len(cells) != len(header):
-        return EMPTY if "".join(cells) == "" else WRONG_NUMBER_OF_CELLS
-    return dict(zip(header, cells, strict=True))

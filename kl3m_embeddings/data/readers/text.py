@@ -9,13 +9,14 @@ that is never closed) is an error that names the place.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from kl3m_embeddings.data.readers.records import (
     BYTES_PER_MB,
+    EMPTY,
     INVALID_UTF8,
     NUL,
     TOO_LONG,
@@ -34,6 +35,7 @@ NOT_JSON = "not JSON"
 NOT_OBJECT = "not a JSON object"
 NOT_NUMBER = "NaN or Infinity"
 DUPLICATE_KEY = "duplicate key"
+WRONG_NUMBER_OF_CELLS = "not as many cells as the header"
 
 
 class _CountedFile(io.FileIO):
@@ -83,13 +85,27 @@ def read_csv(
             line = rows.line_num + 1
             for row, cells in enumerate(rows):
                 if row >= first_row:
-                    values = dict(zip(header, cells, strict=False))
-                    yield record_of(values, name, row + 1, line, options)
+                    values = cells_by_column(header, cells)
+                    yield (
+                        Skipped(name, line, values)
+                        if isinstance(values, str)
+                        else record_of(values, name, row + 1, line, options)
+                    )
                 line = rows.line_num + 1
         except csv.Error as error:
             raise DataError(
                 f"{location}:{line}: not CSV: {error}; is a quote in this row never closed?"
             ) from error
+
+
+def cells_by_column(header: Sequence[str], cells: Sequence[str]) -> Mapping[str, object] | str:
+    """A row's cells by column, or the reason why they cannot be told apart.
+
+    Most often a comma in a text that is not quoted: what stands behind it would be lost.
+    """
+    if len(cells) != len(header):
+        return EMPTY if "".join(cells) == "" else WRONG_NUMBER_OF_CELLS
+    return dict(zip(header, cells, strict=True))
 
 
 def read_text(

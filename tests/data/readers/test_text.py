@@ -128,8 +128,28 @@ def test_bad_csv_rows_are_skipped_at_their_first_line(tmp_path):
     path.write_bytes(b'id,text\n1,"a\nb"\n2,"\xff\nx"\n3\n4,nul\x00\n5,good\n')
     assert read(path) == (
         ["a\nb", "good"],
-        [(4, "invalid UTF-8"), (6, "no text"), (7, "NUL")],
+        [(4, "invalid UTF-8"), (6, "not as many cells as the header"), (7, "NUL")],
     )
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("1,rent, fees, and taxes", "not as many cells as the header"),
+        ('1,"rent, fees", and taxes', "not as many cells as the header"),
+        ("1", "not as many cells as the header"),
+        ("rent", "not as many cells as the header"),
+        ("1,rent,", "not as many cells as the header"),
+        ("", "empty"),
+        (",,,", "empty"),
+        ("1,", "empty"),
+    ],
+)
+def test_no_part_of_a_csv_row_is_lost_in_silence(tmp_path, row, reason):
+    """A comma in a text that is not quoted makes a cell more; its text is told, not cut."""
+    path = tmp_path / "x.csv"
+    path.write_text(f'id,text\n{row}\n2,"rent, fees, and taxes"\n', encoding="utf-8")
+    assert read(path) == (["rent, fees, and taxes"], [(2, reason)])
 
 
 def test_a_quote_that_is_never_closed_is_an_error_with_its_line(tmp_path):
