@@ -1,5 +1,6 @@
 """Runs a command: turns its errors into one line on standard error and an exit code."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,7 +13,12 @@ def run(command: Callable[[], int], *, debug: bool = False) -> int:
 
     A `ValueError` that carries an `exit_code` is the user's to mend: its message is printed,
     without a trace. Everything else is a defect of ours, and its trace is shown.
+
+    Threads that wait sleep, unless the environment says otherwise: those that spin make every
+    computation many times slower as soon as anything else runs on the machine
+    (docs/performance.md). OpenMP asks once, when torch loads, which no command does before this.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return command()
     except OtherRankError as error:

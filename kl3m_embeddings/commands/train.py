@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -104,9 +103,6 @@ def read_request(
     if (folder / "config.json").exists() or training.init_from is None:
         read_json_object(folder / "config.json")
 
-    # read once, when torch loads: threads that spin while they wait make a step many times slower
-    # as soon as anything else runs on the machine (docs/performance.md)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from kl3m_embeddings.run.setup import RunRequest
 
     return RunRequest(

@@ -5,7 +5,6 @@ writes. What goes wrong on one rank ends them all, and is said once.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -18,7 +17,6 @@ OTHER_RANK_GONE = ("Connection closed by peer", "Connection reset by peer", "Bro
 
 def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
     """Join the other ranks, and train with them."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from kl3m_embeddings.engine.deepspeed import join_ranks
     from kl3m_embeddings.engine.deepspeed_settings import deepspeed_settings
 

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from kl3m_embeddings.commands.shell import run
@@ -52,3 +56,18 @@ def test_ctrl_c_and_a_closed_pipe_are_no_defects(capsys):
     assert capsys.readouterr().err == "interrupted\n"
     assert run(raising(BrokenPipeError())) == 0
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_told_otherwise(monkeypatch, given, expected):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    assert run(lambda: 0 if os.environ["OMP_WAIT_POLICY"] == expected else 1) == 0
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # is put back after the test
+
+
+@pytest.mark.parametrize("module", ["cli", "train", "train_deepspeed", "describe"])
+def test_torch_which_asks_once_how_threads_wait_loads_later(module):
+    script = f"import sys, kl3m_embeddings.commands.{module}; sys.exit(int('torch' in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
