@@ -4,13 +4,13 @@ What lies past the checkpoint that a run resumes from did not happen: it is move
 """
 
 import gzip
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from kl3m_embeddings.files.json_lines import json_line
+from kl3m_embeddings.files.whole import flush_to_disk
 
 LOG, EVAL, OBJECTS = "log.jsonl", "eval.jsonl", "objects.jsonl.gz"
 LOG_FILES = (LOG, EVAL, OBJECTS)
@@ -44,8 +44,7 @@ class JsonlWriter:
 
     def sync(self) -> int:
         """Put every row on the disk, and return the file's size in bytes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        flush_to_disk(self._file)
         return self._file.tell()
 
 
@@ -66,8 +65,7 @@ class GzipWriter:
     def sync(self) -> int:
         """Put every row on the disk, and return the file's size in bytes."""
         self._write_member()
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        flush_to_disk(self._file)
         return self._file.tell()
 
     def _write_member(self) -> None:
@@ -113,7 +111,6 @@ def _move_tail(path: Path, offset: int, orphan: Path) -> None:
     with path.open("rb+") as source, orphan.open("wb") as target:
         source.seek(offset)
         shutil.copyfileobj(source, target)
-        target.flush()
-        os.fsync(target.fileno())
+        flush_to_disk(target)
         source.truncate(offset)
-        os.fsync(source.fileno())
+        flush_to_disk(source)
