@@ -2,7 +2,7 @@
 
 1. What the model is says `encoder/folder/opened.py`: encoder, tokenizer, pooling, dense layers and
    prompts, of a checkpoint of ours, a sentence-transformers or a transformers folder.
-2. A text becomes `[CLS] ids [SEP]`, cut to the model's longest text, as in training.
+2. A text becomes the tokens that transformers makes of it, cut to the model's longest text.
 3. Texts of similar length share a batch of at most 4,096 tokens on the CPU, 32,768 elsewhere.
 4. The computation runs in bfloat16 where the device multiplies in it; pooling and all that follows
    are float32, as in training.
@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.encode import encode_ids
 from kl3m_embeddings.encoder.folder.architecture import check_vocabulary
-from kl3m_embeddings.encoder.folder.load import load_encoder
 from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
+from kl3m_embeddings.encoder.folder.parity import load_opened
 from kl3m_embeddings.encoder.folder.sentence_modules import build_embedding_head
 from kl3m_embeddings.encoder.kernels.precision import Precision, default_precision
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
@@ -64,7 +63,7 @@ class TextEncoder:
         if not isinstance(model, OpenedModel):
             model = open_model(model)
         check_vocabulary(model.config, model.tokenizer.vocab_size, model.transformer)
-        encoder = load_encoder(model.transformer, config=model.config, masked_head=False)
+        encoder = load_opened(model, masked_head=False)
         head = build_embedding_head(model.modules, encoder.hidden_size)
         device = torch.device(device)
         return cls(
@@ -121,12 +120,12 @@ class TextEncoder:
             texts: Ids without special tokens, prompts included.
             on_texts: Told how many more texts are done.
         """
-        tokenizer, limit = self.model.tokenizer, self.model.max_length - NUM_SPECIAL
+        tokenizer, longest = self.model.tokenizer, self.model.max_length
         on_cpu = self.device.type == "cpu"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return encode_ids(
                 self.encoder,
-                [[tokenizer.cls_id, *ids[:limit], tokenizer.sep_id] for ids in texts],
+                [tokenizer.framed(ids, longest) for ids in texts],
                 pad_id=tokenizer.pad_id,
                 num_dims=self.embedding_size,
                 normalise=False,  # the head does, where the model says so

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kl3m_embeddings.data.batch import Batch, BatchInfo
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
+from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.encoder.encode import batches_by_length
 from kl3m_embeddings.engine.base import Engine
 from kl3m_embeddings.evaluation.held_out_pairs import PairEvaluation
@@ -81,7 +81,9 @@ class Evaluator:
                 return self._embed(
                     engine,
                     lengths,
-                    lambda rows, longest: pairs.text_tokens(ids[rows], longest),
+                    lambda rows, longest: pairs.text_tokens(
+                        ids[rows], longest, cuts_left=self.tokenizer.cuts_left
+                    ),
                     stopped,
                 )
 
@@ -93,7 +95,9 @@ class Evaluator:
                 return self._embed(
                     engine,
                     lengths,
-                    lambda rows, longest: cut_and_padded([texts[row] for row in rows], longest),
+                    lambda rows, longest: cut_and_padded(
+                        [texts[row] for row in rows], longest, self.tokenizer.cuts_left
+                    ),
                     stopped,
                 )
 
@@ -118,9 +122,10 @@ class Evaluator:
                 each has.
             stopped: ends it.
         """
-        lengths = np.minimum(lengths, self.seq_len - NUM_SPECIAL)
+        num_special = self.tokenizer.num_special
+        lengths = np.minimum(lengths, self.seq_len - num_special)
         vectors: Float32[np.ndarray, "texts dim"] | None = None
-        for rows in batches_by_length((lengths + NUM_SPECIAL).tolist(), BATCH_TOKENS):
+        for rows in batches_by_length((lengths + num_special).tolist(), BATCH_TOKENS):
             if stopped():
                 return None
             batch = self._batch(*tokens_of(rows, int(lengths[rows].max())))
@@ -134,7 +139,7 @@ class Evaluator:
     def _batch(
         self, tokens: Int64[np.ndarray, "rows longest"], lengths: Int64[np.ndarray, " rows"]
     ) -> Batch:
-        row_length = tokens.shape[1] + NUM_SPECIAL
+        row_length = tokens.shape[1] + self.tokenizer.num_special
         input_ids, attention_mask = framed(self.tokenizer, tokens, lengths, row_length)
         return Batch(
             input_ids=torch.from_numpy(input_ids),
@@ -157,12 +162,13 @@ class Evaluator:
 
 
 def cut_and_padded(
-    texts: Sequence[Sequence[int]], longest: int
+    texts: Sequence[Sequence[int]], longest: int, cuts_left: bool
 ) -> tuple[Int64[np.ndarray, "rows longest"], Int64[np.ndarray, " rows"]]:
     """Token ids of at most `longest`, padded with zeros, and how many each text has."""
     tokens = np.zeros((len(texts), longest), dtype=np.int64)
     for row, text in enumerate(texts):
-        tokens[row, : len(text)] = text[:longest]
+        cut = max(len(text) - longest, 0) if cuts_left else 0
+        tokens[row, : len(text)] = text[cut : cut + longest]
     return tokens, np.array([min(len(text), longest) for text in texts])
 
 

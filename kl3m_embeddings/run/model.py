@@ -10,17 +10,16 @@ from transformers import PretrainedConfig
 
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.counter_random import derive_key
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer, load_tokenizer
+from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer, check_masking, load_tokenizer
 from kl3m_embeddings.encoder.folder.architecture import (
     check_packing,
-    check_sequence_length,
     check_vocabulary,
     load_architecture,
-    max_sequence_length,
 )
 from kl3m_embeddings.encoder.folder.export import write_model_folder
 from kl3m_embeddings.encoder.folder.load import build_encoder, load_encoder
-from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
+from kl3m_embeddings.encoder.folder.networks import check_sequence_length, max_sequence_length
+from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model, shortest
 from kl3m_embeddings.encoder.folder.sentence_modules import (
     SentenceModules,
     build_embedding_head,
@@ -85,8 +84,11 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
     check_vocabulary(architecture, tokenizer.vocab_size, path)
     # not of the checkpoint to go on from, which has `text_length`
     known_length = initial.modules.max_seq_length if initial else None
-    longest = max_sequence_length(architecture)
-    max_length = training.max_length or min(known_length or longest, longest)
+    max_length = training.max_length or shortest(known_length, max_sequence_length(architecture))
+    if max_length is None:
+        raise ConfigError(f"max_length: set it: {path} has no limit, and the base names none")
+    if training.masks_tokens:
+        check_masking(tokenizer)
     check_lengths(training, architecture, max_length, path)
     modules = opened.modules if opened else SentenceModules()
     queries, documents = training.query_prefix, training.document_prefix
@@ -116,7 +118,7 @@ def check_lengths(
         check_packing(architecture, path)
     longest = max_sequence_length(architecture)
     for name, options in training.tasks.embedding().items():
-        if options.seq_len and options.seq_len > longest:
+        if options.seq_len and longest and options.seq_len > longest:
             raise ConfigError(
                 f"tasks.{name}.seq_len: {options.seq_len} is more than the architecture has "
                 f"positions for ({longest})"
@@ -127,7 +129,7 @@ def check_prefixes(model: RunModel, length_key: str) -> None:
     """Raise if a prefix leaves no room for a text: all texts of its role would be one."""
     for key, prefix in zip(("query_prefix", "document_prefix"), model.prefixes, strict=True):
         num_tokens = len(model.tokenizer.encode(prefix))
-        if num_tokens >= model.text_length - NUM_SPECIAL:
+        if num_tokens >= model.text_length - model.tokenizer.num_special:
             raise ConfigError(
                 f"{key}: {prefix!r} has {num_tokens} tokens, which leaves none of "
                 f"{model.text_length} for a text: shorten it, or raise {length_key}"

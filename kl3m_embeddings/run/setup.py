@@ -160,7 +160,7 @@ def open_files(request: RunRequest, device: torch.device) -> OpenedFiles:
         read_json_object(folder / "config.json"),
         {one.name: one.sha256 for one in sources.text.shards} if sources.text else {},
         sources.pairs.hashes(),
-        model.tokenizer.fingerprint,
+        model.tokenizer.text_fingerprint,
         max_length=model.max_length,
         world_size=first_number,
     )

@@ -10,7 +10,7 @@ from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.samples.corpus import open_corpora
 from kl3m_embeddings.data.shards.build import BuildOptions, build_shards
 from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, TokenShards
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
+from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.evaluation.held_out_text import TextEvaluation, draw_samples
 from kl3m_embeddings.messages import warn
@@ -46,7 +46,7 @@ def open_text(training: TrainingConfig, tokenizer: Tokenizer, max_length: int) -
     train, held_out = open_corpora(
         shards,
         weights or None,
-        window=max_length - NUM_SPECIAL,
+        window=max_length - tokenizer.num_special,
         seed=training.seed,
         num_held_out=NUM_HELD_OUT_DOCUMENTS,
     )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kl3m_embeddings.data.batch import IGNORED_LABEL, Batch, BatchInfo
 from kl3m_embeddings.data.samples.corpus import Corpus, Windows
 from kl3m_embeddings.data.samples.packing import PackedCorpus
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
+from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 
 Reads = Literal["text", "pairs"]
 
@@ -134,7 +134,7 @@ class TextSource:
     @cached_property
     def packs(self) -> PackedCorpus:
         """The same windows, several short ones to a row."""
-        return PackedCorpus.build(self.corpus, self.max_length, NUM_SPECIAL)
+        return PackedCorpus.build(self.corpus, self.max_length, self.tokenizer.num_special)
 
     @cached_property
     def newline_ids(self) -> NDArray[np.bool_]:
@@ -158,22 +158,24 @@ def framed(
     lengths: NDArray[np.int64],
     row_length: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`[CLS] tokens [SEP]` padded, and its attention mask; both (rows, row_length).
+    """Tokens with what stands around them, padded, and the attention mask; both (rows, row_length).
 
     Args:
-        tokenizer: gives the special ids.
-        tokens: shape (rows, at most row_length - 2).
+        tokenizer: gives what stands around a text, mostly `[CLS] tokens [SEP]`.
+        tokens: shape (rows, at most row_length - tokenizer.num_special).
         lengths: shape (rows): how many of each row's tokens count.
         row_length: of what is returned.
     """
-    rows = np.arange(len(tokens))
+    prefix, suffix = tokenizer.prefix_ids, tokenizer.suffix_ids
+    rows, ends = np.arange(len(tokens)), len(prefix) + lengths
     input_ids = np.full((len(tokens), row_length), tokenizer.pad_id, dtype=np.int64)
-    input_ids[:, 0] = tokenizer.cls_id
+    input_ids[:, : len(prefix)] = prefix
     columns = np.arange(row_length)
-    inside = (columns >= 1) & (columns <= lengths[:, None])
+    inside = (columns >= len(prefix)) & (columns < ends[:, None])
     input_ids[inside] = tokens[np.arange(tokens.shape[1]) < lengths[:, None]]
-    input_ids[rows, lengths + 1] = tokenizer.sep_id
-    return input_ids, (columns <= lengths[:, None] + 1).astype(np.int64)
+    for place, index in enumerate(suffix):
+        input_ids[rows, ends + place] = index
+    return input_ids, (columns < ends[:, None] + len(suffix)).astype(np.int64)
 
 
 def assemble(

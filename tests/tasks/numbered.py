@@ -21,10 +21,10 @@ UNUSED_TOKENIZER = Tokenizer(
     backend=tokenizers.Tokenizer(models.WordLevel({name: n for n, name in enumerate(NAMES)})),
     vocab_size=4,
     fingerprint="",
-    **{f"{name}_token": name for name in NAMES},
-    **{f"{name}_id": number for number, name in enumerate(NAMES)},
-    unk_token=None,
-    unk_id=None,
+    name="numbers",
+    special_tokens={name: name for name in NAMES},
+    prefix_ids=(0,),
+    suffix_ids=(1,),
 )
 
 

@@ -125,7 +125,7 @@ def open_or_build_pair_set(
         _check_built(pairs, tokenizer, prefixes)
         return replace(pairs, name=name)
     sources = [str(Path(path).resolve()) for path in many]
-    key = derive_key(tokenizer.fingerprint, query_prefix, document_prefix, *sources)
+    key = derive_key(tokenizer.text_fingerprint, query_prefix, document_prefix, *sources)
     folder = Path(cache_dir) / f"{key:016x}"
     return build_pair_set(
         name,
@@ -140,7 +140,7 @@ def open_or_build_pair_set(
 
 def _check_built(pairs: PairSet, tokenizer: Tokenizer, prefixes: Mapping[str, str]) -> None:
     """Check that a pair set fits this tokenizer and these prefixes."""
-    if pairs.tokenizer_fingerprint != tokenizer.fingerprint:
+    if pairs.tokenizer_fingerprint != tokenizer.text_fingerprint:
         raise DataError(
             f"{pairs.path}: built with another tokenizer than this one; "
             "build it again, or name its files instead"
@@ -243,7 +243,10 @@ def _identity(
     """What makes two builds the same, as `dataset.json` records it."""
     return {
         "name": name,
-        "tokenizer": {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size},
+        "tokenizer": {
+            "fingerprint": tokenizer.text_fingerprint,
+            "vocab_size": tokenizer.vocab_size,
+        },
         "max_line_mb": max_line_mb,
         "sources": [
             {"name": one.name, "num_bytes": one.num_bytes, "modified_ns": one.modified_ns}

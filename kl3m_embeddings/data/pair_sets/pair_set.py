@@ -152,11 +152,15 @@ class PairSet:
         return np.diff(self.texts.document_starts)
 
     def text_tokens(
-        self, ids: Int64[np.ndarray, " samples"], length: int
+        self, ids: Int64[np.ndarray, " samples"], length: int, *, cuts_left: bool = False
     ) -> tuple[Int64[np.ndarray, "samples {length}"], Int64[np.ndarray, " samples"]]:
-        """The first `length` tokens of texts, and how many they are; zeros from there on."""
+        """`length` tokens of texts at most, and how many they are; zeros from there on.
+
+        Of longer texts it is the first tokens, or the last ones if `cuts_left`.
+        """
         lengths = np.minimum(self.text_lengths[ids], length)
-        tokens = self.texts.gather(self.texts.document_starts[ids], length)
+        cut = self.text_lengths[ids] - lengths if cuts_left else 0
+        tokens = self.texts.gather(self.texts.document_starts[ids] + cut, length)
         tokens[np.arange(length) >= lengths[:, None]] = 0
         return tokens, lengths
 

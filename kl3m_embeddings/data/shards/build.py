@@ -131,7 +131,7 @@ def build_shards(
         num_resumed_documents = progress.counts.num_documents
         if num_resumed_documents == 0:
             remove_build_files(folder, keep_dataset=False)
-        _build(folder, sources, tokenizer, options, progress)
+        _build(folder, sources, tokenizer.for_documents(), options, progress)
     duration_s = time.perf_counter() - started_s
     return BuildResult(TokenShards.open(folder), duration_s, num_resumed_documents, was_built=True)
 

@@ -1,8 +1,13 @@
 """Reads a tokenizer from a `tokenizer.json`, or from what names a folder (`files/source.py`).
 
-A folder without `tokenizer.json` (older checkpoints hold `vocab.txt` or a sentencepiece model) is
-converted by transformers, which is imported for that alone. A pipeline begins with lower case where
-the settings of sentence-transformers beside it ask for that, as it does there.
+- A bare `tokenizer.json` is the pipeline that it says.
+- Where settings lie beside it (`tokenizer_config.json`), where it belongs to a model, and where
+  there are older files (`vocab.txt`, a sentencepiece model), the pipeline is the one that
+  transformers builds: `do_lower_case` and its like overrule the file, and each class has rules of
+  its own.
+
+A pipeline begins with lower case where the settings of sentence-transformers beside it ask for
+that, as it does there.
 """
 
 import json
@@ -16,26 +21,36 @@ from tokenizers.normalizers import Lowercase, Sequence
 
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.source import VOCABULARIES, resolve_source
+from kl3m_embeddings.messages import quiet_transformers
 
 ROLES = ("cls", "sep", "pad", "mask", "unk")
 SENTENCE_SETTINGS = "sentence_*_config.json"
+PROBE = "a text that has some tokens"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoundTokenizer:
-    """A pipeline, and the special tokens that the files beside it name.
+    """A pipeline, and what its files say of it.
 
     Attributes:
         name: what to call it in messages.
         named_tokens: role (cls, sep, ...) to token string.
+        prefix_ids: what its template puts before a text.
+        suffix_ids: what its template puts behind a text.
+        cuts_left: whether a text that is too long loses its beginning.
+        reads_special_tokens: whether a special token's name inside a text stands for the token.
     """
 
     name: str
     backend: tokenizers.Tokenizer
     named_tokens: Mapping[str, str]
+    prefix_ids: tuple[int, ...] = ()
+    suffix_ids: tuple[int, ...] = ()
+    cuts_left: bool = False
+    reads_special_tokens: bool = True
 
 
-def find_tokenizer(source: str | Path) -> FoundTokenizer:
+def find_tokenizer(source: str | Path, *, of_model: bool = False) -> FoundTokenizer:
     """Read the tokenizer that a path, `package:NAME/SUBFOLDER` or a hub name stands for.
 
     Raises:
@@ -45,18 +60,30 @@ def find_tokenizer(source: str | Path) -> FoundTokenizer:
     if not path.is_file():
         path = resolve_source(source, "tokenizer")
     folder, file = (path, path / "tokenizer.json") if path.is_dir() else (path.parent, path)
-    if file.is_file():
-        found = FoundTokenizer(str(file), _read_pipeline(file), _named_tokens(folder))
-    elif any(next(folder.glob(pattern), None) for pattern in VOCABULARIES):
-        found = _converted(folder)
-    else:
+    is_whole = path.is_dir() and (of_model or (folder / "tokenizer_config.json").is_file())
+    if not file.is_file() and not any(next(folder.glob(one), None) for one in VOCABULARIES):
         raise ConfigError(f"tokenizer {path}: no tokenizer.json in this folder")
+    if is_whole or not file.is_file():
+        found = _built_by_transformers(folder)
+    else:
+        found = FoundTokenizer(
+            name=str(file), backend=plain(_read_pipeline(file)), named_tokens=_named_tokens(folder)
+        )
     if any(_read_object(one).get("do_lower_case") for one in folder.glob(SENTENCE_SETTINGS)):
-        _lower_case(found.backend)
+        lower_case(found.backend)
     return found
 
 
-def _lower_case(backend: tokenizers.Tokenizer) -> None:
+def plain(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """The pipeline, changed in place so that a text's ids depend on the text alone."""
+    backend.no_padding()
+    backend.no_truncation()
+    if getattr(backend.model, "dropout", None) is not None:  # of BPE: other ids at each reading
+        backend.model.dropout = None
+    return backend
+
+
+def lower_case(backend: tokenizers.Tokenizer) -> None:
     """Begin with lower case; a pipeline that makes lower case already is left as it is."""
     normalizer = backend.normalizer
     settings = "" if normalizer is None else json.dumps(json.loads(backend.to_str())["normalizer"])
@@ -102,18 +129,41 @@ def _read_object(file: Path) -> dict[str, Any]:
     return value
 
 
-def _converted(folder: Path) -> FoundTokenizer:
-    """Let transformers build a pipeline from older vocabulary files."""
+def _built_by_transformers(folder: Path) -> FoundTokenizer:
+    """The pipeline of the class that the folder's files ask for."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        message = str(error).strip().splitlines()[0]
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # each class has its own ways to fail, tokenizers' plain ones too
+        lines = str(error).strip().splitlines()
         raise ConfigError(
-            f"tokenizer {folder}: no tokenizer.json, and transformers cannot convert it ({message})"
+            f"tokenizer {folder}: transformers cannot read it "
+            f"({lines[0] if lines else type(error).__name__})"
         ) from error
-    backend = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    if not getattr(tokenizer, "is_fast", False):
+        raise ConfigError(
+            f"tokenizer {folder}: {type(tokenizer).__name__} is written in Python alone: "
+            "only those with a tokenizer.json can be used here"
+        )
+    backend = plain(tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()))
     tokens = {role: getattr(tokenizer, f"{role}_token", None) for role in ROLES}
-    named_tokens = {role: str(token) for role, token in tokens.items() if token}
-    return FoundTokenizer(str(folder), backend, named_tokens)
+    named = {role: str(token) for role, token in tokens.items() if token}
+    prefix, suffix = _template(backend)
+    return FoundTokenizer(
+        name=str(folder),
+        backend=backend,
+        named_tokens={**named, **_named_tokens(folder)},
+        prefix_ids=prefix,
+        suffix_ids=suffix,
+        cuts_left=tokenizer.truncation_side == "left",
+        reads_special_tokens=not tokenizer.split_special_tokens,
+    )
+
+
+def _template(backend: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids that a pipeline puts before and behind a text."""
+    ids, framed = (backend.encode(PROBE, add_special_tokens=add).ids for add in (False, True))
+    start = next(i for i in range(len(framed)) if framed[i : i + len(ids)] == ids)
+    return tuple(framed[:start]), tuple(framed[start + len(ids) :])

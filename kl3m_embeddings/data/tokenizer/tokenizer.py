@@ -1,22 +1,23 @@
 """One view of every tokenizer: ids without surprises, special tokens found, an export that agrees.
 
-Published tokenizers differ in what they add to a text, on which side they pad, and where (or
-whether) they name their special tokens. `load_tokenizer` settles this once:
+Published tokenizers differ in what they add to a text, on which side they pad and cut, and where
+(or whether) they name their special tokens. `load_tokenizer` settles this once, in one of two ways:
 
-1. The pipeline is read from a folder, a bare `tokenizer.json` or a hub name. Padding, truncation
-   and BPE dropout are off, so a text's ids depend on the text alone. What looks like a special
-   token inside a text ("[MASK]" in a manual) is text like any other.
-2. Special tokens come from the caller, else from `special_tokens_map.json`, else from
-   `tokenizer_config.json`, else from their well-known names.
-3. `fingerprint` hashes what determines ids. Shards record it, so a wrong tokenizer is noticed.
-4. `save` writes a folder that transformers and sentence-transformers open, and in which a text
-   becomes `[CLS] ids [SEP]`, exactly as in training.
+- **A tokenizer to train with** frames a text as `[CLS] ids [SEP]`, cuts it on the right, and takes
+  what looks like a special token inside a text ("[MASK]" in a manual) for text like any other.
+- **A model's own tokenizer** (`of_model`) does what transformers does with it, for the model was
+  trained so: its template, its side of cutting, special tokens inside a text and in prompts.
+
+In both, padding and BPE dropout are off, so a text's ids depend on the text alone. Special tokens
+come from the caller, else from the files, else from their well-known names. `fingerprint` hashes
+what determines ids: shards record it, so a wrong tokenizer is noticed. `save` writes a folder that
+transformers and sentence-transformers open, and in which a text becomes what it was in training.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ import tokenizers
 from jaxtyping import Bool
 from tokenizers.processors import TemplateProcessing
 
-from kl3m_embeddings.data.tokenizer.files import find_tokenizer
+from kl3m_embeddings.data.tokenizer.files import FoundTokenizer, find_tokenizer
 from kl3m_embeddings.errors import ConfigError
 
 WELL_KNOWN = {
@@ -34,39 +35,98 @@ WELL_KNOWN = {
     "mask": ("[MASK]", "<|mask|>", "<mask>"),
     "unk": ("[UNK]", "<|unk|>", "<unk>"),
 }
-NUM_SPECIAL = 2  # [CLS] ... [SEP]
 REQUIRED = ("cls", "sep", "pad", "mask")
 SPACE = "▁"  # sentencepiece's mark for a space
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tokenizer:
     """A tokenizer with its special tokens resolved; see `load_tokenizer`.
 
     Attributes:
+        name: what to call it in messages.
         backend: the `tokenizers` pipeline, without padding and truncation.
         vocab_size: one more than the highest id, added tokens included.
-        fingerprint: SHA-256 of what determines ids; padding, truncation and templates do not count.
+        fingerprint: SHA-256 of what determines a document's ids; what stands around them and how
+            they are cut and padded does not count.
+        special_tokens: role (cls, sep, pad, mask, unk) to token; a model's may lack all but pad.
+        prefix_ids: stand before a text's ids.
+        suffix_ids: stand behind them.
+        cuts_left: whether a text that is too long loses its beginning, not its end.
     """
 
+    name: str
     backend: tokenizers.Tokenizer
     vocab_size: int
     fingerprint: str
-    cls_token: str
-    sep_token: str
-    pad_token: str
-    mask_token: str
-    unk_token: str | None
-    cls_id: int
-    sep_id: int
-    pad_id: int
-    mask_id: int
-    unk_id: int | None
+    special_tokens: Mapping[str, str]
+    prefix_ids: tuple[int, ...]
+    suffix_ids: tuple[int, ...]
+    cuts_left: bool = False
+
+    @property
+    def cls_id(self) -> int:
+        """Of the token that stands for a text's beginning."""
+        return self._special_id("cls")
+
+    @property
+    def sep_id(self) -> int:
+        """Of the token that ends a text, or a part of one."""
+        return self._special_id("sep")
+
+    @property
+    def pad_id(self) -> int:
+        """Of the token that fills rows."""
+        return self._special_id("pad")
+
+    @property
+    def mask_id(self) -> int:
+        """Of the token that hides another."""
+        return self._special_id("mask")
+
+    def _special_id(self, role: str) -> int:
+        if role not in self.special_tokens:
+            raise ConfigError(
+                f"{self.name}: no {role} token; name it as {role}_token in special_tokens_map.json "
+                "beside the tokenizer"
+            )
+        return token_id(self.backend, self.special_tokens[role])
+
+    @property
+    def text_fingerprint(self) -> str:
+        """As `fingerprint`, of a text that is embedded, where special tokens may be named.
+
+        A document of a corpus is data: whatever the tokenizer, special tokens are text in it.
+        """
+        return f"{self.fingerprint}+special" if self.reads_special_tokens else self.fingerprint
+
+    @property
+    def reads_special_tokens(self) -> bool:
+        """Whether a special token's name inside a text stands for the token."""
+        return not self.backend.encode_special_tokens
+
+    def for_documents(self) -> "Tokenizer":
+        """The same, but for names of special tokens, which are text."""
+        backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
+        backend.encode_special_tokens = True
+        return replace(self, backend=backend)
+
+    @property
+    def num_special(self) -> int:
+        """Tokens that stand around a text."""
+        return len(self.prefix_ids) + len(self.suffix_ids)
 
     def encode(self, text: str) -> list[int]:
-        """The text's ids, without special tokens."""
+        """The text's ids, without what stands around them."""
         ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
         return ids
+
+    def framed(self, ids: Sequence[int], max_length: int | None) -> list[int]:
+        """A text's ids with what stands around them, cut to `max_length` in all; None: not cut."""
+        if max_length is not None and len(ids) + self.num_special > max_length:
+            room = max(max_length - self.num_special, 0)
+            ids = ids[len(ids) - room :] if self.cuts_left else ids[:room]
+        return [*self.prefix_ids, *ids, *self.suffix_ids]
 
     def special_ids(self) -> Bool[np.ndarray, " vocab"]:
         """True for special tokens, and for ids that no token has."""
@@ -99,31 +159,32 @@ class Tokenizer:
     def save(self, folder: Path, model_max_length: int) -> None:
         """Write `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json`.
 
-        `PreTrainedTokenizerFast` is named as the class: beside a deberta-v2 `config.json`,
-        transformers 5 would otherwise rebuild a Unigram pipeline from the vocabulary.
+        `PreTrainedTokenizerFast` is named as the class, whatever class the pipeline came from: it
+        takes the pipeline as it is. Beside a deberta-v2 `config.json`, transformers 5 would
+        otherwise rebuild a Unigram pipeline from the vocabulary.
         """
         folder.mkdir(parents=True, exist_ok=True)
         exported = tokenizers.Tokenizer.from_str(self.backend.to_str())
+        token_of = exported.id_to_token
+        before, after = ([token_of(i) for i in ids] for ids in (self.prefix_ids, self.suffix_ids))
         exported.post_processor = TemplateProcessing(
-            single=f"{self.cls_token} $A {self.sep_token}",
-            pair=f"{self.cls_token} $A {self.sep_token} $B:1 {self.sep_token}:1",
-            special_tokens=[(self.cls_token, self.cls_id), (self.sep_token, self.sep_id)],
+            single=[*before, "$A", *after],
+            pair=[*before, "$A", *after, "$B:1", *(f"{token}:1" for token in after)],
+            special_tokens=[(token_of(i), i) for i in {*self.prefix_ids, *self.suffix_ids}],
         )
-        exported.enable_padding(direction="right", pad_id=self.pad_id, pad_token=self.pad_token)
+        exported.enable_padding(
+            direction="right", pad_id=self.pad_id, pad_token=self.special_tokens["pad"]
+        )
         (folder / "tokenizer.json").write_text(exported.to_str(pretty=True), encoding="utf-8")
-        special_tokens = {
-            f"{role}_token": getattr(self, f"{role}_token")
-            for role in WELL_KNOWN
-            if getattr(self, f"{role}_token") is not None
-        }
+        special_tokens = {f"{role}_token": token for role, token in self.special_tokens.items()}
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": model_max_length,
             "model_input_names": ["input_ids", "attention_mask"],
             "padding_side": "right",
-            "truncation_side": "right",
+            "truncation_side": "left" if self.cuts_left else "right",
             "clean_up_tokenization_spaces": False,
-            "split_special_tokens": True,
+            "split_special_tokens": not self.reads_special_tokens,
             **special_tokens,
         }
         _write_json(folder / "tokenizer_config.json", config)
@@ -141,47 +202,69 @@ class Tokenizer:
 
 
 def load_tokenizer(
-    source: str | Path, special_tokens: Mapping[str, str] | None = None
+    source: str | Path,
+    special_tokens: Mapping[str, str] | None = None,
+    *,
+    of_model: bool = False,
 ) -> Tokenizer:
     """Read a tokenizer from a folder, a `tokenizer.json`, a Python package or the hub.
 
     Args:
         source: a folder, a file, `package:NAME/SUBFOLDER` or a hub name.
         special_tokens: token strings by role: cls, sep, pad, mask, unk. These overrule the files.
+        of_model: whether it is the folder of a model, whose texts are read as transformers does.
 
     Raises:
         ConfigError: nothing readable there, or a special token is missing.
     """
-    found = find_tokenizer(source)
+    found = find_tokenizer(source, of_model=of_model)
     backend = found.backend
-    backend.no_padding()
-    backend.no_truncation()
-    backend.encode_special_tokens = True
-    if getattr(backend.model, "dropout", None) is not None:
-        backend.model.dropout = None
-    tokens = _resolve(backend, found.name, dict(special_tokens or {}), found.named_tokens)
+    backend.encode_special_tokens = not (of_model and found.reads_special_tokens)
+    required = ("pad",) if of_model else REQUIRED
+    tokens = _resolve(found, dict(special_tokens or {}), required)
     # a special token may sit in the vocabulary as an ordinary one: mark it, its id stays
-    backend.add_special_tokens([token for token in tokens.values() if token is not None])
-    ids = {
-        role: None if token is None else backend.token_to_id(token)
-        for role, token in tokens.items()
-    }
+    backend.add_special_tokens(list(tokens.values()))
+    if of_model:
+        prefix, suffix = found.prefix_ids, found.suffix_ids
+    else:
+        prefix, suffix = ((token_id(backend, tokens[role]),) for role in ("cls", "sep"))
     return Tokenizer(
+        name=found.name,
         backend=backend,
         vocab_size=max(backend.get_vocab().values()) + 1,
         fingerprint=_fingerprint(backend),
-        **{f"{role}_token": token for role, token in tokens.items()},  # type: ignore[arg-type]
-        **{f"{role}_id": index for role, index in ids.items()},  # type: ignore[arg-type]
+        special_tokens=tokens,
+        prefix_ids=prefix,
+        suffix_ids=suffix,
+        cuts_left=of_model and found.cuts_left,
     )
 
 
+def token_id(backend: tokenizers.Tokenizer, token: str) -> int:
+    """The id of a token that is in the vocabulary."""
+    index = backend.token_to_id(token)
+    assert index is not None
+    return index
+
+
+def check_masking(tokenizer: Tokenizer) -> None:
+    """Raise unless it has what tasks that hide tokens need: `[CLS] ids [SEP]`, and a mask."""
+    special = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]
+    if len(set(special)) < len(special):
+        raise ConfigError(_alike(tokenizer.name, tokenizer.special_tokens))
+    if (tokenizer.prefix_ids, tokenizer.suffix_ids) != ((special[0],), (special[1],)):
+        raise ConfigError(
+            f"{tokenizer.name}: its texts do not stand between {tokenizer.special_tokens['cls']} "
+            f"and {tokenizer.special_tokens['sep']}, as tasks need that hide tokens: "
+            "train it with embedding tasks, or name it as `tokenizer` to have them so"
+        )
+
+
 def _resolve(
-    backend: tokenizers.Tokenizer,
-    name: str,
-    explicit: Mapping[str, str],
-    named: Mapping[str, str],
-) -> dict[str, str | None]:
+    found: FoundTokenizer, explicit: Mapping[str, str], required: Sequence[str]
+) -> dict[str, str]:
     """Find the token of every role, or say which are missing and what to do."""
+    name, backend, named = found.name, found.backend, found.named_tokens
     errors = [
         f"{name}: special token {role}={token!r}: "
         + (
@@ -192,24 +275,28 @@ def _resolve(
         for role, token in explicit.items()
         if role not in WELL_KNOWN or backend.token_to_id(token) is None
     ]
-    tokens: dict[str, str | None] = {}
+    tokens: dict[str, str] = {}
     for role, well_known in WELL_KNOWN.items():
         candidates = (explicit.get(role), named.get(role), *well_known)
-        tokens[role] = next(
-            (token for token in candidates if token and backend.token_to_id(token) is not None),
-            None,
-        )
-        if tokens[role] is None and role in REQUIRED:
+        known = (token for token in candidates if token and backend.token_to_id(token) is not None)
+        if (token := next(known, None)) is not None:
+            tokens[role] = token
+        elif role in required:
             errors.append(
                 f"{name}: no {role} token; name it as {role}_token in special_tokens_map.json "
                 "beside the tokenizer"
             )
-    chosen = [token for role in REQUIRED if (token := tokens[role])]
+    chosen = [tokens[role] for role in required if role in tokens]
     if len(set(chosen)) < len(chosen):
-        errors.append(f"{name}: cls, sep, pad and mask must differ, they are {', '.join(chosen)}")
+        errors.append(_alike(name, tokens))
     if errors:
         raise ConfigError("\n".join(errors))
     return tokens
+
+
+def _alike(name: str, tokens: Mapping[str, str]) -> str:
+    chosen = ", ".join(tokens[role] for role in REQUIRED if role in tokens)
+    return f"{name}: cls, sep, pad and mask must differ, they are {chosen}"
 
 
 def _fingerprint(backend: tokenizers.Tokenizer) -> str:

@@ -62,8 +62,6 @@ DEBERTA_TYPES = {
     "position_buckets": int,
     "share_att_key": bool,
 }
-# In these the first position is numbered pad_token_id + 1.
-POSITIONS_AFTER_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
 # What transformers raises where a file holds what it does not expect.
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError)
 KEY_READ = re.compile(
@@ -130,16 +128,6 @@ def check_vocabulary(config: PretrainedConfig, tokenizer_vocab_size: int, path: 
         )
 
 
-def check_sequence_length(config: PretrainedConfig, num_tokens: int, path: Path) -> None:
-    """Raise if sequences of `num_tokens` do not fit into the architecture's positions."""
-    num_positions = max_sequence_length(config)
-    if num_tokens > num_positions:
-        raise ConfigError(
-            f"{path}: max_position_embeddings: {config.max_position_embeddings} is too small for "
-            f"sequences of {num_tokens} tokens: raise it by {num_tokens - num_positions}"
-        )
-
-
 def check_packing(config: PretrainedConfig, path: Path) -> None:
     """Raise ConfigError if documents that share a row would not be encoded as if alone."""
     if config.model_type != "deberta-v2" or config.position_biased_input:
@@ -147,14 +135,6 @@ def check_packing(config: PretrainedConfig, path: Path) -> None:
             f"{path}: tasks.mlm.pack needs a DeBERTa (model_type deberta-v2) with "
             "position_biased_input false: set tasks.mlm.pack to false"
         )
-
-
-def max_sequence_length(config: PretrainedConfig) -> int:
-    """The longest sequence, in tokens, that the architecture has positions for."""
-    num_positions = int(config.max_position_embeddings)
-    if config.model_type in POSITIONS_AFTER_PADDING:
-        num_positions -= (config.pad_token_id if config.model_type != "mpnet" else 1) + 1
-    return num_positions
 
 
 def known_keys(config_class: type[PretrainedConfig]) -> set[str]:

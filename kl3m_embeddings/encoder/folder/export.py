@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from kl3m_embeddings.encoder.embedding_head import ACTIVATIONS, DenseSettings, EmbeddingHead
-from kl3m_embeddings.encoder.folder.architecture import POSITIONS_AFTER_PADDING
 from kl3m_embeddings.encoder.folder.module_files import POOLING_FLAGS, POOLING_MODES
+from kl3m_embeddings.encoder.folder.networks import positions
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
 from kl3m_embeddings.encoder.heads import MASKED_HEADS, Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
@@ -85,7 +85,7 @@ def checked_prompt_name(name: str | None, prompts: Mapping[str, str]) -> str | N
 def config_fields(encoder: MaskedEncoder, pad_token_id: int) -> dict[str, Any]:
     """The config.json of transformers' own class, in fp32, with the tokenizer's padding."""
     model_type = encoder.config.model_type
-    if model_type in POSITIONS_AFTER_PADDING and encoder.config.pad_token_id != pad_token_id:
+    if encoder.config.pad_token_id != pad_token_id and positions(encoder.config).from_padding:
         raise ConfigError(
             f"pad_token_id: {model_type} counts positions from it, so it must be the tokenizer's "
             f"({pad_token_id}) from the start, not {encoder.config.pad_token_id}"

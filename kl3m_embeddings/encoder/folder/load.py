@@ -6,7 +6,7 @@ missing or surplus layer, is an error here.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModel, AutoModelForMaskedLM, PretrainedConfig
-from transformers.utils import logging as transformers_logging
+from transformers import PretrainedConfig
 
 from kl3m_embeddings.encoder.deberta.model import DebertaV2ForMaskedLM
-from kl3m_embeddings.encoder.folder.architecture import read_config
+from kl3m_embeddings.encoder.folder.architecture import UNREADABLE, read_config
 from kl3m_embeddings.encoder.folder.module_files import module_entries
-from kl3m_embeddings.encoder.heads import MASKED_HEADS, Network
+from kl3m_embeddings.encoder.folder.networks import auto_class
+from kl3m_embeddings.encoder.heads import Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.encoder.stock.without_padding import speed_up
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.messages import quiet_transformers
 
 
 def build_encoder(
@@ -48,8 +49,7 @@ def new_network(config: PretrainedConfig) -> nn.Module:
         network = DebertaV2ForMaskedLM(config)
         network.initialise()
         return network
-    auto = AutoModelForMaskedLM if config.model_type in MASKED_HEADS else AutoModel
-    stock: nn.Module = auto.from_config(config, dtype=torch.float32)
+    stock: nn.Module = auto_class(config).from_config(config, dtype=torch.float32)
     speed_up(stock)
     return stock
 
@@ -68,6 +68,7 @@ def load_encoder(
     seed: int = 0,
     config: PretrainedConfig | None = None,
     masked_head: bool = True,
+    observe: Callable[[Network], None] = lambda _: None,
 ) -> MaskedEncoder:
     """Load fp32 weights from safetensors; a head that the checkpoint lacks is drawn from `seed`.
 
@@ -76,6 +77,7 @@ def load_encoder(
         seed: Of the weights that the checkpoint lacks; they are listed in `fresh_parameters`.
         config: The architecture that the weights must fit; None: the folder's own.
         masked_head: Whether the masked-language head is wanted.
+        observe: Is shown transformers' own network, before it is made fast.
 
     Raises:
         ConfigError: The folder is missing, or its weights do not fit its config.json.
@@ -84,8 +86,7 @@ def load_encoder(
     with seeded(seed), quiet_transformers():
         config = config or read_config(folder)
         try:
-            auto = AutoModelForMaskedLM if config.model_type in MASKED_HEADS else AutoModel
-            model, info = auto.from_pretrained(
+            model, info = auto_class(config).from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -93,9 +94,13 @@ def load_encoder(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ConfigError(f"{folder}: {str(error).strip().splitlines()[0]}") from error
+        except (*UNREADABLE, SafetensorError, ImportError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ConfigError(f"{folder}: {reason}") from error
         check_weights(str(folder), model, info)
+        if any(is_of_pooler(name) for name in info["missing_keys"]):
+            model.base_model.pooler = None  # published without it, and nothing reads it
+        observe(model)
         network: Network = model
         if config.model_type == "deberta-v2":
             network = new_network(config)
@@ -131,7 +136,7 @@ def check_weights(source: str, model: Network, info: Mapping[str, Iterable[Any]]
     problems += [
         f"{source}: {name}: missing from the checkpoint: not the model that config.json describes"
         for name in sorted(info["missing_keys"])
-        if headless or name.startswith(prefix)
+        if (headless or name.startswith(prefix)) and not is_of_pooler(name)
     ]
     problems += [
         f"{source}: {name}: in the checkpoint but not in the model: config.json has too few layers"
@@ -142,21 +147,9 @@ def check_weights(source: str, model: Network, info: Mapping[str, Iterable[Any]]
         raise ConfigError("\n".join(problems))
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """No progress bar and no load report while inside: what matters becomes an error."""
-    verbosity, bar = (
-        transformers_logging.get_verbosity(),
-        transformers_logging.is_progress_bar_enabled(),
-    )
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bar:
-            transformers_logging.enable_progress_bar()
+def is_of_pooler(name: str) -> bool:
+    """Whether a weight belongs to the layer that BERT's classifiers read, and vectors do not."""
+    return "pooler" in name.split(".")
 
 
 @contextmanager

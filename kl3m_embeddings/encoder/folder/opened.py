@@ -17,10 +17,11 @@ from pathlib import Path
 from transformers import PretrainedConfig
 
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer, load_tokenizer
-from kl3m_embeddings.encoder.folder.architecture import DROPPED, max_sequence_length, read_config
+from kl3m_embeddings.encoder.folder.architecture import DROPPED, read_config
 from kl3m_embeddings.encoder.folder.load import transformer_folder
 from kl3m_embeddings.encoder.folder.model_paths import model_paths
 from kl3m_embeddings.encoder.folder.module_files import module_entries
+from kl3m_embeddings.encoder.folder.networks import max_sequence_length
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules, read_sentence_modules
 from kl3m_embeddings.errors import DataError
 from kl3m_embeddings.files.hashes import sha256_of_file
@@ -40,30 +41,23 @@ class OpenedModel:
     transformer: Path
     """Where its config.json and weights are: `folder`, or a folder in it."""
     tokenizer: Tokenizer
+    has_own_tokenizer: bool
+    """Whether the tokenizer is the one that lies beside the weights."""
+    config: PretrainedConfig
+    """Its architecture."""
     modules: SentenceModules
     """Pooling and what follows it, prompts, and how texts are cut."""
 
     @cached_property
-    def config(self) -> PretrainedConfig:
-        """Its architecture. Read when it is asked for: a run that starts here may have its own.
-
-        Raises:
-            ConfigError: transformers cannot read it.
-        """
-        return read_config(self.transformer)
-
-    @property
-    def max_length(self) -> int:
-        """Tokens of the longest text, special ones included; longer texts are cut."""
-        longest = max_sequence_length(self.config)
-        return min(self.modules.max_seq_length or longest, longest)
+    def max_length(self) -> int | None:
+        """Tokens of the longest text, special ones included; longer texts are cut. None: never."""
+        return shortest(self.modules.max_seq_length, max_sequence_length(self.config))
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what vectors depend on: weights, architecture, tokenizer, modules, prompts.
 
         Raises:
-            ConfigError: transformers cannot read its config.json.
             DataError: it has no weights.
         """
         modules, config, tokenizer = self.modules, self.config.to_diff_dict(), self.tokenizer
@@ -72,9 +66,10 @@ class OpenedModel:
             "weights": named_hashes(weight_files(self.transformer)),
             "dense_weights": [named_hashes(weight_files(folder)) for folder in dense],
             "architecture": {key: config[key] for key in config if key not in DROPPED},
-            "tokenizer": tokenizer.fingerprint,
+            "tokenizer": tokenizer.text_fingerprint,
             # a tokenizer's own fingerprint does not say what stands around a text
-            "special_ids": [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id],
+            "frame": [tokenizer.prefix_ids, tokenizer.suffix_ids, tokenizer.pad_id],
+            "cuts_left": tokenizer.cuts_left,
             "pooling": modules.pooling,
             "normalise": modules.normalise,
             "dense": [vars(settings) for settings in modules.dense],
@@ -84,6 +79,11 @@ class OpenedModel:
         }
         text = json.dumps(settings, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def shortest(*lengths: int | None) -> int | None:
+    """The shortest of the lengths that there are; None: there is none."""
+    return min((length for length in lengths if length), default=None)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -120,10 +120,13 @@ def open_model(source: str | Path, tokenizer: Tokenizer | None = None) -> Opened
     (where,) = model_paths(str(source), warn)
     folder = resolve_source(where.path)
     transformer = transformer_folder(folder)
+    config = read_config(transformer)
     return OpenedModel(
         source=str(source),
         folder=folder,
         transformer=transformer,
-        tokenizer=tokenizer or load_tokenizer(transformer),
+        tokenizer=tokenizer or load_tokenizer(transformer, of_model=True),
+        has_own_tokenizer=tokenizer is None,
+        config=config,
         modules=read_sentence_modules(folder),
     )

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kl3m_embeddings.config.tasks import EmbeddingOptions
 from kl3m_embeddings.data.batch import Batch, BatchInfo, PairTargets
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
+from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.encoder.encode import batches_by_length
 from kl3m_embeddings.losses.gradcache import cached_gradients, surrogate
 from kl3m_embeddings.losses.matryoshka import Matryoshka
@@ -159,17 +159,18 @@ class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
         """Rows are the texts of column 0, then those of column 1, and so on."""
         texts = self.columns(source, first_sample, count)
         num_texts = texts.lengths.size
-        lengths = np.minimum(texts.lengths, self.seq_len - NUM_SPECIAL).reshape(-1)
+        num_special = source.tokenizer.num_special
+        lengths = np.minimum(texts.lengths, self.seq_len - num_special).reshape(-1)
         tokens = texts.tokens.reshape(num_texts, -1)[:, : lengths.max()]
-        row_length = int(lengths.max()) + NUM_SPECIAL
+        row_length = int(lengths.max()) + num_special
         input_ids, attention_mask = framed(source.tokenizer, tokens, lengths, row_length)
         return Batch(
             input_ids=torch.from_numpy(input_ids),
             attention_mask=torch.from_numpy(attention_mask),
-            parts=split_by_length(lengths + NUM_SPECIAL, self.chunk_tokens or self.part_tokens),
+            parts=split_by_length(lengths + num_special, self.chunk_tokens or self.part_tokens),
             pair_targets=_targets(texts),
             counts={"pairs": count},
-            info=_info(self.name, texts, lengths + NUM_SPECIAL),
+            info=_info(self.name, texts, lengths + num_special),
         )
 
     def losses(

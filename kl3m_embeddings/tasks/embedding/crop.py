@@ -13,7 +13,6 @@ from torch import nn
 from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import CropOptions
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
 from kl3m_embeddings.losses import LOSSES
 from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
@@ -36,7 +35,7 @@ class Crop(EmbeddingTask[TextSource, CropOptions]):
         windows = corpus.locate(first_sample, count)
         draws = random_uniform(derive_key(source.seed, self.name), first_sample, count, 5).T
         chosen = passages(corpus, windows, draws[0], options.passage_tokens)
-        longest = self.seq_len - NUM_SPECIAL
+        longest = self.seq_len - source.tokenizer.num_special
         anchor = spans_within(chosen, draws[1:3], options.min_tokens, longest)
         positive = spans_within(chosen, draws[3:5], options.min_tokens, longest)
         equal = (anchor.starts == positive.starts) & (anchor.lengths == positive.lengths)

@@ -66,7 +66,7 @@ def guide_texts(
             prefix = pairs.query_prefix
             prompt = "" if is_document[text_id] else modules.query_prompt
         ids = pairs.texts.document_tokens(text_id).tolist()
-        if own.fingerprint == tokenizer.fingerprint and prefix == prompt:
+        if own.text_fingerprint == tokenizer.text_fingerprint and prefix == prompt:
             yield ids
         else:
             yield own.encode(prompt + _without_prefix(ids, prefix, tokenizer))

@@ -20,7 +20,6 @@ from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import IctOptions
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
 from kl3m_embeddings.data.samples.corpus import Spans, Windows
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
 from kl3m_embeddings.losses import LOSSES
 from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
@@ -51,7 +50,7 @@ class InverseCloze(EmbeddingTask[TextSource, IctOptions]):
 
     def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
         """Sentences, and the rest of their passages."""
-        corpus, size = source.corpus, self.seq_len - NUM_SPECIAL
+        corpus, size = source.corpus, self.seq_len - source.tokenizer.num_special
         windows = corpus.locate(first_sample, count)
         draws = random_uniform(derive_key(source.seed, self.name), first_sample, count, 8).T
         context = passages(corpus, windows, draws[0], CONTEXT_TEXTS * size)
@@ -95,7 +94,7 @@ class InverseCloze(EmbeddingTask[TextSource, IctOptions]):
         )
         has_letters = token_marks(source.tokenizer).has_letters[read.tokens]
         is_query = (lengths >= self.options.min_sentence_tokens) & (
-            lengths <= self.seq_len - NUM_SPECIAL
+            lengths <= self.seq_len - source.tokenizer.num_special
         )
         is_query &= context.lengths[:, None] - lengths >= self.options.min_sentence_tokens
         is_query &= 2 * counts_from(has_letters, lengths) >= self.options.min_sentence_tokens

@@ -15,7 +15,7 @@ from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import PairsOptions
 from kl3m_embeddings.data.pair_sets.order import PairBatch, PairOrder
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL, Tokenizer
+from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses import LOSSES
 from kl3m_embeddings.losses.base import PairLoss
@@ -50,7 +50,12 @@ class Pairs(EmbeddingTask[PairSource, PairsOptions]):
         pairs = source.order.sets[batch.set_index]
         # Of shape (columns, samples).
         ids = np.stack([batch.queries, batch.positives, *batch.negatives.T])
-        tokens, lengths = pairs.text_tokens(ids.reshape(-1), self.seq_len - NUM_SPECIAL)
+        tokenizer = source.tokenizer
+        tokens, lengths = pairs.text_tokens(
+            ids.reshape(-1),
+            self.seq_len - tokenizer.num_special,
+            cuts_left=tokenizer.cuts_left,
+        )
         guide = source.guides[batch.set_index]
         return TextColumns(
             tokens=tokens.reshape(*ids.shape, -1),

@@ -10,7 +10,6 @@ from torch import nn
 from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import SimcseOptions
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
 from kl3m_embeddings.losses import LOSSES
 from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
@@ -31,5 +30,7 @@ class SimCSE(EmbeddingTask[TextSource, SimcseOptions]):
         """The text of each sample, twice; two texts of a document are each other's negatives."""
         windows = source.corpus.locate(first_sample, count)
         draws = random_uniform(derive_key(source.seed, self.name), first_sample, count, 1)
-        texts = passages(source.corpus, windows, draws[:, 0], self.seq_len - NUM_SPECIAL)
+        texts = passages(
+            source.corpus, windows, draws[:, 0], self.seq_len - source.tokenizer.num_special
+        )
         return text_columns(source.corpus, [texts, texts])

@@ -21,7 +21,6 @@ from kl3m_embeddings.config.tasks import SsdOptions
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
 from kl3m_embeddings.data.samples.corpus import Corpus, Spans
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses import LOSSES
 from kl3m_embeddings.losses.ssd import mean_similarities
@@ -55,7 +54,7 @@ class SameSimilarDifferent(EmbeddingTask[TextSource, SsdOptions]):
         Raises:
             ConfigError: there is one dataset only.
         """
-        corpus, size = source.corpus, self.seq_len - NUM_SPECIAL
+        corpus, size = source.corpus, self.seq_len - source.tokenizer.num_special
         check_datasets(corpus.names)
         windows = corpus.locate(first_sample, count)
         key = derive_key(source.seed, self.name)

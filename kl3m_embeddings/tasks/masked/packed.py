@@ -17,7 +17,6 @@ from jaxtyping import Int64
 
 from kl3m_embeddings.config.tasks import MlmOptions
 from kl3m_embeddings.data.batch import Batch
-from kl3m_embeddings.data.tokenizer.tokenizer import NUM_SPECIAL
 from kl3m_embeddings.tasks.base import TextSource, assemble, framed
 from kl3m_embeddings.tasks.masked.masking import mask_tokens, max_budget
 
@@ -31,7 +30,7 @@ def packed_batch(source: TextSource, first_sample: int, count: int, options: Mlm
     rows = source.packs.rows(first_sample, count)
     windows = source.corpus.read(rows.spans, source.corpus.window)
     ids, mask = framed(source.tokenizer, windows.tokens, windows.lengths, source.max_length)
-    sizes = windows.lengths + NUM_SPECIAL
+    sizes = windows.lengths + source.tokenizer.num_special
     starts = rows.row_of * source.max_length + offsets_in_rows(sizes, rows.row_of)
     is_token = mask.astype(bool)
     positions = (starts[:, None] + np.arange(source.max_length))[is_token]

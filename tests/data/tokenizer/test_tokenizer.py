@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, models, normalizers, processors
 
-from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
+from kl3m_embeddings.data.tokenizer.tokenizer import check_masking, load_tokenizer
 from kl3m_embeddings.errors import ConfigError
 from tests.data.tokenizer.pipelines import KINDS, WORDPIECE_VOCAB, edit, unigram, wordpiece
 
@@ -23,11 +24,12 @@ def any_tokenizer(request, tokenizer, tmp_path):
 
 
 def test_special_tokens_are_found_by_their_names(any_tokenizer):
-    ids = [getattr(any_tokenizer, f"{role}_id") for role in ("cls", "sep", "pad", "mask", "unk")]
+    tokens = any_tokenizer.special_tokens
+    ids = [any_tokenizer.backend.token_to_id(token) for token in tokens.values()]
+    assert list(tokens) == ["cls", "sep", "pad", "mask", "unk"]
     assert len(set(ids)) == 5
-    for role in ("cls", "sep", "pad", "mask", "unk"):
-        token = getattr(any_tokenizer, f"{role}_token")
-        assert any_tokenizer.backend.token_to_id(token) == getattr(any_tokenizer, f"{role}_id")
+    of_roles = [getattr(any_tokenizer, f"{role}_id") for role in ("cls", "sep", "pad", "mask")]
+    assert of_roles == ids[:4]
     assert np.flatnonzero(any_tokenizer.special_ids()).tolist() == sorted(ids)
 
 
@@ -63,8 +65,8 @@ def test_all_missing_special_tokens_are_named_with_the_remedy(tmp_path):
 def test_special_tokens_in_a_text_are_text(tokenizer, tmp_path):
     for one in (tokenizer, load_tokenizer(wordpiece(tmp_path))):
         special = one.special_ids()
-        special[one.unk_id] = False
-        for token in (one.cls_token, one.sep_token, one.pad_token, one.mask_token):
+        special[one.backend.token_to_id(one.special_tokens["unk"])] = False
+        for token in one.special_tokens.values():
             assert not special[one.encode(f"court {token} order")].any()
 
 
@@ -176,3 +178,106 @@ def test_an_export_loads_as_the_same_tokenizer(any_tokenizer, tmp_path):
     again = load_tokenizer(tmp_path / "out")
     assert again.fingerprint == any_tokenizer.fingerprint
     assert again.encode("courts order.") == any_tokenizer.encode("courts order.")
+
+
+TEXTS = [
+    "Courts order.",
+    "COURT [MASK] order",
+    "[CLS] court s",
+    "court order . " * 9,
+    "[DOC] courts",
+]
+
+
+def settle(folder, template, **config):
+    """Give a folder settings, and a pipeline that adds special tokens by a template."""
+    backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    backend.add_special_tokens(["[DOC]"])
+    tokens = [name for name in template.split() if name != "$A"]
+    backend.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[(name, backend.token_to_id(name)) for name in tokens]
+    )
+    backend.save(str(folder / "tokenizer.json"))
+    names = {"pad_token": "[PAD]", "mask_token": "[MASK]", "cls_token": "[CLS]"}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", **names, **config}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("template", "config"),
+    [
+        ("[CLS] $A [SEP]", {}),
+        ("$A", {}),
+        ("$A [SEP]", {}),
+        ("$A [SEP] [CLS]", {"padding_side": "left"}),
+        ("[CLS] $A [SEP]", {"truncation_side": "left"}),
+        ("[CLS] $A [SEP]", {"split_special_tokens": True}),
+        ("[CLS] $A [SEP]", {"tokenizer_class": "BertTokenizer", "do_lower_case": False}),
+        ("[CLS] $A [SEP]", {"tokenizer_class": "BertTokenizer", "do_lower_case": True}),
+    ],
+)
+def test_a_models_tokenizer_does_what_transformers_does(tmp_path, template, config):
+    """And so does what is exported of it."""
+    transformers = pytest.importorskip("transformers")
+    folder = settle(wordpiece(tmp_path), template, **config)
+    ours = load_tokenizer(folder, of_model=True)
+    ours.save(tmp_path / "exported", 12)
+    again = load_tokenizer(tmp_path / "exported", of_model=True)
+    assert again.text_fingerprint == ours.text_fingerprint
+    for theirs in map(transformers.AutoTokenizer.from_pretrained, (folder, tmp_path / "exported")):
+        for text in TEXTS:
+            expected = theirs(text, truncation=True, max_length=12)["input_ids"]
+            for one in (ours, again):
+                assert one.framed(one.encode(text), 12) == expected, text
+                assert one.num_special == len(template.split()) - 1
+
+
+def test_special_tokens_in_a_models_text_are_tokens_but_not_in_a_document(tmp_path):
+    folder = settle(wordpiece(tmp_path), "[CLS] $A [SEP]")
+    of_model, to_train = load_tokenizer(folder, of_model=True), load_tokenizer(folder)
+    doc = of_model.backend.token_to_id("[DOC]")
+    assert of_model.encode("[DOC] court") == [doc, 5]
+    assert doc not in to_train.encode("[DOC] court")
+    assert of_model.for_documents().encode("[DOC] court") == to_train.encode("[DOC] court")
+    assert of_model.encode("[DOC] court") == [doc, 5]  # the other one is a copy
+    # shards of documents serve both; sets of texts that are embedded do not
+    assert of_model.fingerprint == to_train.fingerprint
+    assert of_model.text_fingerprint != to_train.text_fingerprint == to_train.fingerprint
+
+
+@pytest.mark.parametrize("longest", [0, 1, 2, 3, 4, None])
+def test_a_text_is_cut_to_its_length(tmp_path, longest):
+    cut = load_tokenizer(settle(wordpiece(tmp_path), "[CLS] $A [SEP]"), of_model=True)
+    expected = {0: [2, 3], 1: [2, 3], 2: [2, 3], 3: [2, 5, 3], 4: [2, 5, 7, 3]}
+    assert cut.framed([5, 7], longest) == expected.get(longest, [2, 5, 7, 3])
+    left = replace(cut, cuts_left=True).framed([5, 7], longest)
+    assert left == (expected | {3: [2, 7, 3]}).get(longest, [2, 5, 7, 3])
+
+
+def test_what_a_models_tokenizer_lacks_is_told_when_it_is_needed(tmp_path):
+    unigram(tmp_path)
+    edit(
+        tmp_path,
+        model={
+            "type": "Unigram",
+            "unk_id": 1,
+            "vocab": [["<pad>", 0.0], ["<unk>", 0.0], ["</s>", 0.0], ["▁a", -1.0]],
+        },
+    )
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    found = load_tokenizer(tmp_path, of_model=True)
+    assert (found.pad_id, found.prefix_ids, found.suffix_ids) == (0, (), ())
+    with pytest.raises(ConfigError, match="no cls token; name it as cls_token"):
+        check_masking(found)
+    with pytest.raises(ConfigError, match="no cls token"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("template", ["$A", "$A [SEP]", "[SEP] $A [CLS]", "[CLS] [CLS] $A [SEP]"])
+def test_tasks_that_hide_tokens_need_cls_and_sep_around_a_text(tmp_path, template):
+    folder = settle(wordpiece(tmp_path), template)
+    check_masking(load_tokenizer(folder))
+    with pytest.raises(ConfigError, match=r"do not stand between \[CLS\] and \[SEP\]"):
+        check_masking(load_tokenizer(folder, of_model=True))

@@ -3,10 +3,8 @@ import json
 import pytest
 
 from kl3m_embeddings.encoder.folder.architecture import (
-    check_sequence_length,
     check_vocabulary,
     load_architecture,
-    max_sequence_length,
 )
 from kl3m_embeddings.errors import ConfigError
 from tests.encoder.tiny import tiny_config
@@ -113,11 +111,3 @@ def test_the_tokenizer_must_fit(tmp_path):
     check_vocabulary(config, 50, tmp_path)
     with pytest.raises(ConfigError, match="vocab_size: 50 is smaller than the tokenizer's 51"):
         check_vocabulary(config, 51, tmp_path)
-
-
-def test_the_sequences_must_fit(tmp_path):
-    assert max_sequence_length(tiny_config()) == 40
-    roberta = tiny_config("roberta")
-    check_sequence_length(roberta, 36, tmp_path)
-    with pytest.raises(ConfigError, match=r"max_position_embeddings: 40 is too small for .* 37"):
-        check_sequence_length(roberta, 37, tmp_path)

@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
+import tokenizers
 from safetensors.torch import load_file, save_file
+from tokenizers.processors import TemplateProcessing
 
 from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
 from kl3m_embeddings.encoder.embedding_head import DenseSettings
@@ -177,15 +179,27 @@ def test_shards_are_those_of_the_index(tmp_path):
     assert open_model(folder).fingerprint != before
 
 
-@pytest.mark.parametrize(("role", "token"), [("cls", "[UNK]"), ("sep", "w7")])
-def test_what_stands_around_a_text_is_part_of_it(tmp_path, role, token):
+@pytest.mark.parametrize("template", ["[SEP] $A [SEP]", "[CLS] $A", "$A"])
+def test_what_stands_around_a_text_is_part_of_it(tmp_path, template):
     """A tokenizer's own fingerprint is of the ids within."""
     folder = write_model(tmp_path / "model")
-    path = folder / "special_tokens_map.json"
-    path.write_text('{"mask_token": "w9"}')
     before = open_model(folder)
-    path.write_text(json.dumps({"mask_token": "w9", f"{role}_token": token}))
-    assert open_model(folder).fingerprint != before.fingerprint
+    backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    special = [(token, backend.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    backend.post_processor = TemplateProcessing(single=template, special_tokens=special)
+    backend.save(str(folder / "tokenizer.json"))
+    after = open_model(folder)
+    assert after.tokenizer.fingerprint == before.tokenizer.fingerprint
+    assert after.fingerprint != before.fingerprint
+
+
+@pytest.mark.parametrize("setting", [{"truncation_side": "left"}, {"split_special_tokens": True}])
+def test_how_a_text_is_cut_and_read_is_part_of_it(tmp_path, setting):
+    folder = write_model(tmp_path / "model")
+    before = open_model(folder).fingerprint
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | setting))
+    assert open_model(folder).fingerprint != before
 
 
 def test_without_weights_there_is_no_fingerprint(tmp_path):
