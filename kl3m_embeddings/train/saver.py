@@ -13,6 +13,7 @@ from kl3m_embeddings.engine.state_files import write_state
 from kl3m_embeddings.errors import UserError
 from kl3m_embeddings.files.checkpoint import TRAINER, checkpoint_steps, prune, save_checkpoint
 from kl3m_embeddings.files.faults import fault_point
+from kl3m_embeddings.files.latest import point_latest
 from kl3m_embeddings.train.logs import RowWriter
 
 Weights = Mapping[str, Tensor]
@@ -77,7 +78,9 @@ class Saver:
             write_state(path / TRAINER, asdict(state), tensors)
 
         details = {**self.details, "log_offsets": state.log_offsets}
-        save_checkpoint(self.folder, state.step, write, details)
+        path = save_checkpoint(self.folder, state.step, write, details)
+        point_latest(self.folder, path.name)
+        fault_point("after_latest")
         prune(self.folder, lambda steps: self._kept(steps, state.best_step), self.verified_steps)
 
     def _kept(self, steps: list[int], best_step: int | None) -> set[int]:

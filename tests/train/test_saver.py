@@ -68,6 +68,7 @@ def test_what_is_in_a_checkpoint(make_saver, tmp_path):
     """The model; the heads, the optimizer and the state; where the logs end."""
     assert save(make_saver(), 3, best_step=2) == [3]
     path = tmp_path / "checkpoint-3"
+    assert (tmp_path / "latest").resolve() == path
     assert verify(path).manifest["log_offsets"] == {"log.jsonl": 17}
     assert verify(path).manifest["num_threads"] == 1
     assert json.loads((path / "model.json").read_text()) == [3, ["encoder.a", "heads.b"]]
