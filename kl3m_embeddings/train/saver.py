@@ -18,6 +18,12 @@ from kl3m_embeddings.train.logs import RowWriter
 
 Weights = Mapping[str, Tensor]
 """fp32, by their names in the objective."""
+LARGEST = 2.0**64
+"""The square of such a weight is no float32 any more: no norm or product would be."""
+
+
+class RuinedError(UserError):
+    """The weights are none that anything could go on from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +49,13 @@ class Saver:
             logs: put on the disk first.
 
         Raises:
-            UserError: a weight is not finite; nothing is written.
+            RuinedError: a weight is not finite, or absurdly large; nothing is written.
         """
         if state.step in self.verified_steps and state.step in checkpoint_steps(self.folder):
             return
         weights, optimizer_state = engine.weights(), engine.optimizer_state()
-        if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-            raise UserError(
-                f"{self.folder}: weights are not finite at step {state.step}: nothing saved; "
-                "lower optimizer.peak_lr and run the command again"
-            )
+        if not all(bool((tensor.abs() < LARGEST).all()) for tensor in weights.values()):
+            raise RuinedError(f"weights are not finite, or above 1e19, at step {state.step}")
         self.verified_steps.add(state.step)  # on all ranks, which must agree on what is saved
         with engine.ranks.together():
             if engine.ranks.is_main:
@@ -84,8 +87,11 @@ class Saver:
         prune(self.folder, lambda steps: self._kept(steps, state.best_step), self.verified_steps)
 
     def _kept(self, steps: list[int], best_step: int | None) -> set[int]:
-        """Which of the verified steps, newest first, to keep."""
-        kept = set(steps[: self.config.keep_last])
+        """Which of the verified steps, newest first, to keep.
+
+        The newest may yet prove to be ruined (`divergence.py`), so that two are kept at least.
+        """
+        kept = set(steps[: max(self.config.keep_last, 2)])
         if self.config.keep_every:
             kept |= {step for step in steps if step % self.config.keep_every == 0}
         if self.config.keep_best and best_step is not None:
