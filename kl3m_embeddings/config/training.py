@@ -144,7 +144,7 @@ class SaveConfig(Section):
     """Which checkpoints are kept."""
 
     keep_last: PositiveInt = 2
-    """The newest ones."""
+    """The newest ones; two at least, for only a later step shows that the newest is good."""
     keep_every: PositiveInt | None = None
     """Also every checkpoint whose step is a multiple of this."""
     keep_best: bool = False

@@ -3,7 +3,7 @@
 1. Everything is written into a hidden sibling folder and synced to the disk.
 2. The manifest, with every file's size and SHA-256 and its own, comes last.
 3. The folder gets its name `checkpoint-<step>` in one rename, and the parent is synced.
-4. `latest` is pointed at it, and older checkpoints go.
+4. `latest` is pointed at it (`latest.py`), and older checkpoints go.
 
 A process that dies anywhere leaves the checkpoint before as it was.
 """
@@ -26,7 +26,6 @@ from kl3m_embeddings.files.whole import sync
 
 MANIFEST = "manifest.json"
 TRAINER = "trainer"
-LATEST = "latest"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 UNFINISHED = ".unfinished-"
 
@@ -47,7 +46,7 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path, step: int, write: Callable[[Path], None], details: dict[str, Any]
 ) -> Path:
-    """Write `checkpoint-<step>` in the model folder, and point `latest` at it.
+    """Write `checkpoint-<step>` in the model folder.
 
     Args:
         folder: the model folder.
@@ -63,7 +62,8 @@ def save_checkpoint(
         fault_point("after_files")
         write_manifest(unfinished, {"step": step, **details})
         fault_point("after_manifest")
-        set_aside(final)
+        if final.exists():
+            set_aside(final)
         unfinished.rename(final)
     except OSError:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -76,15 +76,13 @@ def save_checkpoint(
         ) from None
     fault_point("after_rename")
     sync(folder)
-    point_latest(folder, final.name)
-    fault_point("after_latest")
     return final
 
 
 def write_manifest(path: Path, details: dict[str, Any]) -> None:
     """Sync every file in the folder, and list them all in its manifest."""
     files = {}
-    for file in _files(path):
+    for file in files_in(path):
         sync(file)
         name = file.relative_to(path).as_posix()
         files[name] = {"size": file.stat().st_size, "sha256": sha256_of_file(file)}
@@ -179,34 +177,35 @@ def prune(folder: Path, keep: Callable[[list[int]], set[int]], known: set[int]) 
         doomed = folder / f"{UNFINISHED}doomed-{step}"
         (folder / f"checkpoint-{step}").rename(doomed)
         fault_point("while_pruning")
-        shutil.rmtree(doomed)
+        remove(doomed)
         known.discard(step)
 
 
 def remove_unfinished(folder: Path) -> None:
     """Delete what a process that died left half-written or half-deleted."""
     for path in folder.glob(f"{UNFINISHED}*"):
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a folder, a file or a link, if it is there."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
-def point_latest(folder: Path, name: str) -> None:
-    """Make the link `latest` name a checkpoint, in one rename."""
-    link = folder / f".{LATEST}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(name)
-    link.rename(folder / LATEST)
-    sync(folder)
+def set_aside(path: Path, why: str = "damaged") -> Path:
+    """Give what stands where something else belongs a name that says why: `damaged-<name>-<n>`."""
+    numbers = range(1, 1 << 31)
+    names = (path.with_name(f"{why}-{path.name}-{number}") for number in numbers)
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    return aside
 
 
-def set_aside(path: Path) -> None:
-    """Rename a damaged checkpoint that stands where a new one belongs."""
-    if path.exists():
-        numbers = range(1, 1 << 31)
-        names = (path.with_name(f"damaged-{path.name}-{number}") for number in numbers)
-        path.rename(next(name for name in names if not name.exists()))
-
-
-def _files(path: Path) -> Iterator[Path]:
+def files_in(path: Path) -> Iterator[Path]:
+    """The files of a folder and of those in it."""
     return (file for file in sorted(path.rglob("*")) if file.is_file())
 
 

@@ -27,6 +27,7 @@ from kl3m_embeddings.encoder.folder.sentence_modules import (
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.checkpoint import Checkpoint
+from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import say, warn
 from kl3m_embeddings.tasks.objective import Objective
 
@@ -80,7 +81,8 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
     if opened and not path.exists():
         path.write_bytes((opened.transformer / "config.json").read_bytes())
         say(f"{path}: written, the architecture of {training.init_from}")
-    architecture = load_architecture(path, pad_token_id=tokenizer.pad_id)
+    base = read_json_object(initial.transformer / "config.json") if initial else None
+    architecture = load_architecture(path, pad_token_id=tokenizer.pad_id, copied=base)
     check_vocabulary(architecture, tokenizer.vocab_size, path)
     # not of the checkpoint to go on from, which has `text_length`
     known_length = initial.modules.max_seq_length if initial else None

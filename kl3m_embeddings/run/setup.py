@@ -52,10 +52,11 @@ from kl3m_embeddings.run.sources import (
 from kl3m_embeddings.tasks.objective import Objective
 from kl3m_embeddings.tasks.plan import PlannedTask, Planner, step_flops
 from kl3m_embeddings.train.clipping import GradNormWindow
+from kl3m_embeddings.train.divergence import GoodCheckpoints, lower_rates
 from kl3m_embeddings.train.identity import refuse_changes, refuse_differences, run_identity
 from kl3m_embeddings.train.logs import EVAL, LOG, OBJECTS, NoWriter, RowWriter
 from kl3m_embeddings.train.loop import Trainer
-from kl3m_embeddings.train.resume import clear_way, find_start
+from kl3m_embeddings.train.resume import clear_way, find_start, is_of
 from kl3m_embeddings.train.saver import Saver
 
 
@@ -134,7 +135,13 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
                     "num_threads": torch.get_num_threads(),
                     "num_devices": opened.devices.first_number,
                 },
-                verified_steps={start.step} if start and start.path.parent == folder else set(),
+                verified_steps={start.step} if start and is_of(folder, start) else set(),
+            ),
+            checkpoints=GoodCheckpoints(
+                folder=folder,
+                launcher=request.launcher,
+                lower_rates=lower_rates(training.optimizer),
+                start_step=state.step,
             ),
             flops_of=partial(step_flops, model.architecture),
             peak_flops=peak_flops,

@@ -17,17 +17,18 @@ from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.prefetch import prefetched
 from kl3m_embeddings.engine.base import Engine, TrainState
-from kl3m_embeddings.errors import UserError
 from kl3m_embeddings.evaluation.evaluator import Evaluator
 from kl3m_embeddings.files.faults import fault_point
+from kl3m_embeddings.messages import warn
 from kl3m_embeddings.optim.schedule import lr_at
 from kl3m_embeddings.tasks.base import Outputs
 from kl3m_embeddings.tasks.plan import Planner, StepPlan
 from kl3m_embeddings.train.clipping import GradNormWindow
+from kl3m_embeddings.train.divergence import GoodCheckpoints
 from kl3m_embeddings.train.logs import EVAL, LOG, OBJECTS, RowWriter
 from kl3m_embeddings.train.phase_timer import PhaseTimer
 from kl3m_embeddings.train.rows import PendingRow, Postfix
-from kl3m_embeddings.train.saver import Saver
+from kl3m_embeddings.train.saver import RuinedError, Saver
 from kl3m_embeddings.train.stop import StopRequest
 
 
@@ -43,6 +44,7 @@ class Trainer:
     grad_norms: GradNormWindow
     logs: Mapping[str, RowWriter]
     saver: Saver
+    checkpoints: GoodCheckpoints
     flops_of: Callable[[StepPlan], float]
     """Floating-point operations of a step on this device."""
     peak_flops: float
@@ -53,6 +55,10 @@ class Trainer:
     _pending: PendingRow | None = None
     """The step before, whose numbers are not yet read from the device."""
     _postfix: Postfix = field(default_factory=Postfix)
+    _scored_nothing: bool = False
+    """The last evaluation, of these weights, gave no number where others did."""
+    _owes_save: bool = False
+    """A checkpoint was due while the weights may have been ruined."""
 
     def train(self, stop: StopRequest) -> None:
         """Train up to `last_step`, or until `stop` is requested; then save."""
@@ -135,7 +141,7 @@ class Trainer:
             stopping = self.engine.ranks.any(bool(stop))
         keeps_best = self.training.save.keep_best and self.state.best_step == step
         if self._save_due() or stopping or final or keeps_best:
-            self._save()
+            self._save_unless_ruined(final=final, stopping=stopping)
         return stopping
 
     def _evaluation_due(self) -> bool:
@@ -144,7 +150,7 @@ class Trainer:
         return self.evaluator is not None and due and self.state.evaluated_step < step
 
     def _save_due(self) -> bool:
-        return self.state.step % self.training.steps_per_save == 0
+        return self._owes_save or self.state.step % self.training.steps_per_save == 0
 
     def _write_pending(self, bar: tqdm) -> None:
         """Read the step before, log it, and stop the run if too many in a row were skipped."""
@@ -157,15 +163,14 @@ class Trainer:
         self.logs[OBJECTS].write(pending.objects(shares))
         fault_point("after_log_row")
         self.state.total_time = row["total_time"]
-        skipped = self.state.skipped_in_a_row + 1 if row["skipped"] else 0
-        self.state.skipped_in_a_row = skipped
+        if row["loss"] is None:
+            self.state.skipped_in_a_row += 1
+        else:
+            self.state.skipped_in_a_row, self._scored_nothing = 0, False
+            self.checkpoints.last_finite = row["step"]
         bar.set_postfix(self._postfix.update(row), refresh=False)
-        if skipped >= self.training.max_skipped_steps:
-            raise UserError(
-                f"{self.saver.folder}: {skipped} steps in a row up to step {row['step']} had a "
-                "loss or gradient that is not finite: lower optimizer.peak_lr, or set "
-                "precision=float32; the checkpoints are as they were"
-            )
+        if self.state.skipped_in_a_row >= self.training.max_skipped_steps:
+            self._diverged(self._skipped())
 
     def _evaluate(self, stop: StopRequest, bar: tqdm) -> None:
         assert self.evaluator is not None
@@ -180,12 +185,40 @@ class Trainer:
         self.state.last_eval = row
         score, best = self.evaluator.score(row), self.state.best_score
         self._postfix.last_eval = self.evaluator.headline(row)
-        if score is not None and (best is None or score > best):
+        self._scored_nothing = score is None and best is not None
+        is_sound = self.state.skipped_in_a_row == 0
+        if score is not None and is_sound and (best is None or score > best):
             self.state.best_score, self.state.best_step = score, self.state.step
 
-    def _save(self) -> None:
-        self.state.grad_norms = self.grad_norms.state()
-        self.saver.save(self.engine, self.state, self.logs)
+    def _save_unless_ruined(self, *, final: bool, stopping: bool) -> None:
+        """Save, or put it off while the weights may be ruined; the end of a run cannot be."""
+        self._owes_save = self.state.skipped_in_a_row > 0 or self._scored_nothing
+        if not self._owes_save:
+            self.state.grad_norms = self.grad_norms.state()
+            try:
+                self.saver.save(self.engine, self.state, self.logs)
+            except RuinedError as error:
+                self._diverged(str(error))
+        elif final:
+            self._diverged(
+                self._skipped()
+                if self.state.skipped_in_a_row
+                else f"what was evaluated at step {self.state.step} is not finite"
+            )
+        elif stopping:
+            warn(f"{self.saver.folder}: {self._skipped()}: not saved; it goes on from before")
+
+    def _skipped(self) -> str:
+        return (
+            f"{self.state.skipped_in_a_row} steps in a row up to step {self.state.step} had a loss "
+            "or gradient that is not finite"
+        )
+
+    def _diverged(self, reason: str) -> None:
+        """End the run, on all ranks."""
+        with self.engine.ranks.together():
+            if self.engine.ranks.is_main:
+                raise self.checkpoints.end(reason)
 
     def _progress(self) -> tqdm:
         return tqdm(

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.checkpoint import (
+    CHECKPOINT_NAME,
     Checkpoint,
     checkpoint_steps,
     newest_verified,
-    point_latest,
     verify,
 )
+from kl3m_embeddings.files.latest import LATEST, is_copy, point_latest
 from kl3m_embeddings.train.logs import LOG, LOG_FILES
 
 RUN_FILE = "run.jsonl"
@@ -56,10 +57,18 @@ def find_start(
 def _start_from(folder: Path, resume_from: Path) -> Checkpoint:
     resolved = resume_from.resolve()  # `latest` is a link
     if resolved.parent == folder.resolve():
-        return verify(folder / resolved.name)
+        if resolved.name == LATEST and is_copy(resolved):
+            return verify(folder / f"checkpoint-{verify(resolved).step}")
+        if CHECKPOINT_NAME.fullmatch(resolved.name):
+            return verify(folder / resolved.name)
     start = verify(resume_from)
     own_start = {**start.manifest, "log_offsets": {}}  # the other folder's logs stay there
     return Checkpoint(start.path, own_start)
+
+
+def is_of(folder: Path, start: Checkpoint) -> bool:
+    """Whether it is one of the folder's own checkpoints, not one of another run or put aside."""
+    return start.path.parent == folder and bool(CHECKPOINT_NAME.fullmatch(start.path.name))
 
 
 def clear_way(
@@ -72,6 +81,8 @@ def clear_way(
 ) -> None:
     """Put aside the checkpoints, and the logs, that are not what the run goes on from.
 
+    `latest`, whatever has become of it, is made to name the start.
+
     Args:
         folder: the model folder.
         start: what `find_start` gave.
@@ -82,13 +93,15 @@ def clear_way(
     if restart:
         if aside := put_aside(folder, lambda _: True):
             warn(f"{folder}: what earlier runs wrote is in {aside.name}/")
-    elif start is not None and resume_from is not None:
-        first_newer = start.step + 1 if start.path.parent == folder else 0
-        if any(step >= first_newer for step in checkpoint_steps(folder)):
-            aside = put_aside(folder, lambda step: step >= first_newer, logs=not first_newer)
-            if aside:
-                warn(f"{folder}: checkpoints that are not part of this run are in {aside.name}/")
-        if first_newer:
+    elif start is not None:
+        is_own = is_of(folder, start)
+        first_newer = start.step + 1 if is_own else 0
+        aside = None
+        if resume_from is not None and any(s >= first_newer for s in checkpoint_steps(folder)):
+            aside = put_aside(folder, lambda step: step >= first_newer, logs=not is_own)
+        if aside:
+            warn(f"{folder}: checkpoints that are not part of this run are in {aside.name}/")
+        if is_own:
             point_latest(folder, start.path.name)
 
 

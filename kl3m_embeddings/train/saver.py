@@ -13,10 +13,17 @@ from kl3m_embeddings.engine.state_files import write_state
 from kl3m_embeddings.errors import UserError
 from kl3m_embeddings.files.checkpoint import TRAINER, checkpoint_steps, prune, save_checkpoint
 from kl3m_embeddings.files.faults import fault_point
+from kl3m_embeddings.files.latest import point_latest
 from kl3m_embeddings.train.logs import RowWriter
 
 Weights = Mapping[str, Tensor]
 """fp32, by their names in the objective."""
+LARGEST = 2.0**64
+"""The square of such a weight is no float32 any more: no norm or product would be."""
+
+
+class RuinedError(UserError):
+    """The weights are none that anything could go on from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +49,13 @@ class Saver:
             logs: put on the disk first.
 
         Raises:
-            UserError: a weight is not finite; nothing is written.
+            RuinedError: a weight is not finite, or absurdly large; nothing is written.
         """
         if state.step in self.verified_steps and state.step in checkpoint_steps(self.folder):
             return
         weights, optimizer_state = engine.weights(), engine.optimizer_state()
-        if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-            raise UserError(
-                f"{self.folder}: weights are not finite at step {state.step}: nothing saved; "
-                "lower optimizer.peak_lr and run the command again"
-            )
+        if not all(bool((tensor.abs() < LARGEST).all()) for tensor in weights.values()):
+            raise RuinedError(f"weights are not finite, or above 1e19, at step {state.step}")
         self.verified_steps.add(state.step)  # on all ranks, which must agree on what is saved
         with engine.ranks.together():
             if engine.ranks.is_main:
@@ -77,12 +81,17 @@ class Saver:
             write_state(path / TRAINER, asdict(state), tensors)
 
         details = {**self.details, "log_offsets": state.log_offsets}
-        save_checkpoint(self.folder, state.step, write, details)
+        path = save_checkpoint(self.folder, state.step, write, details)
+        point_latest(self.folder, path.name)
+        fault_point("after_latest")
         prune(self.folder, lambda steps: self._kept(steps, state.best_step), self.verified_steps)
 
     def _kept(self, steps: list[int], best_step: int | None) -> set[int]:
-        """Which of the verified steps, newest first, to keep."""
-        kept = set(steps[: self.config.keep_last])
+        """Which of the verified steps, newest first, to keep.
+
+        The newest may yet prove to be ruined (`divergence.py`), so that two are kept at least.
+        """
+        kept = set(steps[: max(self.config.keep_last, 2)])
         if self.config.keep_every:
             kept |= {step for step in steps if step % self.config.keep_every == 0}
         if self.config.keep_best and best_step is not None:

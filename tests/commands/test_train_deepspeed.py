@@ -154,6 +154,20 @@ def test_a_step_that_is_not_finite_is_skipped_on_every_rank(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("stage", range(4))
+def test_a_diverging_run_leaves_good_checkpoints_alone(folder, stage):
+    path = folder(stage=stage, tasks={"mlm": 1.0}, steps_per_save=1, max_skipped_steps=2)
+    result = launch(path, script=TRAIN_WITH_A_BAD_STEP, environment={"LAST_BAD_STEP": "9"})
+    assert result.returncode == 1  # torchrun's
+    (error,) = errors_of(result)
+    assert f"2 steps in a row up to step {BAD_STEP + 1}" in error
+    assert "checkpoint-1 is the last good one" in error
+    assert (path / "latest").resolve().name == "checkpoint-1"
+    assert (path / "diverged-checkpoint-2-1").is_dir()
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_is_wrong_is_said_once(folder):
     result = trained(folder(stage=2, deepspeed={}, data={}), code=2)

@@ -1,4 +1,3 @@
-import os
 import resource
 import signal
 
@@ -11,7 +10,6 @@ from kl3m_embeddings.files.checkpoint import (
     MANIFEST,
     checkpoint_steps,
     newest_verified,
-    point_latest,
     prune,
     remove_unfinished,
     save_checkpoint,
@@ -33,21 +31,15 @@ def files_of(path):
     return sorted(file for file in path.rglob("*") if file.is_file())
 
 
-def test_what_is_saved_is_verified_and_latest(tmp_path):
+def test_what_is_saved_is_verified(tmp_path):
     path = save(tmp_path, 4)
     checkpoint = verify(path)
     assert checkpoint.step == 4
     assert checkpoint.manifest["identity"] == {"seed": 0}
     assert checkpoint.manifest["log_offsets"] == {"a": 7}
     assert set(checkpoint.manifest["files"]) == {"model.safetensors", "trainer/state.json"}
-    assert (tmp_path / "latest").resolve() == path
     save(tmp_path, 8)
-    assert os.readlink(tmp_path / "latest") == "checkpoint-8"  # noqa: PTH115 - as written
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
-        "checkpoint-4",
-        "checkpoint-8",
-        "latest",
-    ]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint-4", "checkpoint-8"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "trainer/state.json", MANIFEST])
@@ -123,7 +115,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         save(tmp_path, 8, fail)
     assert checkpoint_steps(tmp_path) == [4]
     assert not list(tmp_path.glob(".unfinished*"))
-    assert verify(tmp_path / "latest").step == 4
+    assert verify(tmp_path / "checkpoint-4").step == 4
     save(tmp_path, 8)
 
 
@@ -146,7 +138,7 @@ def test_safetensors_on_a_full_disk_is_an_output_error(tmp_path, small_files_onl
 
     with pytest.raises(OutputError, match=r"checkpoint-8: cannot be written: .* make room"):
         save(tmp_path, 8, write)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint-4", "latest"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint-4"]
 
 
 def test_a_damaged_one_is_not_overwritten(tmp_path):
@@ -184,19 +176,23 @@ class TestPrune:
         assert checkpoint_steps(tmp_path) == [8, 2]
         assert known == {8, 2}
 
+    def test_one_that_is_a_link_leaves_what_it_names(self, tmp_path):
+        """It was moved to a larger disk."""
+        run, disk = tmp_path / "run", tmp_path / "disk"
+        run.mkdir()
+        for step in (2, 4):
+            save(run, step)
+        (run / "checkpoint-2").rename(disk)
+        (run / "checkpoint-2").symlink_to(disk)
+        prune(run, self.keep_last(1), set())
+        assert [entry.name for entry in run.iterdir()] == ["checkpoint-4"]
+        assert verify(disk).step == 2
+
 
 def test_leftovers_of_a_killed_process_go(tmp_path):
     save(tmp_path, 4)
     (tmp_path / ".unfinished-checkpoint-8").mkdir()
     (tmp_path / ".unfinished-doomed-2").mkdir()
+    (tmp_path / ".unfinished-latest").symlink_to("gone")
     remove_unfinished(tmp_path)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint-4", "latest"]
-
-
-def test_latest_is_moved_in_one_rename(tmp_path):
-    (tmp_path / ".latest").symlink_to("gone")  # of a process that was killed in between
-    save(tmp_path, 4)
-    save(tmp_path, 8)
-    point_latest(tmp_path, "checkpoint-4")
-    assert (tmp_path / "latest").resolve().name == "checkpoint-4"
-    assert not (tmp_path / ".latest").is_symlink()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint-4"]

@@ -98,6 +98,20 @@ def test_deleted_log_is_told_and_not_fatal(half_done, capsys):
     assert [row["step"] for row in log_rows(half_done / "log.jsonl")] == [9, 10, 11, 12]
 
 
+def test_a_copy_by_a_tool_that_follows_links_goes_on(half_done, whole, tmp_path):
+    copy = shutil.copytree(half_done, tmp_path / "copy")  # as `cp -rL` does
+    shutil.copytree(copy / "checkpoint-8", tmp_path / "old")
+    assert not (copy / "latest").is_symlink()
+    assert train(copy) == 0
+    assert_same_run(copy, whole)
+    (copy / "latest").unlink()
+    (tmp_path / "old").rename(copy / "latest")  # and it has gone stale in a finished run
+    assert train(copy) == 0
+    assert (copy / "latest").resolve().name == "checkpoint-12"
+    assert "checkpoint-8" in [path.name for path in copy.iterdir()]  # what the copy is of
+    assert not [*copy.glob("replaced-*")]
+
+
 def test_resume_from_an_older_checkpoint(half_done, whole):
     assert train(half_done, "--resume_from_checkpoint", half_done / "checkpoint-4") == 0
     assert_same_run(half_done, whole)

@@ -1,9 +1,12 @@
+import shutil
+
 import pytest
 
 from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.files.checkpoint import checkpoint_steps, save_checkpoint, verify
+from kl3m_embeddings.files.latest import point_latest
 from kl3m_embeddings.train.logs import LOG
-from kl3m_embeddings.train.resume import clear_way, find_start
+from kl3m_embeddings.train.resume import clear_way, find_start, is_of
 
 
 def save(folder, *steps):
@@ -106,11 +109,45 @@ def test_an_older_checkpoint_of_this_folder_puts_the_newer_aside(folder, monkeyp
 
 
 def test_latest_can_be_named(folder):
+    point_latest(folder, "checkpoint-12")
     start, told = start_of(folder, resume_from=folder / "latest")
     assert start.step == 12
     assert start.path == folder / "checkpoint-12"
     assert told == []
     assert verify(folder / "latest").step == 12
+
+
+@pytest.mark.parametrize("become", ["missing", "dangling", "copy of an older one", "copy"])
+@pytest.mark.parametrize("named", [False, True])
+def test_latest_is_put_right_whatever_has_become_of_it(folder, become, named):
+    """The tools that copied the folder may have left it out, or made a folder of it."""
+    if become == "dangling":
+        (folder / "latest").symlink_to("checkpoint-77")
+    elif become != "missing":
+        shutil.copytree(folder / f"checkpoint-{12 if become == 'copy' else 4}", folder / "latest")
+    start, told = start_of(folder, resume_from=folder / "checkpoint-12" if named else None)
+    assert start.path == folder / "checkpoint-12"
+    assert told == []
+    assert (folder / "latest").is_symlink()
+    assert (folder / "latest").resolve() == folder / "checkpoint-12"
+
+
+def test_latest_can_be_named_where_it_is_a_copy(folder):
+    shutil.copytree(folder / "checkpoint-8", folder / "latest")
+    start, _ = start_of(folder, resume_from=folder / "latest")
+    assert start.path == folder / "checkpoint-8"
+    assert start.manifest["log_offsets"] == {LOG: 80}
+    assert checkpoint_steps(folder) == [8, 4]
+    assert (folder / "latest").resolve() == folder / "checkpoint-8"
+
+
+def test_what_was_put_aside_can_be_gone_on_from(folder):
+    aside = (folder / "checkpoint-8").rename(folder / "diverged-checkpoint-8-1")
+    start, told = start_of(folder, resume_from=aside)
+    assert (start.path, start.step) == (aside, 8)
+    assert not is_of(folder, start)
+    assert checkpoint_steps(folder / "previous-1") == [12, 4]
+    assert "previous-1" in told[0]
 
 
 def test_a_checkpoint_of_another_folder_brings_no_logs(folder, tmp_path):

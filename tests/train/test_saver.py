@@ -10,10 +10,9 @@ from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.engine.single import SingleEngine
 from kl3m_embeddings.engine.state_files import read_state
-from kl3m_embeddings.errors import UserError
 from kl3m_embeddings.files.checkpoint import TRAINER, checkpoint_steps, verify
 from kl3m_embeddings.train.logs import NoWriter
-from kl3m_embeddings.train.saver import Saver
+from kl3m_embeddings.train.saver import RuinedError, Saver
 
 
 class Weights(SingleEngine):
@@ -68,6 +67,7 @@ def test_what_is_in_a_checkpoint(make_saver, tmp_path):
     """The model; the heads, the optimizer and the state; where the logs end."""
     assert save(make_saver(), 3, best_step=2) == [3]
     path = tmp_path / "checkpoint-3"
+    assert (tmp_path / "latest").resolve() == path
     assert verify(path).manifest["log_offsets"] == {"log.jsonl": 17}
     assert verify(path).manifest["num_threads"] == 1
     assert json.loads((path / "model.json").read_text()) == [3, ["encoder.a", "heads.b"]]
@@ -82,10 +82,12 @@ def test_what_is_in_a_checkpoint(make_saver, tmp_path):
     ("config", "best_step", "kept"),
     [
         ({"keep_last": 2}, None, [4, 5]),
-        ({"keep_last": 1, "keep_every": 2}, None, [2, 4, 5]),
-        ({"keep_last": 1, "keep_best": True}, 1, [1, 5]),
-        ({"keep_last": 1, "keep_best": True}, None, [5]),
-        ({"keep_last": 1}, 1, [5]),
+        ({"keep_last": 1}, None, [4, 5]),  # the newest is not known to be good yet
+        ({"keep_last": 3}, None, [3, 4, 5]),
+        ({"keep_last": 1, "keep_every": 3}, None, [3, 4, 5]),
+        ({"keep_last": 1, "keep_best": True}, 1, [1, 4, 5]),
+        ({"keep_last": 1, "keep_best": True}, None, [4, 5]),
+        ({"keep_last": 1}, 1, [4, 5]),
     ],
 )
 def test_which_are_kept(make_saver, config, best_step, kept):
@@ -103,11 +105,14 @@ def test_a_step_that_is_saved_is_not_written_again(make_saver, tmp_path):
     assert save(saver, 3) == [3]
 
 
-def test_weights_that_are_not_finite_are_not_saved(make_saver, tmp_path):
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -float("inf"), 1e20, -1e38])
+def test_weights_that_are_ruined_are_not_saved(make_saver, tmp_path, weight):
     saver = make_saver()
     save(saver, 3)
-    broken = Weights(encoder_a=[float("nan")])
-    with pytest.raises(UserError, match="weights are not finite at step 4: nothing saved"):
+    broken = Weights(encoder_a=[1.0, weight])
+    with pytest.raises(RuinedError, match="weights are not finite, or above 1e19, at step 4"):
         saver.save(broken, TrainState(step=4), {})
     assert checkpoint_steps(tmp_path) == [3]
     assert saver.verified_steps == {3}
+    saver.save(Weights(encoder_a=[1e18]), TrainState(step=5), {})
+    assert checkpoint_steps(tmp_path) == [5, 3]

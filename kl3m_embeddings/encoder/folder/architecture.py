@@ -3,13 +3,14 @@
 1. The JSON is read without duplicate keys or NaN.
 2. A key is known if it is a field of the architecture's config class, if the architecture's own
    source reads it, or if it is transformers' metadata. Anything else is an error with the nearest
-   known name.
+   known name: a person has mistyped it. In a copy of a model's own file it is a warning: widely
+   used models have keys of other programs and releases in theirs.
 3. transformers checks the types; the values are checked here. All errors are reported at once.
 """
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from transformers.activations import ACT2FN
 
 from kl3m_embeddings.errors import ConfigError, did_you_mean
 from kl3m_embeddings.files.strict_json import read_json_object
+from kl3m_embeddings.messages import warn
 
 # Where a file came from, and its dtype: set anew when a model is written.
 DROPPED = {"_name_or_path", "auto_map", "dtype", "torch_dtype", "transformers_version"}
@@ -69,12 +71,16 @@ KEY_READ = re.compile(
 )
 
 
-def load_architecture(path: Path, *, pad_token_id: int | None = None) -> PretrainedConfig:
+def load_architecture(
+    path: Path, *, pad_token_id: int | None = None, copied: Mapping[str, Any] | None = None
+) -> PretrainedConfig:
     """Read and check a config.json.
 
     Args:
         path: The file.
         pad_token_id: The tokenizer's, which stands for the file's; published ones differ.
+        copied: Settings of the model whose file was copied: unknown keys that it has, too, are no
+            slip of the pen, and warned of.
 
     Raises:
         ConfigError: with one line for every error, each naming `path` and the key.
@@ -88,11 +94,16 @@ def load_architecture(path: Path, *, pad_token_id: int | None = None) -> Pretrai
         )
     config_class = CONFIG_MAPPING[model_type]
     known = known_keys(config_class)
+    model = copied or {}
+    unknown = [key for key in settings if key not in known]
+    strays = [key for key in unknown if key in model and model[key] == settings[key]]
     problems = [
         f"{key}: unknown key{did_you_mean(key, sorted(known))}"
-        for key in settings
-        if key not in known
+        for key in unknown
+        if key not in strays
     ]
+    if strays:
+        warn(f"{path}: without effect, as in the model that it is of: {', '.join(strays)}")
     config, type_problems = checked_types(config_class, settings)
     problems += type_problems
     if config is not None:

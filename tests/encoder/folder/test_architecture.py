@@ -101,6 +101,40 @@ def test_an_impossible_setting_is_named(tmp_path, wrong, message):
     assert line.startswith(message)
 
 
+VERSION = {"model_type", "transformers_version"}
+# as published: LaBSE, XLM-R, DistilBERT, ModernBERT, ALBERT, an old BERT
+STRAYS = {
+    "bert": {"directionality": "bidi", "pooler_size_per_head": 128, "eos_token_ids": 0},
+    "xlm-roberta": {"output_past": True},
+    "distilbert": {"tie_weights_": True},
+    "modernbert": {"layer_norm_eps": 1e-5},
+    "albert": {"net_structure_type": 0, "gap_size": 0, "down_scale_factor": 1},
+}
+
+
+@pytest.mark.parametrize("model_type", STRAYS)
+def test_keys_without_effect_are_warned_of_where_the_model_has_them(tmp_path, model_type, capsys):
+    settings = json.loads(tiny_config(model_type).to_json_string(use_diff=False))
+    strays = STRAYS[model_type]
+    path = write(tmp_path, settings | strays)
+    config = load_architecture(path, copied=settings | strays)
+    names = ", ".join(strays)
+    assert capsys.readouterr().err == (
+        f"warning: {path}: without effect, as in the model that it is of: {names}\n"
+    )
+    own = load_architecture(write(tmp_path, settings)).to_dict()
+    assert {key: getattr(config, key, None) for key in own.keys() - VERSION} == {
+        key: value for key, value in own.items() if key not in VERSION
+    }
+    unlike_the_models = settings | dict.fromkeys(strays, "other")
+    for copied in (None, settings, unlike_the_models):  # a person has written them
+        write(tmp_path, settings | strays)
+        with pytest.raises(ConfigError) as error:
+            load_architecture(path, copied=copied)
+        lines = str(error.value).splitlines()
+        assert [line.split(": ")[1] for line in lines] == [*strays]
+
+
 def test_json_is_read_strictly(tmp_path):
     assert "duplicate key 'vocab_size'" in messages(tmp_path, '{"vocab_size":1,"vocab_size":2}')[0]
     assert "not JSON" in messages(tmp_path, '{"vocab_size": }')[0]
