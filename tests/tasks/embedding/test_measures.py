@@ -7,21 +7,13 @@ import torch
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.similarity import SIMILARITIES
 from kl3m_embeddings.tasks.embedding.measures import in_batch_measures
-from tests.losses.by_hand import cosine
+from tests.losses.by_hand import ALIKE
 
 COLUMNS, PAIRS = 3, 6
 
 
 def random(seed=0):
     return torch.randn(COLUMNS, PAIRS, 5, generator=torch.Generator().manual_seed(seed))
-
-
-ALIKE = {
-    "cosine": cosine,
-    "dot": np.dot,
-    "euclidean": lambda first, second: -np.linalg.norm(first - second),
-    "manhattan": lambda first, second: -np.abs(first - second).sum(),
-}
 
 
 def by_hand(embeddings, ids=None, name="cosine"):
