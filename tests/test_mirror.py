@@ -19,6 +19,7 @@ SEVERAL = {
     "engine/test_conformance.py": "both engines, every ZeRO stage",
     "engine/test_deepspeed_names.py": "private names of DeepSpeed's, whichever module uses them",
     "losses/test_every_loss.py": "what holds for each loss of the table",
+    "run/test_similarity.py": "one similarity through training, measuring and export",
     "train/test_bad_runs.py": "full disks, damaged files, two trainers, signals, diverging losses",
     "train/test_encoders.py": "every kind of encoder trains, resumes and exports",
     "train/test_kills.py": "killed at any instant and resumed = never interrupted",

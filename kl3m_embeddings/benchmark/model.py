@@ -118,7 +118,7 @@ class EmbeddingModel:
 
     @property
     def _scoring(self) -> ScoringFunction:
-        return ScoringFunction.from_str(self.texts.model.modules.similarity_fn_name or "cosine")
+        return ScoringFunction.from_str(self.texts.model.modules.similarity)
 
     def begin(self, task: Any) -> None:  # noqa: ANN401
         """Forget the vectors of the task before, and take this one's prompts."""

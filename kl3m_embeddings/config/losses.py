@@ -1,6 +1,7 @@
 """The `loss` of an embedding task: a name, or an object with that name and options.
 
-What each loss computes: docs/losses.md. The defaults here are those of its class.
+What each loss computes, by the run's `similarity`: docs/losses.md. The defaults here are those of
+its class.
 """
 
 from typing import Annotated, Any, Literal
@@ -15,8 +16,9 @@ class InfoNCEOptions(Section):
 
     name: Literal["infonce"] = "infonce"
     """Of the loss."""
-    temperature: PositiveFloat = 0.05
-    """Of the softmax over cosines; where it is learnt, its start."""
+    temperature: PositiveFloat | None = None
+    """Of the softmax over similarities; where it is learnt, its start. null: 0.05 for those that
+    lie from -1 to 1 or from -2 to 0, 1 for others; see docs/losses.md."""
     learn_temperature: bool = False
     """Make the temperature a parameter; it never falls below 0.01."""
     symmetric: bool = False
@@ -41,8 +43,8 @@ class ContrastiveOptions(Section):
 
     name: Literal["contrastive"] = "contrastive"
     """Of the loss."""
-    margin: PositiveFloat = 0.5
-    """Cosine distance beyond which different pairs are let be."""
+    margin: PositiveFloat | None = None
+    """Distance beyond which different pairs are let be; null: 0.5, where distances end at 2."""
 
 
 class OnlineContrastiveOptions(Section):
@@ -50,8 +52,8 @@ class OnlineContrastiveOptions(Section):
 
     name: Literal["online_contrastive"] = "online_contrastive"
     """Of the loss."""
-    margin: PositiveFloat = 0.5
-    """Cosine distance beyond which different pairs are let be."""
+    margin: PositiveFloat | None = None
+    """Distance beyond which different pairs are let be; null: 0.5, where distances end at 2."""
 
 
 class TripletOptions(Section):
@@ -59,19 +61,17 @@ class TripletOptions(Section):
 
     name: Literal["triplet"] = "triplet"
     """Of the loss."""
-    margin: PositiveFloat = 0.3
-    """In the unit of the distance."""
-    distance: Literal["cosine", "euclidean"] = "cosine"
-    """Between embeddings; the euclidean one does not normalise them."""
+    margin: PositiveFloat | None = None
+    """In the unit of the run's `similarity`; null: 0.3, where distances end at 2."""
 
 
 class CoSENTOptions(Section):
-    """Cosines in the order of the labels."""
+    """Similarities in the order of the labels."""
 
     name: Literal["cosent"] = "cosent"
     """Of the loss."""
-    temperature: PositiveFloat = 0.05
-    """Cosines are divided by it."""
+    temperature: PositiveFloat | None = None
+    """Similarities are divided by it; null: as of `infonce`."""
 
 
 class MarginMSEOptions(Section):
@@ -79,8 +79,6 @@ class MarginMSEOptions(Section):
 
     name: Literal["margin_mse"] = "margin_mse"
     """Of the loss."""
-    similarity: Literal["dot", "cosine"] = "dot"
-    """Of the student."""
 
 
 class KLDistillationOptions(Section):
@@ -88,10 +86,8 @@ class KLDistillationOptions(Section):
 
     name: Literal["kl_distillation"] = "kl_distillation"
     """Of the loss."""
-    similarity: Literal["cosine", "dot"] = "cosine"
-    """Of the student."""
-    student_temperature: PositiveFloat = 0.05
-    """Divides the student's similarities."""
+    student_temperature: PositiveFloat | None = None
+    """Divides the student's similarities; null: as the temperature of `infonce`."""
     teacher_temperature: PositiveFloat = 1.0
     """Divides the teacher's scores."""
 
@@ -121,5 +117,5 @@ LossOptions = Annotated[AnyLossOptions, Field(discriminator="name"), BeforeValid
 
 
 def loss_arguments(options: AnyLossOptions) -> dict[str, Any]:
-    """What the loss's class is called with."""
-    return options.model_dump(exclude={"name"})
+    """What the loss's class is called with; null is left to its default."""
+    return options.model_dump(exclude={"name"}, exclude_none=True)

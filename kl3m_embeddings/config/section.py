@@ -1,6 +1,6 @@
 """What every part of training.json is made of: strict sections, and bounded numbers."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +9,8 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+SimilarityName = Literal["cosine", "dot", "euclidean", "manhattan"]
+"""How vectors are compared: as sentence-transformers names it; distances count as minus them."""
 
 
 class Section(BaseModel):

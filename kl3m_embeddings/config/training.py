@@ -15,6 +15,7 @@ from kl3m_embeddings.config.section import (
     PositiveInt,
     Probability,
     Section,
+    SimilarityName,
 )
 from kl3m_embeddings.config.tasks import MlmOptions, TasksConfig
 
@@ -173,7 +174,8 @@ class TrainingConfig(Section):
     init_from: str | None = None
     """Start from this model: a model folder (its newest checkpoint), any transformers or
     sentence-transformers folder, a hub name, or `package:NAME/FOLDER` in an installed Python
-    package. Its pooling, Dense layers, normalisation and prompts are kept. null: random weights."""
+    package. Its pooling, Dense layers, normalisation, similarity and prompts are kept. null: random
+    weights."""
     precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Of the computation; the weights that are trained are float32 always."""
     batch_size: PositiveInt = 64
@@ -190,6 +192,9 @@ class TrainingConfig(Section):
     """From the tokens' vectors to the text's; null: as `init_from` has it, else `mean`."""
     normalise: bool | None = None
     """Scale a text's vector to unit length; null: as `init_from` has it, else not."""
+    similarity: SimilarityName | None = None
+    """How vectors are compared, by losses, evaluation and the exported model; distances count as
+    minus them. null: as `init_from` has it, else `cosine`."""
     query_prefix: str | None = None
     """Put before every query of a pair; null: the prompt `query` of `init_from`, else none."""
     document_prefix: str | None = None

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kl3m_embeddings.config.section import SimilarityName
+
 T = TypeVar("T", "Batch", "PairTargets")
 IGNORED_LABEL = -100
 """The label of the places that fill the targets up to their fixed shape."""
@@ -46,6 +48,8 @@ class PairTargets:
     """Texts of one group count as equal, on all devices. A group is a number: a hash, say."""
     guide_embeddings: Float[Tensor, "columns pairs guide_dim"] | None = None
     """Another model's embeddings of the same texts; they need not be normalised."""
+    guide_similarity: SimilarityName = "cosine"
+    """How that model compares them."""
 
     def to(self, device: torch.device) -> "PairTargets":
         """Copy the tensors, without waiting for the device."""

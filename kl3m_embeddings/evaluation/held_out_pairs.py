@@ -1,10 +1,11 @@
 """Held-out pairs: how good the embeddings are at what they are trained for.
 
 1. Each distinct text of a set is embedded once as a query, once as a document.
-2. Sets with labels are measured by the cosines of their pairs (see `labelled_pairs`), sets without
-   by how well queries find their positives (see `retrieval`).
-3. The same again at smaller sizes: the first numbers of each vector, brought to length 1 anew
-   (Matryoshka embeddings, https://arxiv.org/abs/2205.13147).
+2. Vectors are compared by the run's similarity. Sets with labels are measured by how alike their
+   pairs are (see `labelled_pairs`), sets without by how well queries find their positives (see
+   `retrieval`).
+3. The same again at smaller sizes: the first numbers of each vector, as they are; their cosine is
+   that of their directions (Matryoshka embeddings, https://arxiv.org/abs/2205.13147).
 
 The result is a flat part of a row of eval.jsonl: `nq/ndcg@10`, and `nq/ndcg@10/64` at size 64.
 """
@@ -22,7 +23,7 @@ from kl3m_embeddings.data.pair_sets.pair_set import PairSet
 from kl3m_embeddings.evaluation import labelled_pairs, retrieval
 from kl3m_embeddings.evaluation.labelled_pairs import LabelledJudgements
 from kl3m_embeddings.evaluation.retrieval import RetrievalJudgements, sample
-from kl3m_embeddings.metrics.vectors import unit_vectors
+from kl3m_embeddings.metrics.vectors import can_be_compared, unit_vectors
 
 Kind = Literal["similarity", "classification", "retrieval"]
 Vectors = Float32[np.ndarray, "_ size"]
@@ -48,6 +49,10 @@ class PairEvaluation:
     name: str
     pairs: PairSet
     judgements: LabelledJudgements | RetrievalJudgements
+    similarity: str
+    """How vectors are compared, a name of SIMILARITIES."""
+    truncate_dim: int | None
+    """The full size, if the model keeps so many dimensions only."""
 
     @classmethod
     def build(
@@ -55,6 +60,8 @@ class PairEvaluation:
         name: str,
         pairs: PairSet,
         *,
+        similarity: str = "cosine",
+        truncate_dim: int | None = None,
         max_rows: int | None = None,
         max_documents: int | None = None,
         seed: int = 0,
@@ -64,6 +71,8 @@ class PairEvaluation:
         Args:
             name: of the set, as its results are called.
             pairs: the held-out set.
+            similarity: by which the model compares vectors.
+            truncate_dim: how many dimensions the model keeps; None: all.
             max_rows: use so many rows, chosen by `seed`; None: all. The documents that a query is
                 asked among are not limited by it.
             max_documents: of sets without labels: if there are more, the relevant ones and, as far
@@ -77,7 +86,13 @@ class PairEvaluation:
             if pairs.has_labels
             else RetrievalJudgements.build(pairs, rows, max_documents=max_documents, seed=seed)
         )
-        return cls(name=name, pairs=pairs, judgements=judgements)
+        return cls(
+            name=name,
+            pairs=pairs,
+            judgements=judgements,
+            similarity=similarity,
+            truncate_dim=truncate_dim,
+        )
 
     def left_out(self) -> str | None:
         """A line on the documents that no query is asked among; None where there are none."""
@@ -107,9 +122,10 @@ class PairEvaluation:
 
     def fields(self, dims: Sequence[int] = ()) -> list[str]:
         """The keys of the metrics, at full size and at these."""
+        smaller = [dim for dim in dims if self.truncate_dim is None or dim < self.truncate_dim]
         return [
             f"{self.name}/{metric}{suffix}"
-            for suffix in ("", *(f"/{dim}" for dim in dims))
+            for suffix in ("", *(f"/{dim}" for dim in smaller))
             for metric in METRICS[self.kind]
         ]
 
@@ -130,7 +146,7 @@ class PairEvaluation:
         embedded = self._embed(embed_queries, embed_documents)
         if embedded is None:
             return None
-        size = embedded[0].shape[1]
+        size = min(self.truncate_dim or embedded[0].shape[1], embedded[0].shape[1])
         row: dict[str, Any] = {}
         for dim in (size, *(dim for dim in dims if dim < size)):
             suffix = "" if dim == size else f"/{dim}"
@@ -159,10 +175,12 @@ class PairEvaluation:
 
     def _metrics(self, queries: Vectors, documents: Vectors, dim: int) -> dict[str, float]:
         """Every metric at one size; none where an embedding is not finite."""
-        sides = queries[:, :dim], documents[:, :dim]
-        if not all(np.isfinite(side).all() for side in sides):
+        queries, documents, similarity = queries[:, :dim], documents[:, :dim], self.similarity
+        if not all(can_be_compared(side, similarity) for side in (queries, documents)):
             return {}
-        return self.judgements.metrics(*map(unit_vectors, sides))
+        if similarity == "cosine":  # lengths are taken once, not in every block
+            queries, documents, similarity = unit_vectors(queries), unit_vectors(documents), "dot"
+        return self.judgements.metrics(queries, documents, similarity)
 
 
 def _known(values: dict[str, float], metric: str) -> float | None:

@@ -1,7 +1,7 @@
-"""Held-out pairs with labels: does the cosine follow them?
+"""Held-out pairs with labels: does the similarity follow them?
 
 Labels of 0 and 1 make it a classification, measured at the thresholds that suit it best and over
-all of them; other labels are grades, and what counts is that the cosines rise with them.
+all of them; other labels are grades, and what counts is that similarities rise with them.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from kl3m_embeddings.metrics.labelled import (
     roc_auc,
     spearman,
 )
+from kl3m_embeddings.metrics.vectors import ALIKENESS
 
 BLOCK_PAIRS = 1 << 16
 SIMILARITY = ("spearman", "pearson")
@@ -68,9 +69,10 @@ class LabelledJudgements:
         self,
         queries: Float32[np.ndarray, "queries size"],
         documents: Float32[np.ndarray, "documents size"],
+        similarity: str,
     ) -> dict[str, float]:
-        """Every metric of the cosines; the vectors are of length 1."""
-        scores = self._cosines(queries, documents)
+        """Every metric of the similarities, by a name of ALIKENESS."""
+        scores = self._similarities(queries, documents, similarity)
         if not self.binary:
             return {
                 "spearman": spearman(scores, self.labels),
@@ -86,15 +88,16 @@ class LabelledJudgements:
             "f1_threshold": f1.threshold,
         }
 
-    def _cosines(
+    def _similarities(
         self,
         queries: Float32[np.ndarray, "queries size"],
         documents: Float32[np.ndarray, "documents size"],
+        similarity: str,
     ) -> Float32[np.ndarray, " pairs"]:
         """Of each pair, a block of pairs at a time."""
-        cosines = np.empty(len(self.labels), dtype=np.float32)
-        for first in range(0, len(cosines), BLOCK_PAIRS):
+        alike = np.empty(len(self.labels), dtype=np.float32)
+        for first in range(0, len(alike), BLOCK_PAIRS):
             block = slice(first, first + BLOCK_PAIRS)
             sides = queries[self.queries[block]], documents[self.documents[block]]
-            cosines[block] = np.einsum("ij,ij->i", *sides)
-        return cosines
+            alike[block] = ALIKENESS[similarity](*sides)
+        return alike

@@ -26,6 +26,7 @@ from kl3m_embeddings.metrics.vectors import (
     SIMILARITIES,
     Similarities,
     Vectors,
+    can_be_compared,
 )
 
 PROBED = ("Retrieval", "Reranking", "STS", "PairClassification")
@@ -47,6 +48,8 @@ class LocalTaskProbe:
     num_queries: int
     score: Callable[[Vectors, Vectors], float]
     """Of the vectors of both halves."""
+    similarity: str
+    """How the model compares vectors, a name of SIMILARITIES."""
     truncate_dim: int | None = None
     """The full size, if the model keeps so many dimensions only."""
 
@@ -68,7 +71,7 @@ class LocalTaskProbe:
             tokenizer: of the run.
             prefixes: put before queries and documents, if the task has no prompts of its own.
             plain_prefix: put before texts that are neither.
-            similarity: by which the model ranks documents, a name of SIMILARITIES.
+            similarity: by which the model compares vectors, a name of SIMILARITIES.
             truncate_dim: how many dimensions the model keeps; None: all.
 
         Raises:
@@ -88,7 +91,8 @@ class LocalTaskProbe:
             score = ranking_score(content, settings.score, SIMILARITIES[similarity])
         elif isinstance(content, PairTexts):
             queries, documents, prefixes = content.first, content.second, (plain_prefix,) * 2
-            score = pair_score(np.array(content.values, dtype=float), settings.score)
+            values = np.array(content.values, dtype=float)
+            score = pair_score(values, settings.score, similarity)
         if score is None:
             raise ConfigError(
                 f"eval.tasks: {task.folder}: {settings.type} by {settings.score} is not scored "
@@ -102,6 +106,7 @@ class LocalTaskProbe:
             ids=[tokenizer.encode(text) for text in texts],
             num_queries=len(queries),
             score=score,
+            similarity=similarity,
             truncate_dim=truncate_dim,
         )
 
@@ -133,7 +138,7 @@ class LocalTaskProbe:
 
     def _score_at(self, vectors: Vectors, dim: int) -> float | None:
         cut = vectors[:, :dim]
-        if not np.isfinite(cut).all():
+        if not can_be_compared(cut, self.similarity):
             return None
         score = self.score(cut[: self.num_queries], cut[self.num_queries :])
         return score if math.isfinite(score) else None
@@ -187,12 +192,16 @@ def best_first(
 
 
 def pair_score(
-    values: Float[np.ndarray, " pairs"], metric: str
+    values: Float[np.ndarray, " pairs"], metric: str, similarity: str
 ) -> Callable[[Vectors, Vectors], float] | None:
-    """A function of both texts' vectors; None where the metric is not one of these."""
+    """A function of both texts' vectors; None where the metric is not one of these.
+
+    mteb's `spearman` and `similarity_ap` are by the model's own similarity.
+    """
     kind, _, name = metric.rpartition("_")
     statistics = {"spearman": spearman, "pearson": pearson, "ap": binary_average_precision}
-    kinds = list(ALIKENESS) if kind == "max" else [kind]
+    own = similarity if kind in ("", "similarity") else kind
+    kinds = list(ALIKENESS) if kind == "max" else [own]
     if name not in statistics or not set(kinds) <= set(ALIKENESS):
         return None
     statistic = statistics[name]

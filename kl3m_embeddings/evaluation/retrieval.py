@@ -18,6 +18,7 @@ from jaxtyping import Float32, Int64
 from kl3m_embeddings.data.counter_random import derive_key, permute
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
 from kl3m_embeddings.metrics.ranking import grades_at_ranks, mrr_at_k, ndcg_at_k, recall_at_k
+from kl3m_embeddings.metrics.vectors import SIMILARITIES
 
 BLOCK_SCORES = 16 * 2**20  # 64 MiB of scores at a time
 DEPTH = 100
@@ -93,9 +94,11 @@ class RetrievalJudgements:
         self,
         queries: Float32[np.ndarray, "queries size"],
         documents: Float32[np.ndarray, "documents size"],
+        similarity: str,
     ) -> dict[str, float]:
-        """Means over the queries of every metric; the vectors are of length 1."""
-        return self.metrics_of_scores(lambda block: queries[block] @ documents.T)
+        """Means over the queries of every metric, by a name of SIMILARITIES."""
+        score = SIMILARITIES[similarity]
+        return self.metrics_of_scores(lambda block: score(queries[block], documents))
 
     def metrics_of_scores(
         self, scores: Callable[[slice], Float32[np.ndarray, "block documents"]]

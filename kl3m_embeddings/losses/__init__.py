@@ -7,8 +7,9 @@ Every loss is a module, `loss(embeddings, targets)`, that says of itself what it
 - targets: what else is known of the pairs; see `targets.py`.
 - It returns the mean over this device's pairs, in fp32 whatever autocast says.
 
-In their formulas a is an anchor, p its positive, n a hard negative, s(a,p) the cosine of two
-vectors unless a loss says otherwise, y a label, t a temperature.
+In their formulas a is an anchor, p its positive, n a hard negative, s(a,p) how alike two vectors
+are: the cosine, or what `similarity` names. y is a label, t a temperature. `build.py` makes a loss
+for how a run compares vectors.
 
 `matryoshka.py` wraps any of them; `gradcache.py` bounds the memory of any of them.
 """

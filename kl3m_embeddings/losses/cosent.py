@@ -1,12 +1,15 @@
-"""CoSENT: pairs should be ranked by cosine as they are by label."""
+"""CoSENT: pairs should be ranked by similarity as they are by label."""
+
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kl3m_embeddings.config.section import SimilarityName
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.base import PairLoss
-from kl3m_embeddings.losses.targets import labelled_cosines
+from kl3m_embeddings.losses.targets import labelled_similarities
 
 
 class CoSENT(PairLoss):
@@ -30,19 +33,20 @@ class CoSENT(PairLoss):
 
     takes_labels = True
     needs_two_pairs = True
+    beyond_unit_range = MappingProxyType({"temperature": 1.0})
 
-    def __init__(self, *, temperature: float = 0.05) -> None:
+    def __init__(self, *, temperature: float = 0.05, similarity: SimilarityName = "cosine") -> None:
         """Set the temperature t."""
-        super().__init__()
+        super().__init__(similarity=similarity)
         self.temperature = temperature
 
     def forward(
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
     ) -> Float[Tensor, ""]:
         """The batch's loss."""
-        cosines, labels = labelled_cosines(embeddings, targets, "cosent")
+        alike, labels = labelled_similarities(embeddings, targets, "cosent", self.similarity)
         # (scored, scored): entry (i, j) is (s_j - s_i) / t.
-        excesses = (cosines[None, :] - cosines[:, None]) / self.temperature
+        excesses = (alike[None, :] - alike[:, None]) / self.temperature
         in_order = labels[:, None] > labels[None, :]
         terms = torch.where(in_order, excesses, float("-inf")).flatten()
         # The 1 of the formula is exp(0).

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.base import PairLoss
-from kl3m_embeddings.losses.targets import labelled_cosines
+from kl3m_embeddings.losses.targets import labelled_similarities
 
 
 class Cosine(PairLoss):
@@ -28,10 +28,12 @@ class Cosine(PairLoss):
 
     takes_labels = True
     labels_end_at_1 = True
+    takes_products = False
+    takes_distances = False
 
     def forward(
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
     ) -> Float[Tensor, ""]:
         """Mean over the scored pairs."""
-        cosines, labels = labelled_cosines(embeddings, targets, "cosine")
+        cosines, labels = labelled_similarities(embeddings, targets, "cosine", self.similarity)
         return F.mse_loss(cosines, labels)

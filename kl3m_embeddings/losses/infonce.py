@@ -1,5 +1,6 @@
 """InfoNCE: find an anchor's positive among all texts of the batch."""
 
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import torch
@@ -7,18 +8,19 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from kl3m_embeddings.config.section import SimilarityName
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses.base import PairLoss
 from kl3m_embeddings.losses.gather import first_row, gather
-from kl3m_embeddings.losses.similarity import all_dots, normalised
+from kl3m_embeddings.losses.similarity import SIMILARITIES, Similarity
 
 MIN_TEMPERATURE = 0.01
 """No learnt temperature falls below it (Radford et al. 2021, section 2.5)."""
 
 
 class InfoNCE(PairLoss):
-    """Cross-entropy of the positive among the batch's texts, by cosine over temperature.
+    """Cross-entropy of the positive among the batch's texts, by similarity over temperature.
 
     -log( exp(s(a,p)/t) / sum over candidates c of exp(s(a,c)/t) )
 
@@ -30,9 +32,9 @@ class InfoNCE(PairLoss):
 
     Inputs:
         pairs, with or without hard negatives; text_groups (optional) to recognise equal texts;
-        guide_embeddings (optional): similarities are compared to the margin by them, not by the
-        model itself. A row with too few negatives may repeat its positive, if there are
-        text_groups.
+        guide_embeddings (optional): similarities are compared to the margin by them, in the guide's
+        own way, not by the model itself. A row with too few negatives may repeat its positive, if
+        there are text_groups.
 
     Relations:
         SimCSE is this loss with a text as its own positive; CLIP is `symmetric`, learnt
@@ -49,6 +51,7 @@ class InfoNCE(PairLoss):
 
     has_in_batch_negatives = True
     needs_two_pairs = True
+    beyond_unit_range = MappingProxyType({"temperature": 1.0})
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class InfoNCE(PairLoss):
         false_negative_margin: float | None = None,
         margin_type: Literal["absolute", "relative"] = "absolute",
         cross_device: bool = True,
+        similarity: SimilarityName = "cosine",
     ) -> None:
         """Choose the temperature and what counts as a negative.
 
@@ -69,8 +73,9 @@ class InfoNCE(PairLoss):
             false_negative_margin: may be negative; None keeps all but equal texts.
             margin_type: `relative` multiplies the margin by the positive's similarity.
             cross_device: other devices' texts are negatives too.
+            similarity: how vectors are compared.
         """
-        super().__init__()
+        super().__init__(similarity=similarity)
         lowest = MIN_TEMPERATURE if learn_temperature else 0.0
         if temperature <= lowest:
             raise ConfigError(f"loss infonce: temperature: {temperature} must be above {lowest}")
@@ -94,9 +99,10 @@ class InfoNCE(PairLoss):
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
     ) -> Float[Tensor, ""]:
         """Mean over the anchors of this device."""
-        anchors, positives = (_texts(embeddings, targets, slice(n, n + 1)) for n in (0, 1))
+        prepared = self.similarity.prepared(embeddings)
+        anchors, positives = (_texts(prepared, targets, slice(n, n + 1)) for n in (0, 1))
         # Positives first, then hard negatives: pair i's positive is candidate i.
-        candidates = _texts(embeddings, targets, slice(1, None))
+        candidates = _texts(prepared, targets, slice(1, None))
         loss = self._cross_entropy(anchors, candidates)
         if not self.symmetric:
             return loss
@@ -108,10 +114,10 @@ class InfoNCE(PairLoss):
         if self.cross_device:
             own_keys = own_keys + first_row(len(keys.vectors))
             keys = keys.of_all_devices()
-        cosines = all_dots(queries.vectors, keys.vectors)
-        excluded = self._false_negatives(queries, keys, own_keys, cosines.detach())
+        alike = self.similarity.of_all(queries.vectors, keys.vectors)
+        excluded = self._false_negatives(queries, keys, own_keys, alike.detach())
         # Masked after the division: -inf times a gradient of 0 would make the temperature's NaN.
-        logits = (cosines / self.temperature).masked_fill(excluded, float("-inf"))
+        logits = (alike / self.temperature).masked_fill(excluded, float("-inf"))
         return F.cross_entropy(logits, own_keys)
 
     def _false_negatives(
@@ -119,20 +125,20 @@ class InfoNCE(PairLoss):
         queries: "_Texts",
         keys: "_Texts",
         own_keys: Int[Tensor, " queries"],
-        cosines: Float[Tensor, "queries keys"],
+        alike: Float[Tensor, "queries keys"],
     ) -> Bool[Tensor, "queries keys"]:
         """Where a key is no negative of a query; never at the query's own key."""
-        excluded = torch.zeros_like(cosines, dtype=torch.bool)
+        excluded = torch.zeros_like(alike, dtype=torch.bool)
         if queries.groups is not None and keys.groups is not None:
             excluded |= keys.groups == queries.groups[:, None]
             excluded |= keys.groups == keys.groups[own_keys][:, None]
             excluded |= keys.partners == queries.groups[:, None]
         if self.false_negative_margin is not None:
             if queries.guides is not None and keys.guides is not None:
-                cosines = all_dots(queries.guides, keys.guides)
-            positive = cosines.gather(1, own_keys[:, None])
+                alike = queries.guide.of_all(queries.guides, keys.guides)
+            positive = alike.gather(1, own_keys[:, None])
             unit = positive.abs() if self.margin_type == "relative" else 1.0
-            excluded |= cosines > positive + self.false_negative_margin * unit
+            excluded |= alike > positive + self.false_negative_margin * unit
         return excluded.scatter(1, own_keys[:, None], False)
 
 
@@ -140,14 +146,17 @@ class _Texts(NamedTuple):
     """Some columns as one list of texts, with what masking needs to know of each."""
 
     vectors: Float[Tensor, "texts dim"]
+    """As `Similarity.prepared` gives them; so are the guide's."""
     groups: Int[Tensor, " texts"] | None
     partners: Int[Tensor, " texts"] | None
     """Of an anchor its positive's group, of a positive its anchor's; a negative has its own."""
     guides: Float[Tensor, "texts guide_dim"] | None
+    guide: Similarity
+    """How the guide compares its vectors."""
 
     def of_all_devices(self) -> "_Texts":
         """Those of every device, in the order of ranks."""
-        return _Texts(
+        return self._replace(
             vectors=gather(self.vectors),
             groups=None if self.groups is None else gather(self.groups),
             partners=None if self.partners is None else gather(self.partners),
@@ -161,13 +170,15 @@ def partner_groups(groups: Int[Tensor, "columns pairs"]) -> Int[Tensor, "columns
 
 
 def _texts(
-    embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets, columns: slice
+    prepared: Float[Tensor, "columns pairs dim"], targets: PairTargets, columns: slice
 ) -> _Texts:
     """The texts of some columns, one column after another."""
     groups, guides = targets.text_groups, targets.guide_embeddings
+    guide = SIMILARITIES[targets.guide_similarity]
     return _Texts(
-        vectors=normalised(embeddings[columns].flatten(0, 1)),
+        vectors=prepared[columns].flatten(0, 1),
         groups=None if groups is None else groups[columns].flatten(),
         partners=None if groups is None else partner_groups(groups)[columns].flatten(),
-        guides=None if guides is None else normalised(guides[columns].flatten(0, 1)),
+        guides=None if guides is None else guide.prepared(guides[columns].flatten(0, 1)),
+        guide=guide,
     )

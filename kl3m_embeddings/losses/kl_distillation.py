@@ -1,14 +1,15 @@
 """Distillation: rank an anchor's candidates with a teacher's probabilities."""
 
-from typing import Literal
+from types import MappingProxyType
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from kl3m_embeddings.config.section import SimilarityName
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.base import PairLoss
-from kl3m_embeddings.losses.similarity import SIMILARITIES, in_fp32
+from kl3m_embeddings.losses.similarity import in_fp32
 from kl3m_embeddings.losses.targets import scores_of_teacher
 
 
@@ -24,7 +25,8 @@ class KLDistillation(PairLoss):
 
     Relations:
         DistillKLDivLoss (sentence-transformers) multiplies by student_temperature squared, and
-        defaults to `dot`. InfoNCE over the row's candidates is the limit of a certain teacher.
+        takes dot products unless told. InfoNCE over the row's candidates is the limit of a certain
+        teacher.
 
     Reference:
         Hinton et al. 2015, https://arxiv.org/abs/1503.02531. For retrieval: Lin et al. 2020,
@@ -32,17 +34,17 @@ class KLDistillation(PairLoss):
     """
 
     needs_scores = True
+    beyond_unit_range = MappingProxyType({"student_temperature": 1.0})
 
     def __init__(
         self,
         *,
-        similarity: Literal["dot", "cosine"] = "cosine",
         student_temperature: float = 0.05,
         teacher_temperature: float = 1.0,
+        similarity: SimilarityName = "cosine",
     ) -> None:
-        """Set the student's similarity, and what makes the two distributions comparable."""
-        super().__init__()
-        self.similarity = similarity
+        """Set what makes the two distributions comparable."""
+        super().__init__(similarity=similarity)
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
 
@@ -52,7 +54,7 @@ class KLDistillation(PairLoss):
         """Mean over the pairs."""
         teacher = in_fp32(scores_of_teacher(embeddings, targets, "kl_distillation"))
         # Of shape (pairs, candidates), the positive first.
-        student = SIMILARITIES[self.similarity](embeddings[0], embeddings[1:]).T
+        student = self.similarity(embeddings[0], embeddings[1:]).T
         return F.kl_div(
             F.log_softmax(student / self.student_temperature, dim=1),
             F.log_softmax(teacher / self.teacher_temperature, dim=1),

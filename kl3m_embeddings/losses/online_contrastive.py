@@ -1,13 +1,16 @@
 """Online contrastive loss: the contrastive loss of the batch's hard pairs."""
 
+from types import MappingProxyType
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from kl3m_embeddings.config.section import SimilarityName
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.base import PairLoss
-from kl3m_embeddings.losses.targets import labelled_cosines
+from kl3m_embeddings.losses.targets import labelled_similarities
 
 
 class OnlineContrastive(PairLoss):
@@ -15,7 +18,8 @@ class OnlineContrastive(PairLoss):
 
     d^2 of the similar pairs that are farther apart than the closest different pair, and
     max(0, margin - d)^2 of the different pairs that are closer than the farthest similar pair, with
-    d = 1 - s(a,b). Where a batch has one kind only, its mean distance is the bound.
+    d the distance, 1 - s(a,b) of cosines. Where a batch has one kind only, its mean distance is the
+    bound.
 
     Inputs:
         two columns and labels (above 0.5: similar); or no labels and hard negatives, then the
@@ -32,18 +36,22 @@ class OnlineContrastive(PairLoss):
     takes_labels = True
     labels_end_at_1 = True
     needs_two_pairs = True
+    takes_products = False
+    beyond_unit_range = MappingProxyType({"margin": None})
 
-    def __init__(self, *, margin: float = 0.5) -> None:
-        """Set the cosine distance beyond which different pairs are let be."""
-        super().__init__()
+    def __init__(self, *, margin: float = 0.5, similarity: SimilarityName = "cosine") -> None:
+        """Set the distance beyond which different pairs are let be."""
+        super().__init__(similarity=similarity)
         self.margin = margin
 
     def forward(
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
     ) -> Float[Tensor, ""]:
         """Sum over the hard pairs / number of pairs."""
-        cosines, labels = labelled_cosines(embeddings, targets, "online_contrastive")
-        distances = 1 - cosines
+        alike, labels = labelled_similarities(
+            embeddings, targets, "online_contrastive", self.similarity
+        )
+        distances = self.similarity.distance(alike)
         similar = labels > 0.5
         hard = _hard(distances.detach(), similar)
         shortfalls = F.relu(self.margin - distances)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.losses.base import PairLoss
-from kl3m_embeddings.losses.similarity import cosine
+from kl3m_embeddings.losses.similarity import Similarity
 
 
 class SSD(PairLoss):
@@ -28,29 +28,34 @@ class SSD(PairLoss):
         models/roberta/train_contrastive_roberta_single.py.
     """
 
+    takes_products = False
+    takes_distances = False
+
     def forward(
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
     ) -> Float[Tensor, ""]:
         """Mean over the quads."""
-        same, similar, different = _kinds(embeddings)
+        same, similar, different = _kinds(embeddings, self.similarity)
         # (6, pairs): the exponents of the formula.
         terms = torch.cat([1 - same, -0.5 * similar, 0.33 * (1 + different)])
         return terms.logsumexp(dim=0).mean()
 
 
-def mean_similarities(embeddings: Float[Tensor, "4 pairs dim"]) -> dict[str, Tensor]:
-    """The mean cosines that are logged: mean_sim_same, mean_sim_similar, mean_sim_diff."""
-    means = [kind.mean() for kind in _kinds(embeddings.detach())]
+def mean_similarities(
+    embeddings: Float[Tensor, "4 pairs dim"], similarity: Similarity
+) -> dict[str, Tensor]:
+    """The means that are logged: mean_sim_same, mean_sim_similar, mean_sim_diff."""
+    means = [kind.mean() for kind in _kinds(embeddings.detach(), similarity)]
     return dict(zip(("mean_sim_same", "mean_sim_similar", "mean_sim_diff"), means, strict=True))
 
 
 def _kinds(
-    embeddings: Float[Tensor, "4 pairs dim"],
+    embeddings: Float[Tensor, "4 pairs dim"], similarity: Similarity
 ) -> tuple[Float[Tensor, "1 pairs"], Float[Tensor, "2 pairs"], Float[Tensor, "3 pairs"]]:
-    """Cosines of chunks of the same document, of the same dataset, of different datasets."""
+    """Similarities of chunks of the same document, of the same dataset, of different datasets."""
     same, other_same, similar, different = embeddings
     return (
-        cosine(same, other_same)[None],
-        cosine(embeddings[:2], similar),
-        cosine(embeddings[:3], different),
+        similarity(same, other_same)[None],
+        similarity(embeddings[:2], similar),
+        similarity(embeddings[:3], different),
     )

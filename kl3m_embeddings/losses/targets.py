@@ -6,36 +6,39 @@ from torch import Tensor
 
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.losses.similarity import cosine
+from kl3m_embeddings.losses.similarity import Similarity
 
 
-def labelled_cosines(
-    embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets, loss: str
+def labelled_similarities(
+    embeddings: Float[Tensor, "columns pairs dim"],
+    targets: PairTargets,
+    loss: str,
+    similarity: Similarity,
 ) -> tuple[Float[Tensor, " scored"], Float[Tensor, " scored"]]:
-    """Cosines of anchors with other texts, and the label of each.
+    """Similarities of anchors with other texts, and the label of each.
 
     Without labels, positives count as 1 and hard negatives as 0.
 
     Raises:
         ConfigError: there are neither labels nor negatives, or there are both.
     """
-    cosines = cosine(embeddings[0], embeddings[1:])
-    has_negatives = len(cosines) > 1
+    alike = similarity(embeddings[0], embeddings[1:])
+    has_negatives = len(alike) > 1
     if targets.labels is None:
         if not has_negatives:
             raise ConfigError(
                 f"loss {loss}: the pairs have neither labels nor negatives to tell apart: "
                 "add a label or score column, or choose infonce"
             )
-        labels = torch.zeros_like(cosines)
+        labels = torch.zeros_like(alike)
         labels[0] = 1.0
-        return cosines.flatten(), labels.flatten()
+        return alike.flatten(), labels.flatten()
     if has_negatives:
         raise ConfigError(
             f"loss {loss}: a label belongs to two texts, and the rows have negatives too: "
             "set num_negatives to 0, or leave the label column out"
         )
-    return cosines[0], targets.labels.to(cosines.dtype)
+    return alike[0], targets.labels.to(alike.dtype)
 
 
 def hard_negatives(

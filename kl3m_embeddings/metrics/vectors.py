@@ -1,7 +1,6 @@
 """Vectors compared: to length 1, and by each way that models are compared by."""
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 from jaxtyping import Float32
@@ -26,17 +25,42 @@ Vectors = Float32[np.ndarray, "_ size"]
 Similarities = Float32[np.ndarray, "queries documents"]
 
 
-def all_distances(first: Vectors, second: Vectors, order: int) -> Similarities:
-    """Minus the distance of each of the first to each of the second; the sum of powers `order`."""
-    return np.stack([-np.linalg.norm(second - one, ord=order, axis=1) for one in first])
+def all_manhattan(first: Vectors, second: Vectors) -> Similarities:
+    """Minus the distance of each of the first to each of the second."""
+    return np.stack([-np.abs(second - one).sum(axis=1) for one in first])
+
+
+def all_euclidean(first: Vectors, second: Vectors) -> Similarities:
+    """Minus the distance of each of the first to each of the second.
+
+    |x - y|^2 = |x|^2 + |y|^2 - 2 xy, in float64: in float32 the difference of near texts is lost.
+    """
+    one, other = first.astype(np.float64), second.astype(np.float64)
+    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * (one @ other.T)
+    distances: Similarities = np.sqrt(np.maximum(squares, 0)).astype(np.float32)
+    return -distances
+
+
+def can_be_compared(vectors: Vectors, similarity: str) -> bool:
+    """Whether all is finite: the numbers, and by this similarity what is made of them in float32.
+
+    Args:
+        vectors: any.
+        similarity: a name of SIMILARITIES.
+    """
+    if not np.isfinite(vectors).all():
+        return False
+    # of a difference of two such numbers, too, the squares add up to a finite number
+    largest = np.sqrt(np.finfo(np.float32).max / vectors.shape[1]) / 2
+    return similarity == "cosine" or bool(np.abs(vectors).max(initial=0) < largest)
 
 
 # By which documents are ranked: the names in sentence-transformers' `similarity_fn_name`.
 SIMILARITIES: dict[str, Callable[[Vectors, Vectors], Similarities]] = {
     "cosine": lambda first, second: unit_vectors(first) @ unit_vectors(second).T,
     "dot": lambda first, second: first @ second.T,
-    "manhattan": partial(all_distances, order=1),
-    "euclidean": partial(all_distances, order=2),
+    "manhattan": all_manhattan,
+    "euclidean": all_euclidean,
 }
 
 

@@ -50,7 +50,7 @@ def card_writer(
                 num_dense=len(head.dense),
                 normalise=head.normalise,
                 matryoshka_dims=sorted({dim for some in dims for dim in some}, reverse=True),
-                similarity=modules.similarity_fn_name or "cosine",
+                similarity=model.compared.similarity,
                 prompts=model.prompts,
                 default_prompt_name=modules.default_prompt_name,
                 truncate_dim=modules.truncate_dim,

@@ -28,6 +28,7 @@ from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.checkpoint import Checkpoint
 from kl3m_embeddings.files.strict_json import read_json_object
+from kl3m_embeddings.losses.base import Compared
 from kl3m_embeddings.messages import say, warn
 from kl3m_embeddings.tasks.objective import Objective
 
@@ -46,6 +47,8 @@ class RunModel:
     """Tokens of a text that is embedded: as the task `pairs` cuts it, evaluated and exported."""
     prefixes: tuple[str, str]
     """What is put before queries, and before documents."""
+    compared: Compared
+    """How vectors are compared, by everything that does."""
 
     @property
     def modules(self) -> SentenceModules:
@@ -93,6 +96,7 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
         check_masking(tokenizer)
     check_lengths(training, architecture, max_length, path)
     modules = opened.modules if opened else SentenceModules()
+    normalise = modules.normalise if training.normalise is None else training.normalise
     queries, documents = training.query_prefix, training.document_prefix
     pairs = training.tasks.pairs
     model = RunModel(
@@ -104,6 +108,9 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
         prefixes=(
             modules.query_prompt if queries is None else queries,
             modules.document_prompt if documents is None else documents,
+        ),
+        compared=Compared(
+            similarity=training.similarity or modules.similarity, unit_length=bool(normalise)
         ),
     )
     if pairs or training.eval.pairs or training.eval.tasks:
@@ -202,7 +209,9 @@ def model_writer(
 
     Its weights are the objective's by name, gathered from wherever they are.
     """
-    modules = replace(model.modules, prompts=model.prompts)
+    modules = replace(
+        model.modules, prompts=model.prompts, similarity_fn_name=model.compared.similarity
+    )
 
     def write(path: Path, state: TrainState, weights: Mapping[str, Tensor]) -> None:
         def part(prefix: str) -> dict[str, Tensor]:

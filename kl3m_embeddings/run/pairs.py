@@ -17,6 +17,7 @@ from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.evaluation.held_out_pairs import PairEvaluation
 from kl3m_embeddings.files.whole import whole_file
+from kl3m_embeddings.losses.base import Compared
 from kl3m_embeddings.messages import say, warn
 from kl3m_embeddings.run.model import RunModel
 from kl3m_embeddings.run.text import cache_folder
@@ -49,12 +50,17 @@ class RunPairs:
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each set by name; the guide's is in it, for its choice is part of the run."""
-        suffix = f" with guide {guide_key(self.guide)}" if self.guide else ""
+        suffix = ""
+        if self.guide:
+            suffix = f" with guide {guide_key(self.guide)} by {self.guide.modules.similarity}"
         return {one.name: one.sha256 + suffix for one in self.sets}
 
 
 def open_pairs(
-    training: TrainingConfig, tokenizer: Tokenizer, prefixes: tuple[str, str]
+    training: TrainingConfig,
+    tokenizer: Tokenizer,
+    prefixes: tuple[str, str],
+    compared: Compared,
 ) -> RunPairs:
     """Open, and where need be build, the sets, and check them for what the loss needs."""
     options = training.tasks.pairs
@@ -67,7 +73,7 @@ def open_pairs(
     sets = [
         open_pair_set(name, one.path, tokenizer, prefixes) for name, one in training.pairs.items()
     ]
-    check_loss(options, sets)
+    check_loss(options, sets, compared)
     return RunPairs(sets=sets, guide=open_model(options.guide) if options.guide else None)
 
 
@@ -104,7 +110,12 @@ def pair_source(
         None if guide is None else guide_vectors(guide, one, model.tokenizer, device)
         for one in pairs.sets
     ]
-    return PairSource(order=order, tokenizer=model.tokenizer, guides=guides)
+    return PairSource(
+        order=order,
+        tokenizer=model.tokenizer,
+        guides=guides,
+        guide_similarity=guide.modules.similarity if guide else "cosine",
+    )
 
 
 def guide_vectors(
@@ -132,14 +143,14 @@ def say_what_is_read(sets: Sequence[PairSet], source: PairSource) -> None:
         warn(line)
 
 
-def pair_evaluations(
-    training: TrainingConfig, tokenizer: Tokenizer, prefixes: tuple[str, str]
-) -> list[PairEvaluation]:
+def pair_evaluations(training: TrainingConfig, model: RunModel) -> list[PairEvaluation]:
     """The held-out pairs of `eval.pairs`; a line is printed on those that are not read whole."""
     evaluations = [
         PairEvaluation.build(
             name,
-            open_pair_set(name, one.path, tokenizer, prefixes),
+            open_pair_set(name, one.path, model.tokenizer, model.prefixes),
+            similarity=model.compared.similarity,
+            truncate_dim=model.modules.truncate_dim,
             max_rows=one.max_rows,
             max_documents=one.max_documents,
         )

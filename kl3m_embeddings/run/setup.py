@@ -170,6 +170,7 @@ def open_files(request: RunRequest, device: torch.device) -> OpenedFiles:
         model.tokenizer.text_fingerprint,
         max_length=model.max_length,
         world_size=first_number,
+        similarity=model.compared.similarity,
     )
     if start is not None:
         refuse_changes(start.manifest["identity"], identity, str(folder))

@@ -81,12 +81,12 @@ def open_sources(
     text = None
     if training.reads_text:
         text = open_text(training, model.tokenizer, model.max_length)
-    pairs = open_pairs(training, model.tokenizer, model.prefixes)
+    pairs = open_pairs(training, model.tokenizer, model.prefixes, model.compared)
     is_packed = model.architecture.model_type in PACKED_TYPES
     limits = TextLimits(model.max_length, part_tokens(device, is_packed=is_packed))
     tasks = {}
     for name, options in training.tasks.chosen().items():
-        task = TASKS[name].create(options, limits)
+        task = TASKS[name].create(options, limits, model.compared)
         batch_size = batch_share(name, options, training, devices)
         source: TextSource | PairSource
         if task.reads == "pairs":
@@ -126,7 +126,7 @@ def build_evaluator(
     training: TrainingConfig, model: RunModel, sources: RunSources, objective: Objective
 ) -> Evaluator | None:
     """Evaluation on held-out text, pairs and tasks; None where there is none of them."""
-    pairs = pair_evaluations(training, model.tokenizer, model.prefixes)
+    pairs = pair_evaluations(training, model)
     text = text_evaluation(training, sources.text)
     dims = eval_dims(training, objective.embedding_head.embedding_size)
     probes = local_task_probes(training, model)
@@ -171,7 +171,7 @@ def local_task_probes(training: TrainingConfig, model: RunModel) -> list[LocalTa
             model.tokenizer,
             model.prefixes,
             modules.default_prompt,
-            similarity=modules.similarity_fn_name or "cosine",
+            similarity=model.compared.similarity,
             truncate_dim=modules.truncate_dim,
         )
         if probe.name in probes:

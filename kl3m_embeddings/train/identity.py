@@ -19,6 +19,7 @@ def run_identity(
     *,
     max_length: int,
     world_size: int,
+    similarity: str,
 ) -> dict[str, Any]:
     """Everything that must stay the same for a resumed run to be the same run, as flat JSON.
 
@@ -30,6 +31,7 @@ def run_identity(
         tokenizer_fingerprint: hash of what determines ids.
         max_length: tokens of a sample.
         world_size: number of devices.
+        similarity: by which vectors are compared.
     """
     shapes = {
         key: value for key, value in architecture.items() if key not in FREE_ARCHITECTURE_KEYS
@@ -50,7 +52,11 @@ def run_identity(
     for name, options in training.tasks.chosen().items():
         values |= {f"tasks.{name}.{key}": value for key, value in options.model_dump().items()}
     if training.tasks.embedding():
-        values |= {"pooling": training.pooling, "normalise": training.normalise}
+        values |= {
+            "pooling": training.pooling,
+            "normalise": training.normalise,
+            "similarity": similarity,
+        }
     weights = {name: one.weight for name, one in training.data.items()}
     values |= _sources("data", datasets, weights)
     if pair_sets:

@@ -8,7 +8,8 @@ import pytest
 
 from kl3m_embeddings.evaluation import labelled_pairs, retrieval
 from kl3m_embeddings.evaluation.held_out_pairs import PairEvaluation
-from kl3m_embeddings.metrics.vectors import unit_vectors
+from kl3m_embeddings.metrics.labelled import roc_auc, spearman
+from kl3m_embeddings.metrics.vectors import SIMILARITIES, unit_vectors
 from tests.data.pair_sets.in_memory import pair_set
 from tests.evaluation.pairs_and_vectors import (
     binary,
@@ -106,6 +107,50 @@ def test_all_are_those_of_sentence_transformers():
         )(Stub(vectors))  # fmt: skip
         for name in ("ndcg@10", "mrr@10", "recall@1", "recall@10", "recall@100"):
             assert found[f"x/{name}{suffix}"] == pytest.approx(theirs[f"cosine_{name}"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_vectors_are_compared_by_the_runs_similarity_at_every_size(name):
+    """By hand: one score after another."""
+    vectors, alike = normals(60), SIMILARITIES[name]
+    vectors *= np.random.default_rng(4).uniform(0.2, 5, (60, 1)).astype(np.float32)
+    rows = [(q % 8, [8 + q, 9 + q], [20 + q]) for q in range(30)]
+    sets = {"retrieval": pair_set(rows), "graded": graded(), "binary": binary()}
+    for kind, pairs in sets.items():
+        build = PairEvaluation.build("x", pairs, similarity=name)
+        found = build.evaluate(embed(vectors), embed(vectors), [9])
+        for dim, suffix in ((16, ""), (9, "/9")):
+            table = alike(vectors[:, :dim], vectors[:, :dim])
+            if kind == "retrieval":
+                best = {q: 8 + table[q, 8:50].argmax() for q in range(8)}
+                relevant = judged(pairs)
+                expected = np.mean([(best[q] in relevant[q]) / len(relevant[q]) for q in range(8)])
+                metric = "recall@1"
+            else:
+                scores = table[pairs.queries, pairs.positives]
+                metric, measure = {
+                    "graded": ("spearman", spearman),
+                    "binary": ("auc", roc_auc),
+                }[kind]
+                expected = measure(scores, pairs.labels)
+            assert found[f"x/{metric}{suffix}"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_a_model_cuts_off_is_not_measured():
+    """Its full size is what it keeps; sizes beyond that have no fields."""
+    vectors = normals(60)
+    cut = PairEvaluation.build("x", retrieval_set(), similarity="dot", truncate_dim=9)
+    whole = PairEvaluation.build("x", retrieval_set(), similarity="dot")
+    found = cut.evaluate(embed(vectors), embed(vectors), [16, 9, 4])
+    assert found == whole.evaluate(embed(vectors[:, :9]), embed(vectors[:, :9]), [4])
+    assert set(cut.fields([16, 9, 4])) == found.keys() - {"x/num_queries", "x/num_documents"}
+
+
+@pytest.mark.parametrize("name", ["dot", "euclidean", "manhattan"])
+def test_vectors_whose_similarities_overflow_have_no_metrics(name):
+    evaluation = PairEvaluation.build("x", graded(), similarity=name)
+    found = evaluation.evaluate(embed(normals(60) * np.float32(1e30)), embed(normals(60)), [])
+    assert found == {"x/spearman": None, "x/pearson": None, "x/num_pairs": 60}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

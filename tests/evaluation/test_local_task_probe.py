@@ -71,7 +71,8 @@ SCORED = [
     ("Retrieval", "recall_at_20"), ("Retrieval", "precision_at_5"), ("Reranking", None),
     ("Reranking", "ndcg_at_5"), ("STS", None), ("STS", "euclidean_pearson"),
     ("STS", "manhattan_spearman"), ("PairClassification", None),
-    ("PairClassification", "manhattan_ap"),
+    ("PairClassification", "manhattan_ap"), ("STS", "spearman"),
+    ("PairClassification", "similarity_ap"),
 ]  # fmt: skip
 
 
@@ -188,7 +189,7 @@ def test_the_tasks_own_prompts_come_before_the_runs(tmp_path, tiny_tokenizer):
 
 @pytest.mark.parametrize(
     ("kind", "main_score"),
-    [("Clustering", None), ("PairClassification", "max_f1"), ("STS", "pearson")],
+    [("Clustering", None), ("PairClassification", "max_f1")],
 )
 def test_what_cannot_be_scored_while_training_is_said_at_once(
     kind, main_score, tmp_path, tiny_tokenizer

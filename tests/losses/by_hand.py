@@ -13,6 +13,14 @@ def cosine(first, second):
     return first @ second / np.linalg.norm(first) / np.linalg.norm(second)
 
 
+ALIKE = {
+    "cosine": cosine,
+    "dot": np.dot,
+    "euclidean": lambda first, second: -np.linalg.norm(first - second),
+    "manhattan": lambda first, second: -np.abs(first - second).sum(),
+}
+
+
 def cosines_of(embeddings):
     anchors, others = embeddings.detach().numpy()[:2]
     return [cosine(*pair) for pair in zip(anchors, others, strict=True)]
@@ -21,7 +29,7 @@ def cosines_of(embeddings):
 def student_scores(embeddings, similarity):
     """Of each anchor with its positive and each of its negatives."""
     anchors, *candidates = embeddings.detach().numpy()
-    measure = cosine if similarity == "cosine" else np.dot
+    measure = ALIKE[similarity]
     return np.array(
         [[measure(anchors[i], column[i]) for column in candidates] for i in range(len(anchors))]
     )

@@ -9,9 +9,19 @@ from tests.losses.batches import embeddings_of, targets_for
 
 VARIANTS = [(name, {}) for name in LOSSES] + [
     ("infonce", {"symmetric": True, "learn_temperature": True, "false_negative_margin": 0.1}),
-    ("triplet", {"distance": "euclidean", "margin": 1.0}),
-    ("margin_mse", {"similarity": "cosine"}),
     ("kl_distillation", {"similarity": "dot", "student_temperature": 2.0}),
+    ("margin_mse", {"similarity": "dot"}),
+    ("contrastive", {"similarity": "euclidean", "margin": 4.0}),
+    ("online_contrastive", {"similarity": "manhattan", "margin": 9.0}),
+    *[
+        (name, {"similarity": similarity, **options})
+        for similarity in ("dot", "euclidean", "manhattan")
+        for name, options in (
+            ("infonce", {"temperature": 1.0}),
+            ("cosent", {"temperature": 1.0}),
+            ("triplet", {"margin": 1.0}),
+        )
+    ],
 ]
 
 

@@ -9,16 +9,26 @@ from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses.infonce import MIN_TEMPERATURE, InfoNCE
 from tests.losses.batches import embeddings_of
-from tests.losses.by_hand import cosine
+from tests.losses.by_hand import ALIKE
 from tests.losses.theirs import Stub, assert_theirs, columns_of, theirs
 
 NO_TARGETS = PairTargets()
 
 
 def by_hand(
-    embeddings, *, temperature=0.05, ids=None, margin=None, relative=False, guide=None, swap=False
+    embeddings,
+    *,
+    temperature=0.05,
+    ids=None,
+    margin=None,
+    relative=False,
+    guide=None,
+    swap=False,
+    similarity="cosine",
+    guide_similarity=None,
 ):
     """The mean over anchors of -log softmax, one candidate after the other."""
+    alike, guide_alike = ALIKE[similarity], ALIKE[guide_similarity or similarity]
     columns = embeddings.detach().numpy()
     guides = columns if guide is None else guide.numpy()
     num_columns, num_pairs, _ = columns.shape
@@ -26,7 +36,7 @@ def by_hand(
     own = keys[0]
     losses = []
     for i in range(num_pairs):
-        positive_guide = cosine(guides[query, i], guides[own, i])
+        positive_guide = guide_alike(guides[query, i], guides[own, i])
         bound = math.inf
         if margin is not None:
             bound = positive_guide + margin * (abs(positive_guide) if relative else 1)
@@ -37,10 +47,10 @@ def by_hand(
                 equal = ids is not None and ids[c][j] in (ids[query][i], ids[own][i])
                 partner = {0: 1, 1: 0}.get(c, c)
                 equal = equal or (ids is not None and ids[partner][j] == ids[query][i])
-                too_near = cosine(guides[query, i], guides[c, j]) > bound
+                too_near = guide_alike(guides[query, i], guides[c, j]) > bound
                 if is_own or not (equal or too_near):
-                    total += np.exp(cosine(columns[query, i], columns[c, j]) / temperature)
-        positive = np.exp(cosine(columns[query, i], columns[own, i]) / temperature)
+                    total += np.exp(alike(columns[query, i], columns[c, j]) / temperature)
+        positive = np.exp(alike(columns[query, i], columns[own, i]) / temperature)
         losses.append(-np.log(positive / total))
     return np.mean(losses)
 
@@ -109,6 +119,24 @@ def test_candidates_beyond_the_margin_are_no_negatives(margin, margin_type, guid
     both = by_hand(embeddings, **options) + by_hand(embeddings, **options, swap=True)
     assert both / 2 < 0.95 * InfoNCE(symmetric=True)(embeddings, NO_TARGETS)
     assert close(loss(embeddings, PairTargets(guide_embeddings=guide)), both / 2)
+
+
+@pytest.mark.parametrize("own", ALIKE)
+@pytest.mark.parametrize("guides", [None, *ALIKE])
+def test_a_model_and_its_guide_compare_each_in_its_own_way(own, guides):
+    embeddings, guide = embeddings_of(columns=3), None
+    targets = NO_TARGETS
+    if guides:
+        guide = embeddings_of(columns=3, dim=5, seed=9).detach()
+        targets = PairTargets(guide_embeddings=guide, guide_similarity=guides)
+    loss = InfoNCE(
+        similarity=own, temperature=0.8, false_negative_margin=-0.05, margin_type="relative"
+    )
+    expected = by_hand(
+        embeddings, temperature=0.8, margin=-0.05, relative=True, guide=guide, similarity=own,
+        guide_similarity=guides,
+    )  # fmt: skip
+    assert close(loss(embeddings, targets), expected)
 
 
 def test_an_anchor_without_negatives_left_has_no_loss_and_no_gradient():

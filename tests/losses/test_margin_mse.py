@@ -26,7 +26,9 @@ def test_the_formula(similarity):
 def test_a_student_who_agrees_with_the_teacher_has_no_loss():
     embeddings = embeddings_of("margin_mse", dtype=torch.float32)
     scores = (embeddings[0] * embeddings[1:]).sum(-1).T.detach()
-    assert value(MarginMSE(), embeddings, teacher_scores=scores + 7) == pytest.approx(0, abs=1e-10)
+    assert value(
+        MarginMSE(similarity="dot"), embeddings, teacher_scores=scores + 7
+    ) == pytest.approx(0, abs=1e-10)
 
 
 @pytest.mark.slow
@@ -35,4 +37,4 @@ def test_it_is_that_of_sentence_transformers(columns):
     teacher = torch.randn(6, columns - 1, generator=torch.Generator().manual_seed(5))
     expected = theirs("MarginMSELoss", columns_of(columns), teacher)
     targets = PairTargets(teacher_scores=teacher)
-    assert_theirs(MarginMSE(), columns_of(columns), targets, expected)
+    assert_theirs(MarginMSE(similarity="dot"), columns_of(columns), targets, expected)

@@ -3,7 +3,16 @@ import torch
 import torch.nn.functional as F
 
 from kl3m_embeddings.losses import LOSSES
-from kl3m_embeddings.losses.similarity import all_dots, cosine, dot, in_fp32, normalised
+from kl3m_embeddings.losses.similarity import (
+    SIMILARITIES,
+    all_dots,
+    cosine,
+    dot,
+    in_fp32,
+    normalised,
+)
+from kl3m_embeddings.metrics.vectors import ALIKENESS
+from kl3m_embeddings.metrics.vectors import SIMILARITIES as MEASURED
 from tests.losses.batches import embeddings_of, targets_for
 
 
@@ -21,6 +30,23 @@ def test_similarities_are_torchs_of_the_same_numbers_in_fp32(dtype):
         all_dots(first[0], second[1]), torch.einsum("id,jd->ij", wide[0][0], wide[1][1])
     )
     assert in_fp32(first).dtype == torch.float32
+
+
+@pytest.mark.parametrize("num_texts", [3, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_what_is_trained_by_is_what_is_measured_by(name, dtype, num_texts):
+    """Losses and evaluation, pairs and tables, under autocast, too."""
+    first, second = random(num_texts, 8, dtype=dtype), random(num_texts, 8, dtype=dtype, seed=1)
+    wide = first.float().numpy(), second.float().numpy()
+    one = SIMILARITIES[name]
+    with torch.autocast("cpu", torch.bfloat16):
+        table = one.of_all(one.prepared(first), one.prepared(second))
+        pairs = one(first, second)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(table, torch.from_numpy(MEASURED[name](*wide)), **close)
+    torch.testing.assert_close(pairs, torch.from_numpy(ALIKENESS[name](*wide)), **close)
+    assert bool((table <= 0).all()) == one.is_distance
 
 
 def test_fp64_stays():

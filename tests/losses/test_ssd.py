@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from kl3m_embeddings.losses.similarity import SIMILARITIES
 from kl3m_embeddings.losses.ssd import SSD, mean_similarities
 from tests.losses.batches import embeddings_of
 from tests.losses.by_hand import cosine, value
@@ -19,7 +20,10 @@ def test_the_formula():
         terms += [0.33 * (1 + s) for s in different[-1]]
         losses.append(np.log(np.exp(terms).sum()))
     assert value(SSD(), embeddings) == pytest.approx(np.mean(losses))
-    means = {name: mean.item() for name, mean in mean_similarities(embeddings).items()}
+    means = {
+        name: mean.item()
+        for name, mean in mean_similarities(embeddings, SIMILARITIES["cosine"]).items()
+    }
     assert means == pytest.approx(
         {
             "mean_sim_same": np.mean(same),

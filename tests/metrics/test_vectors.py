@@ -3,7 +3,12 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.preprocessing import normalize
 
-from kl3m_embeddings.metrics.vectors import ALIKENESS, SIMILARITIES, unit_vectors
+from kl3m_embeddings.metrics.vectors import (
+    ALIKENESS,
+    SIMILARITIES,
+    can_be_compared,
+    unit_vectors,
+)
 
 SCIPYS = {
     "cosine": lambda first, second: 1 - cdist(first, second, "cosine"),
@@ -44,3 +49,26 @@ def test_a_vector_of_length_0_stays_so_and_the_given_ones_are_not_changed():
     kept = vectors.copy()
     assert unit_vectors(vectors).tolist() == [[0, 0], [pytest.approx(0.6), pytest.approx(0.8)]]
     assert np.array_equal(vectors, kept)
+
+
+def test_the_distance_of_near_vectors_is_not_lost():
+    """Their squares are 10 orders of magnitude larger."""
+    vectors = random(5, 3) * 100
+    near = vectors + np.float32(1e-3) * np.array([[1, 0, 0, 0, 0, 0]], np.float32)
+    for name in ("euclidean", "manhattan"):
+        expected = ALIKENESS[name](vectors, near)
+        assert (expected < 0).all()
+        np.testing.assert_allclose(np.diag(SIMILARITIES[name](vectors, near)), expected, rtol=1e-3)
+        assert np.diag(SIMILARITIES[name](vectors, vectors)) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", SCIPYS)
+def test_what_can_be_compared_gives_finite_numbers(name):
+    far = np.array([[1e38, -1e38], [-1e38, 1e38]], np.float32)
+    assert can_be_compared(far, name) == (name == "cosine")
+    assert not can_be_compared(np.array([[np.nan, 1]], np.float32), name)
+    largest = np.full((2, 2), np.sqrt(np.finfo(np.float32).max / 2) / 2.01, np.float32)
+    largest[1] *= -1
+    assert can_be_compared(largest, name)
+    assert np.isfinite(SIMILARITIES[name](largest, largest)).all()
+    assert np.isfinite(ALIKENESS[name](largest, largest[::-1])).all()

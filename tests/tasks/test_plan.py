@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kl3m_embeddings.config.tasks import TasksConfig
 from kl3m_embeddings.data.batch import IGNORED_LABEL
+from kl3m_embeddings.losses.base import Compared
 from kl3m_embeddings.tasks import TASKS
 from kl3m_embeddings.tasks.base import TextLimits
 from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
@@ -24,7 +25,8 @@ def make_planner(make_sources):
         source = make_sources()[0]
 
         def planned(name, options):
-            task = TASKS[name].create(options, TextLimits(max_length=32, part_tokens=4096))
+            limits = TextLimits(max_length=32, part_tokens=4096)
+            task = TASKS[name].create(options, limits, Compared())
             return PlannedTask(task, source, options.probability, batch_size)
 
         chosen = TasksConfig.model_validate(tasks or EQUAL).chosen()

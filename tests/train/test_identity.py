@@ -18,11 +18,10 @@ FIELDS = {
 HASHES = {"a": "11", "b": "22"}
 
 
-def identity_of(*overrides, architecture=TINY_CONFIG, hashes=HASHES, max_length=32, world_size=1):
+def identity_of(*overrides, architecture=TINY_CONFIG, hashes=HASHES, **changes):
     training = parse_training(apply_overrides(FIELDS, overrides), Path("training.json"))
-    return run_identity(
-        training, architecture, hashes, {}, "fp", max_length=max_length, world_size=world_size
-    )
+    facts = {"max_length": 32, "world_size": 1, "similarity": "cosine"} | changes
+    return run_identity(training, architecture, hashes, {}, "fp", **facts)
 
 
 def recorded(*overrides):
@@ -115,3 +114,10 @@ def test_ranks_that_see_different_data_are_told_apart():
     with pytest.raises(ConfigError, match=r"ranks 0 and 1 do not see the same run \(data\.law\)"):
         refuse_differences(OfTwo(world_size=2), {"step": 4, "data.law": "sha"})
     refuse_differences(Ranks(), {"step": 4})
+
+
+def test_another_similarity_is_another_run_where_vectors_are_trained():
+    by_dot = identity_of('tasks={"crop": 1.0}', similarity="dot")
+    with pytest.raises(ConfigError, match="similarity: was 'cosine', is 'dot'"):
+        refuse_changes(identity_of('tasks={"crop": 1.0}'), by_dot, "models/x")
+    refuse_changes(identity_of(), identity_of(similarity="dot"), "models/x")

@@ -66,7 +66,7 @@ def write_model_folder(
     settings = {
         "prompts": dict(modules.prompts),
         "default_prompt_name": checked_prompt_name(modules.default_prompt_name, modules.prompts),
-        "similarity_fn_name": modules.similarity_fn_name or "cosine",
+        "similarity_fn_name": modules.similarity,
         "truncate_dim": modules.truncate_dim,
     }
     write_json(folder / "config_sentence_transformers.json", settings)

@@ -12,10 +12,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
+from kl3m_embeddings.config.section import SimilarityName
 from kl3m_embeddings.encoder.embedding_head import DenseSettings, EmbeddingHead
 from kl3m_embeddings.encoder.folder.module_files import (
     PLAIN_MODULE,
@@ -35,7 +36,6 @@ ORDER = re.compile(r"Transformer(, Pooling(, Dense)*(, Normalize)?)?")
 # names that sentence-transformers looks for
 QUERY_PROMPTS = ("query",)
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class SentenceModules:
         prompts: Texts that are put before a text, by name.
         default_prompt_name: Of the prompt where none is asked for.
         max_seq_length: Longer texts are truncated, in tokens.
-        similarity_fn_name: How vectors are compared.
+        similarity_fn_name: How vectors are compared; see `similarity`.
         truncate_dim: How many dimensions are kept; cut after scaling to unit length.
     """
 
@@ -61,8 +61,13 @@ class SentenceModules:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     max_seq_length: int | None = None
-    similarity_fn_name: str | None = None
+    similarity_fn_name: SimilarityName | None = None
     truncate_dim: int | None = None
+
+    @property
+    def similarity(self) -> SimilarityName:
+        """How vectors are compared: by cosine where nothing is said, as sentence-transformers."""
+        return self.similarity_fn_name or "cosine"
 
     @property
     def query_prompt(self) -> str:
@@ -162,10 +167,10 @@ def read_prompts(path: Path) -> dict[str, Any]:
     if default is not None and default not in prompts:
         raise ConfigError(f"{path}: default_prompt_name: {default!r} is not among the prompts")
     similarity = settings.get("similarity_fn_name")
-    if similarity not in (None, *SIMILARITIES):
+    if similarity not in (None, *get_args(SimilarityName)):
         raise ConfigError(
             f"{path}: similarity_fn_name: {similarity!r} is unknown: "
-            f"use one of {', '.join(SIMILARITIES)}"
+            f"use one of {', '.join(get_args(SimilarityName))}"
         )
     truncate_dim = settings.get("truncate_dim")
     if truncate_dim is not None and (type(truncate_dim) is not int or truncate_dim < 1):

@@ -1,4 +1,4 @@
-"""Mean cosines of the pairs that a step trains on: do right ones and wrong ones part?"""
+"""Mean similarities of the pairs that a step trains on: do right ones and wrong ones part?"""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ OPPOSITES = (("positive", "negative"), ("same", "diff"))
 
 
 def similarity_by_step(run: Run, window: int) -> Figure | str | None:
-    """The cosines of each task's kinds of pairs and, if it is learnt, the temperature."""
+    """The similarities of each task's kinds of pairs and, if it is learnt, the temperature."""
     if not run.embedding_tasks:
         return None
     tasks = [
@@ -70,7 +70,7 @@ def similarity_by_step(run: Run, window: int) -> Figure | str | None:
     )
     footnote(
         figure,
-        f"{more}Mean cosine of a step's pairs, faintly, and its average over "
+        f"{more}Mean similarity of a step's pairs, faintly, and its average over "
         f"{counted(window, 'step')} of the run, those of other tasks included.",
     )
     return figure

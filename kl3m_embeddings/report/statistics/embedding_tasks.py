@@ -37,8 +37,8 @@ class EmbeddingTaskStatistics:
     first_temperature: float | None
     last_temperature: float | None
     similarity: dict[str, FirstAndLast]
-    """Mean cosines by kind of pairs: of positives and negatives, or of texts of the same document,
-    of similar and of different ones."""
+    """Mean similarities by kind of pairs: of positives and negatives, or of texts of the same
+    document, of similar and of different ones."""
 
 
 def embedding_tasks(run: Run) -> list[EmbeddingTaskStatistics]:

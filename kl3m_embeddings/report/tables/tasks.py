@@ -71,7 +71,7 @@ def embedding_tasks_table(rows: Sequence[EmbeddingTaskStatistics]) -> Iterator[T
 
 
 def similarities_table(rows: Sequence[EmbeddingTaskStatistics]) -> Iterator[Table]:
-    """Mean cosines of each kind of pairs, in the first and the last tenth of the run."""
+    """Mean similarities of each kind of pairs, in the first and the last tenth of the run."""
     if not any(row.similarity for row in rows):
         return
     table = grid("Mean similarity", "task", "texts", "first tenth", "last tenth")

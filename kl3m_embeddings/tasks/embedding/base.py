@@ -19,10 +19,12 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kl3m_embeddings.config.section import SimilarityName
 from kl3m_embeddings.config.tasks import EmbeddingOptions
 from kl3m_embeddings.data.batch import Batch, BatchInfo, PairTargets
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.encoder.encode import batches_by_length
+from kl3m_embeddings.losses.base import BY_COSINE, Compared, PairLoss
 from kl3m_embeddings.losses.gradcache import cached_gradients, surrogate
 from kl3m_embeddings.losses.matryoshka import Matryoshka
 from kl3m_embeddings.tasks.base import (
@@ -67,6 +69,8 @@ class TextColumns:
     """Shape (samples, columns - 1)."""
     guide_embeddings: NDArray[np.float32] | None = None
     """Shape (columns, samples, the guide's dimensions)."""
+    guide_similarity: SimilarityName = "cosine"
+    """How the guide compares them."""
 
 
 @runtime_checkable
@@ -90,6 +94,7 @@ class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
         name: In training.json and in the log.
         seq_len: Tokens of a text, special ones included.
         loss: Takes embeddings of shape (columns, samples, dim) and targets.
+        similarity: How it, and what is measured beside it, compares vectors.
     """
 
     name: ClassVar[str]
@@ -98,7 +103,11 @@ class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
     reduces_dims: ClassVar[bool] = False
 
     def __init__(
-        self, options: OptionsT, max_length: int, part_tokens: int = PADDED_PART_TOKENS
+        self,
+        options: OptionsT,
+        max_length: int,
+        part_tokens: int = PADDED_PART_TOKENS,
+        compared: Compared = BY_COSINE,
     ) -> None:
         """Make the loss that the options name.
 
@@ -107,25 +116,30 @@ class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
             max_length: tokens of a text, special ones included, where the options name none.
             part_tokens: of the rows that are embedded together, padding included, where the
                 options name no chunks.
+            compared: how the run compares vectors.
         """
         self.options = options
         self.seq_len = options.seq_len or max_length
         self.chunk_tokens = options.chunk_tokens
         self.part_tokens = part_tokens
-        self.loss = loss = self.new_loss(options)
+        loss = self.new_loss(options, compared)
+        self.loss: nn.Module = loss
+        self.similarity = loss.similarity
         is_learnt = getattr(loss, "raw_temperature", None) is not None
         self.learnt_temperature: Any = loss if is_learnt else None
         if options.matryoshka_dims:
             self.loss = Matryoshka(loss, options.matryoshka_dims, options.matryoshka_weights)
 
     @classmethod
-    def create(cls, options: OptionsT, limits: TextLimits) -> "EmbeddingTask[SourceT, OptionsT]":
+    def create(
+        cls, options: OptionsT, limits: TextLimits, compared: Compared
+    ) -> "EmbeddingTask[SourceT, OptionsT]":
         """The task with these options."""
-        return cls(options, limits.max_length, limits.part_tokens)
+        return cls(options, limits.max_length, limits.part_tokens, compared)
 
     @staticmethod
     @abstractmethod
-    def new_loss(options: OptionsT) -> nn.Module:
+    def new_loss(options: OptionsT, compared: Compared) -> PairLoss:
         """The loss, without Matryoshka sizes."""
 
     @abstractmethod
@@ -144,7 +158,9 @@ class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
     ) -> dict[str, Tensor]:
         """What the log says beside the loss: means over this device's pairs."""
-        return in_batch_measures(embeddings, targets) if targets.labels is None else {}
+        if targets.labels is not None:
+            return {}
+        return in_batch_measures(embeddings, targets, self.similarity)
 
     def _measured(
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets, weight: float
@@ -261,6 +277,7 @@ def _targets(texts: TextColumns) -> PairTargets:
         teacher_scores=tensor(texts.teacher_scores),
         text_groups=torch.from_numpy(np.ascontiguousarray(texts.text_groups)),
         guide_embeddings=tensor(texts.guide_embeddings),
+        guide_similarity=texts.guide_similarity,
     )
 
 

@@ -8,12 +8,10 @@
 Contriever: Izacard et al. 2022, https://arxiv.org/abs/2112.09118
 """
 
-from torch import nn
-
-from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import CropOptions
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
-from kl3m_embeddings.losses import LOSSES
+from kl3m_embeddings.losses.base import Compared, PairLoss
+from kl3m_embeddings.losses.build import chosen_loss
 from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
 from kl3m_embeddings.tasks.embedding.spans import passages, spans_within, text_columns
@@ -25,9 +23,9 @@ class Crop(EmbeddingTask[TextSource, CropOptions]):
     name = "crop"
 
     @staticmethod
-    def new_loss(options: CropOptions) -> nn.Module:
+    def new_loss(options: CropOptions, compared: Compared) -> PairLoss:
         """The loss that the options name."""
-        return LOSSES[options.loss.name](**loss_arguments(options.loss))
+        return chosen_loss("crop", options.loss, compared)
 
     def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
         """Two spans of each sample's document; where they are one span, it is a fallback."""

@@ -14,13 +14,12 @@ Where sentences end: sentences.py. Lee et al. 2019, https://arxiv.org/abs/1906.0
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import IctOptions
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
 from kl3m_embeddings.data.samples.corpus import Spans, Windows
-from kl3m_embeddings.losses import LOSSES
+from kl3m_embeddings.losses.base import Compared, PairLoss
+from kl3m_embeddings.losses.build import chosen_loss
 from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
 from kl3m_embeddings.tasks.embedding.sentences import sentence_lengths, token_marks
@@ -44,9 +43,9 @@ class InverseCloze(EmbeddingTask[TextSource, IctOptions]):
     name = "ict"
 
     @staticmethod
-    def new_loss(options: IctOptions) -> nn.Module:
+    def new_loss(options: IctOptions, compared: Compared) -> PairLoss:
         """The loss that the options name."""
-        return LOSSES[options.loss.name](**loss_arguments(options.loss))
+        return chosen_loss("ict", options.loss, compared)
 
     def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
         """Sentences, and the rest of their passages."""

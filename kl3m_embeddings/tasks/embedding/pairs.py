@@ -9,17 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from kl3m_embeddings.config.losses import loss_arguments
+from kl3m_embeddings.config.section import SimilarityName
 from kl3m_embeddings.config.tasks import PairsOptions
 from kl3m_embeddings.data.pair_sets.order import PairBatch, PairOrder
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.losses import LOSSES
-from kl3m_embeddings.losses.base import PairLoss
+from kl3m_embeddings.losses.base import Compared, PairLoss
+from kl3m_embeddings.losses.build import chosen_loss
 from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
+
+LARGEST_MARGIN = 2
+"""Between two similarities that lie from -1 to 1, or from -2 to 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,8 @@ class PairSource:
     tokenizer: Tokenizer
     guides: Sequence[NDArray[np.float32] | None]
     """For each set, a guide model's vectors of its texts, by text id."""
+    guide_similarity: SimilarityName = "cosine"
+    """How the guide compares them."""
 
 
 class Pairs(EmbeddingTask[PairSource, PairsOptions]):
@@ -39,9 +44,9 @@ class Pairs(EmbeddingTask[PairSource, PairsOptions]):
     reads = "pairs"
 
     @staticmethod
-    def new_loss(options: PairsOptions) -> nn.Module:
+    def new_loss(options: PairsOptions, compared: Compared) -> PairLoss:
         """The loss that the options name."""
-        return LOSSES[options.loss.name](**loss_arguments(options.loss))
+        return chosen_loss("pairs", options.loss, compared)
 
     def columns(self, source: PairSource, first_sample: int, count: int) -> TextColumns:
         """Queries, positives, then one column for each negative."""
@@ -68,6 +73,7 @@ class Pairs(EmbeddingTask[PairSource, PairsOptions]):
             labels=batch.labels,
             teacher_scores=_teacher_scores(batch),
             guide_embeddings=None if guide is None else guide[ids],
+            guide_similarity=source.guide_similarity,
         )
 
 
@@ -79,14 +85,23 @@ def _teacher_scores(batch: PairBatch) -> NDArray[np.float32] | None:
     return scores
 
 
-def check_loss(options: PairsOptions, sets: Sequence[PairSet]) -> None:
+def check_loss(options: PairsOptions, sets: Sequence[PairSet], compared: Compared) -> None:
     """Check that every set has what the loss needs, before anything heavy is done.
+
+    Args:
+        options: of the task.
+        sets: what it trains on.
+        compared: how the run compares vectors.
 
     Raises:
         ConfigError: naming the set, what is wrong, and a way out.
     """
+    loss = LOSSES[options.loss.name]
     for pairs in sets:
-        if problem := _problem(LOSSES[options.loss.name], options.num_negatives, pairs):
+        problem = _problem(loss, options.num_negatives, pairs)
+        if problem is None and loss.fits_margins and compared.in_unit_range:
+            problem = _problem_of_margins(pairs)
+        if problem:
             raise ConfigError(
                 f"tasks.pairs.loss: {options.loss.name}: pairs.{pairs.name}: {problem}"
             )
@@ -111,3 +126,18 @@ def _problem(loss: type[PairLoss], num_negatives: int, pairs: PairSet) -> str | 
     if loss.needs_scores and not pairs.has_teacher_scores:
         return "a teacher's score (docscore, negscore) is missing: add it, or choose infonce"
     return None
+
+
+def _problem_of_margins(pairs: PairSet) -> str | None:
+    """Whether most of the teacher's margins are beyond any that similarities of this range have."""
+    assert pairs.positive_scores is not None and pairs.negative_scores is not None
+    first_positives = pairs.positive_scores[pairs.positive_starts[:-1]]
+    margins = np.repeat(first_positives, np.diff(pairs.negative_starts)) - pairs.negative_scores
+    typical = float(np.median(np.abs(margins)))
+    if typical <= LARGEST_MARGIN:
+        return None
+    return (
+        f"half of its teacher's margins are {typical:.3g} or more, and those of vectors compared "
+        f"by their direction end at {LARGEST_MARGIN}: set similarity to dot and normalise to "
+        "false, or choose kl_distillation"
+    )

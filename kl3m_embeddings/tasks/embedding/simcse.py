@@ -5,12 +5,10 @@ Both copies are rows of one batch. Masks are drawn for each row, so no two rows 
 Gao et al. 2021, https://arxiv.org/abs/2104.08821
 """
 
-from torch import nn
-
-from kl3m_embeddings.config.losses import loss_arguments
 from kl3m_embeddings.config.tasks import SimcseOptions
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
-from kl3m_embeddings.losses import LOSSES
+from kl3m_embeddings.losses.base import Compared, PairLoss
+from kl3m_embeddings.losses.build import chosen_loss
 from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
 from kl3m_embeddings.tasks.embedding.spans import passages, text_columns
@@ -22,9 +20,9 @@ class SimCSE(EmbeddingTask[TextSource, SimcseOptions]):
     name = "simcse"
 
     @staticmethod
-    def new_loss(options: SimcseOptions) -> nn.Module:
+    def new_loss(options: SimcseOptions, compared: Compared) -> PairLoss:
         """The loss that the options name."""
-        return LOSSES[options.loss.name](**loss_arguments(options.loss))
+        return chosen_loss("simcse", options.loss, compared)
 
     def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
         """The text of each sample, twice; two texts of a document are each other's negatives."""

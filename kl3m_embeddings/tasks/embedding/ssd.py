@@ -15,14 +15,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from kl3m_embeddings.config.tasks import SsdOptions
 from kl3m_embeddings.data.batch import PairTargets
 from kl3m_embeddings.data.counter_random import derive_key, random_uniform
 from kl3m_embeddings.data.samples.corpus import Corpus, Spans
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.losses import LOSSES
+from kl3m_embeddings.losses.base import Compared, PairLoss
+from kl3m_embeddings.losses.build import build_loss
 from kl3m_embeddings.losses.ssd import mean_similarities
 from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.embedding.base import EmbeddingTask, TextColumns
@@ -44,9 +45,9 @@ class SameSimilarDifferent(EmbeddingTask[TextSource, SsdOptions]):
     name = "ssd"
 
     @staticmethod
-    def new_loss(_: SsdOptions) -> nn.Module:
+    def new_loss(_: SsdOptions, compared: Compared) -> PairLoss:
         """The one loss that takes quads."""
-        return LOSSES["ssd"]()
+        return build_loss("ssd", {}, compared, "tasks.ssd")
 
     def columns(self, source: TextSource, first_sample: int, count: int) -> TextColumns:
         """Texts a, a', b and c.
@@ -75,8 +76,8 @@ class SameSimilarDifferent(EmbeddingTask[TextSource, SsdOptions]):
     def measures(
         self, embeddings: Float[Tensor, "columns pairs dim"], targets: PairTargets
     ) -> dict[str, Tensor]:
-        """Mean cosines of the three kinds."""
-        return mean_similarities(embeddings)
+        """Mean similarities of the three kinds."""
+        return mean_similarities(embeddings, self.similarity)
 
 
 def check_datasets(names: Sequence[str]) -> None:

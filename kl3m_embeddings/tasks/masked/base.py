@@ -14,7 +14,6 @@ from kl3m_embeddings.tasks.base import (
     LossPart,
     Reads,
     StepTotals,
-    TextLimits,
     TextSource,
 )
 
@@ -33,8 +32,8 @@ class MaskedTask(ABC, Generic[OptionsT]):
     loss: ClassVar[None] = None
 
     @classmethod
-    def create(cls, options: OptionsT, _: TextLimits) -> "MaskedTask[OptionsT]":
-        """The task with these options; limits are not needed: texts are cut already."""
+    def create(cls, options: OptionsT, *_: object) -> "MaskedTask[OptionsT]":
+        """The task with these options; texts are cut already, and no vectors are compared."""
         return cls(options)
 
     @abstractmethod

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from kl3m_embeddings.data.batch import PairTargets
+from kl3m_embeddings.losses.similarity import SIMILARITIES
 from kl3m_embeddings.tasks.embedding.measures import in_batch_measures
-from tests.losses.by_hand import cosine
+from tests.losses.by_hand import ALIKE
 
 COLUMNS, PAIRS = 3, 6
 
@@ -15,13 +16,14 @@ def random(seed=0):
     return torch.randn(COLUMNS, PAIRS, 5, generator=torch.Generator().manual_seed(seed))
 
 
-def by_hand(embeddings, ids=None):
+def by_hand(embeddings, ids=None, name="cosine"):
+    alike = ALIKE[name]
     vectors = embeddings.double().numpy()
     hits, positives, negatives = [], [], []
     for i in range(PAIRS):
-        own = cosine(vectors[0, i], vectors[1, i])
+        own = alike(vectors[0, i], vectors[1, i])
         others = [
-            cosine(vectors[0, i], vectors[column, j])
+            alike(vectors[0, i], vectors[column, j])
             for column in range(1, COLUMNS)
             for j in range(PAIRS)
             if (column, j) != (1, i)
@@ -34,7 +36,7 @@ def by_hand(embeddings, ids=None):
                 )
             )
         ]
-        hits.append(own > max(others, default=-2))
+        hits.append(own > max(others, default=-np.inf))
         positives.append(own)
         negatives += others
     return {
@@ -44,14 +46,16 @@ def by_hand(embeddings, ids=None):
     }
 
 
-def measured(embeddings, **targets):
-    found = in_batch_measures(embeddings, PairTargets(**targets))
+def measured(embeddings, name="cosine", **targets):
+    found = in_batch_measures(embeddings, PairTargets(**targets), SIMILARITIES[name])
     return {name: value.item() for name, value in found.items()}
 
 
+@pytest.mark.parametrize("name", SIMILARITIES)
 @pytest.mark.parametrize("seed", range(4))
-def test_every_other_text_of_the_batch_is_a_rival(seed):
-    assert measured(random(seed)) == pytest.approx(by_hand(random(seed)), rel=1e-5)
+def test_every_other_text_of_the_batch_is_a_rival(seed, name):
+    expected = by_hand(random(seed), name=name)
+    assert measured(random(seed), name) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_equal_texts_are_no_rivals():
@@ -79,6 +83,6 @@ def test_perfect_and_collapsed_embeddings():
 
 def test_a_pair_alone_has_no_rival_and_gradients_are_not_recorded():
     pair = torch.ones(2, 1, 4, requires_grad=True)
-    found = in_batch_measures(pair, PairTargets())
+    found = in_batch_measures(pair, PairTargets(), SIMILARITIES["dot"])
     assert found["accuracy"] == 1 and found["mean_sim_negative"] == 0
     assert not any(value.requires_grad for value in found.values())

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.losses.base import Compared
 from kl3m_embeddings.tasks.embedding.pairs import Pairs, check_loss
 from tests.tasks.embedding.steps import batches_of, gradients, options_of
 
@@ -57,7 +58,7 @@ def test_a_guide_decides_what_is_a_false_negative(make_source, pair_sets):
 )
 def test_a_set_that_does_not_fit_the_loss_is_refused(pair_sets, changes, name, message):
     with pytest.raises(ConfigError, match=message) as error:
-        check_loss(options_of(**changes), [pair_sets[name]])
+        check_loss(options_of(**changes), [pair_sets[name]], Compared())
     assert str(error.value).startswith(
         f"tasks.pairs.loss: {options_of(**changes).loss.name}: pairs."
     )
@@ -66,17 +67,47 @@ def test_a_set_that_does_not_fit_the_loss_is_refused(pair_sets, changes, name, m
 def test_labels_beyond_1_are_refused_where_they_are_a_cosine(pair_sets):
     high = replace(pair_sets["graded"], labels=pair_sets["graded"].labels * 5)
     with pytest.raises(ConfigError, match="beyond 0 to 1"):
-        check_loss(options_of(loss="cosine"), [high])
-    check_loss(options_of(loss="cosent"), [high])
-    check_loss(options_of(loss="cosine"), [pair_sets["graded"]])
+        check_loss(options_of(loss="cosine"), [high], Compared())
+    check_loss(options_of(loss="cosent"), [high], Compared())
+    check_loss(options_of(loss="cosine"), [pair_sets["graded"]], Compared())
+
+
+@pytest.mark.parametrize(
+    ("compared", "scale", "is_refused"),
+    [
+        (Compared(), 10, True),
+        (Compared(), 1, False),
+        (Compared(similarity="dot"), 10, False),
+        (Compared(similarity="dot", unit_length=True), 10, True),
+        (Compared(similarity="euclidean", unit_length=True), 10, True),
+        (Compared(similarity="euclidean"), 10, False),
+    ],
+)
+def test_a_teachers_margins_must_be_in_reach(pair_sets, compared, scale, is_refused):
+    """Three of four are the scale."""
+    pairs = pair_sets["train"]
+    negatives = np.zeros(len(pairs.negatives), np.float32)
+    negatives[::4] = scale / 2
+    scored = replace(
+        pairs,
+        positive_scores=np.full(len(pairs.positives), scale, np.float32),
+        negative_scores=negatives,
+    )
+    options = options_of(loss="margin_mse", num_negatives=1)
+    if not is_refused:
+        check_loss(options, [scored], compared)
+        return
+    with pytest.raises(ConfigError, match=r"margins are 10 or more.*set similarity to dot"):
+        check_loss(options, [scored], compared)
+    check_loss(options_of(loss="kl_distillation", num_negatives=1), [scored], compared)
 
 
 @pytest.mark.parametrize("loss", ["cosent", "cosine", "contrastive", "online_contrastive"])
 def test_labels_that_are_all_equal_are_refused(pair_sets, loss):
     equal = replace(pair_sets["graded"], labels=np.full_like(pair_sets["graded"].labels, 0.5))
     with pytest.raises(ConfigError, match=r"its labels are all 0\.5, .* add rows with others"):
-        check_loss(options_of(loss=loss), [equal])
-    check_loss(options_of(loss=loss), [pair_sets["graded"]])
+        check_loss(options_of(loss=loss), [equal], Compared())
+    check_loss(options_of(loss=loss), [pair_sets["graded"]], Compared())
 
 
 @pytest.mark.parametrize("loss", ["cosent", "cosine", "contrastive", "online_contrastive"])
