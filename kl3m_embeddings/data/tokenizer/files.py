@@ -67,7 +67,8 @@ def _lower_case(backend: tokenizers.Tokenizer) -> None:
 
 def _read_pipeline(file: Path) -> tokenizers.Tokenizer:
     try:
-        return tokenizers.Tokenizer.from_file(str(file))
+        # not from_file: it takes no name that is no UTF-8
+        return tokenizers.Tokenizer.from_buffer(file.read_bytes())
     except Exception as error:  # tokenizers raises plain Exception
         message = str(error).splitlines()[0]
         raise ConfigError(

@@ -24,6 +24,7 @@ from kl3m_embeddings.encoder.heads import MASKED_HEADS, Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.encoder.stock.without_padding import speed_up
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.path_kind import utf8_folder
 
 
 def build_encoder(
@@ -85,14 +86,15 @@ def load_encoder(
         config = config or read_config(folder)
         try:
             auto = AutoModelForMaskedLM if config.model_type in MASKED_HEADS else AutoModel
-            model, info = auto.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
+            with utf8_folder(folder) as place:
+                model, info = auto.from_pretrained(
+                    place,
+                    config=config,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    ignore_mismatched_sizes=True,
+                    output_loading_info=True,
+                )
         except (OSError, ValueError, SafetensorError) as error:
             raise ConfigError(f"{folder}: {str(error).strip().splitlines()[0]}") from error
         check_weights(str(folder), model, info)
