@@ -18,6 +18,8 @@ SEVERAL = {
     "test_poetry_lock.py": "the lock file goes with pyproject.toml",
     "engine/test_conformance.py": "both engines, every ZeRO stage",
     "engine/test_deepspeed_names.py": "private names of DeepSpeed's, whichever module uses them",
+    "local_tasks/test_column_traps.py": "each trap of a column, whichever way its file comes in",
+    "local_tasks/test_traps.py": "each trap of a file of text, whichever way it comes in",
     "losses/test_every_loss.py": "what holds for each loss of the table",
     "run/test_similarity.py": "one similarity through training, measuring and export",
     "train/test_bad_runs.py": "full disks, damaged files, two trainers, signals, diverging losses",

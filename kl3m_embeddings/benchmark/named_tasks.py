@@ -10,6 +10,7 @@ from mteb.abstasks import AbsTask
 from mteb.get_tasks import _TASKS_REGISTRY
 
 from kl3m_embeddings.errors import ConfigError, did_you_mean
+from kl3m_embeddings.files.path_kind import why_not
 
 LISTS = files("kl3m_embeddings.benchmark") / "task_lists"
 
@@ -65,10 +66,11 @@ def read_task_list(source: str) -> list[str]:
     """
     shipped = LISTS / f"{source}.txt"
     path = Path(source)
-    if not path.is_file() and not shipped.is_file():
+    why = why_not(path, "file")
+    if why and not shipped.is_file():
         known = ", ".join(sorted(one.name.removesuffix(".txt") for one in LISTS.iterdir()))
-        raise ConfigError(f"{source}: no such file: give a file of task names, or one of {known}")
-    text = (path if path.is_file() else shipped).read_text(encoding="utf-8")
+        raise ConfigError(f"{source}: {why}: give a file of task names, or one of {known}")
+    text = (shipped if why else path).read_text(encoding="utf-8")
     names = [line.partition("#")[0].strip() for line in text.splitlines()]
     if not any(names):
         raise ConfigError(f"{source}: no task name in it: write one a line")

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,8 +22,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(with_seconds(arguments))
     if options.watch is not None and scores_wanted(options):
         parser().error("--watch draws only: score first, without it")
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a name that the terminal cannot show
 
     def command() -> int:
         draw = draw_one if len(options.logs) == 1 else draw_several

@@ -19,6 +19,7 @@ from kl3m_embeddings.benchmark.scores import SCORES, TABLE, Score
 from kl3m_embeddings.benchmark.variants import DTYPES
 from kl3m_embeddings.config.read import load_training
 from kl3m_embeddings.errors import ConfigError, did_you_mean
+from kl3m_embeddings.files.path_kind import why_not
 from kl3m_embeddings.messages import say
 from kl3m_embeddings.report.read.benchmark import read_scores
 from kl3m_embeddings.report.statistics.scores import score_statistics
@@ -84,8 +85,8 @@ def run_request(log: Path, options: Namespace) -> BenchmarkRequest:
     """
     folder = log if log.is_dir() else log.parent
     path = folder / "training.json"
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file: scores are of a run's model; use kl3m mteb")
+    if why := why_not(path, "file"):
+        raise ConfigError(f"{path}: {why}: scores are of a run's model; use kl3m mteb")
     training = load_training(path)
     chosen = training.tasks.embedding().values()
     dims = sorted({dim for one in chosen for dim in one.matryoshka_dims or ()})

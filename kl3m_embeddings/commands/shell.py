@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from io import TextIOWrapper
 
 from kl3m_embeddings.errors import INTERNAL_ERROR, INTERRUPTED, OtherRankError
 
@@ -17,8 +18,13 @@ def run(command: Callable[[], int], *, debug: bool = False) -> int:
     Threads that wait sleep, unless the environment says otherwise: those that spin make every
     computation many times slower as soon as anything else runs on the machine
     (docs/performance.md). OpenMP asks once, when torch loads, which no command does before this.
+
+    What the terminal cannot show, a name in letters that it lacks or in bytes that are no UTF-8, is
+    printed escaped.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if isinstance(sys.stdout, TextIOWrapper):  # as standard error is from the start
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return command()
     except OtherRankError as error:

@@ -12,6 +12,7 @@ from kl3m_embeddings.commands import shell
 from kl3m_embeddings.commands.named import named_values
 from kl3m_embeddings.config.read import apply_overrides, parse_training
 from kl3m_embeddings.errors import ConfigError, OutputError, RetryError
+from kl3m_embeddings.files.path_kind import why_not
 from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import warn
 
@@ -83,8 +84,8 @@ def read_request(
         settings: further fields of the request.
     """
     folder: Path = arguments.folder
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder: name one that holds config.json")
+    if why := why_not(folder, "folder"):
+        raise ConfigError(f"{folder}: {why}: name one that holds config.json")
     path = folder / "training.json"
     overrides = list(arguments.set)
     fields = read_json_object(path)

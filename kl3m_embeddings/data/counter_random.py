@@ -30,7 +30,9 @@ NUM_ROUNDS = 4
 def derive_key(*parts: int | str) -> int:
     """A 64-bit key from the parts, such as `(seed, "masks")`: different parts, unrelated keys."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little"
+    )
 
 
 def random_uint32(

@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kl3m_embeddings.files.path_kind import utf8_folder
+
 STATE_FILE = "state.json"
 SEPARATOR = "|"  # between a parameter's name and the name of its state, as in "x.weight|exp_avg"
 
@@ -19,7 +21,8 @@ def write_state(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Any]
     path.mkdir(parents=True, exist_ok=True)
     for name, named_tensors in tensors.items():
         contiguous = {key: tensor.contiguous() for key, tensor in named_tensors.items()}
-        save_file(contiguous, path / f"{name}.safetensors")
+        with utf8_folder(path) as folder:
+            save_file(contiguous, folder / f"{name}.safetensors")
     text = json.dumps(state, allow_nan=False, indent=1)
     (path / STATE_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -29,7 +32,8 @@ def read_state(
 ) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Read what `write_state` wrote."""
     state = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
-    return state, {name: load_file(path / f"{name}.safetensors") for name in names}
+    with utf8_folder(path) as folder:
+        return state, {name: load_file(folder / f"{name}.safetensors") for name in names}
 
 
 def flatten_optimizer_state(

@@ -94,6 +94,14 @@ class PairEvaluation:
             truncate_dim=truncate_dim,
         )
 
+    def problem(self) -> str | None:
+        """Why no model could be told from another by this set, and a way out; None if one can.
+
+        Its score would be the same for every model, a perfect one as a rule, and the best
+        checkpoint be chosen by it.
+        """
+        return self.judgements.problem()
+
     def left_out(self) -> str | None:
         """A line on the documents that no query is asked among; None where there are none."""
         if not isinstance(self.judgements, RetrievalJudgements) or not self.judgements.num_left_out:

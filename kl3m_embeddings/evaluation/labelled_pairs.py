@@ -44,6 +44,8 @@ class LabelledJudgements:
     documents: Int64[np.ndarray, " pairs"]
     labels: Float32[np.ndarray, " pairs"]
     binary: bool
+    are_equal: bool
+    """Whether both texts of every pair are the same."""
 
     @classmethod
     def build(cls, pairs: PairSet, rows: Int64[np.ndarray, " rows"]) -> "LabelledJudgements":
@@ -59,7 +61,20 @@ class LabelledJudgements:
             documents=documents,
             labels=pairs.labels[rows],
             binary=bool(np.isin(pairs.labels, (0, 1)).all()),
+            are_equal=bool(
+                (pairs.originals[pairs.queries[rows]] == pairs.originals[positives]).all()
+            ),
         )
+
+    def problem(self) -> str | None:
+        """Why no model could be told from another by these pairs; None where one can."""
+        if (label := self.labels[0]) == self.labels.max() == self.labels.min():
+            return f"every label is {label:g}: add pairs with others, or leave the label column out"
+        if len(np.unique(self.queries * len(self.document_ids) + self.documents)) == 1:
+            return "every pair is of the same two texts: add others"
+        if self.are_equal:
+            return "both texts of every pair are the same: add pairs of different texts"
+        return None
 
     def counts(self) -> dict[str, int]:
         """How many pairs there are."""

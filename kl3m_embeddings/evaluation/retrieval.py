@@ -86,6 +86,19 @@ class RetrievalJudgements:
             num_left_out=num_all - len(ids),
         )
 
+    def problem(self) -> str | None:
+        """Why no model could be told from another by these queries; None where one can."""
+        num_ranked = len(self.document_ids) - (self.own >= 0)
+        num_relevant = np.diff(self.relevant_starts)
+        if not num_relevant.any():
+            return "every positive is its own query: there is nothing to be found"
+        if (num_relevant >= num_ranked)[num_relevant > 0].all():
+            return (
+                "every document is right for every query: add rows with other positives, "
+                "or negatives"
+            )
+        return None
+
     def counts(self) -> dict[str, int]:
         """How many queries and documents there are."""
         return {"num_queries": len(self.query_ids), "num_documents": len(self.document_ids)}

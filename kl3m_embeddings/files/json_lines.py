@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kl3m_embeddings.errors import DataError
-from kl3m_embeddings.files.whole import write_whole
+from kl3m_embeddings.files.whole import utf8, write_whole
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -48,4 +48,4 @@ def replace_lines(path: Path, rows: Sequence[Mapping[str, Any]], keys: Sequence[
 
 def json_line(row: Mapping[str, Any]) -> bytes:
     """The row as a line of JSON."""
-    return (json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    return utf8(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")

@@ -6,12 +6,14 @@ files are kept in its cache: a model's settings and safetensors, or the files of
 """
 
 import importlib.util
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.path_kind import why_not
 
 Kind = Literal["model", "tokenizer"]
 
@@ -43,10 +45,11 @@ def resolve_source(source: str | Path, kind: Kind = "model") -> Path:
     name = str(source)
     if name.startswith("package:"):
         return package_folder(name)
-    if Path(name).is_dir():
+    why = why_not(name, "folder")
+    if why is None:
         return Path(name)
-    if Path(name).exists() or not HUB_NAME.fullmatch(name):
-        raise ConfigError(f"{name}: no such folder: give the folder of a {kind}, or a hub name")
+    if os.path.lexists(name) or not HUB_NAME.fullmatch(name):
+        raise ConfigError(f"{name}: {why}: give the folder of a {kind}, or a hub name")
     return hub_folder(name, kind)
 
 

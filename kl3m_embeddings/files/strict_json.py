@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.path_kind import why_not
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -23,10 +24,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
     def no_constants(constant: str) -> float:
         raise ConfigError(f"{path}: {constant} is not a number that JSON knows")
 
+    if why := why_not(path, "file"):
+        raise ConfigError(f"{path}: {why}")
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:

@@ -58,14 +58,22 @@ def durable_file(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
 def write_whole(path: Path, text: str, remedy: str = REMEDY) -> None:
     """Write a text file; lines end as they do in `text`. Arguments and errors: see `whole_file`."""
     with whole_file(path, remedy) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.write_bytes(utf8(text))
+
+
+def utf8(text: str) -> bytes:
+    """UTF-8; a lone surrogate, which stands for a byte of a name that is no UTF-8, is escaped.
+
+    In JSON this is what JSON itself writes for it, so that such a name is read back as it was.
+    """
+    return text.encode(errors="backslashreplace")
 
 
 def write_durable_json(path: Path, value: object, remedy: str = REMEDY) -> None:
     """Write a JSON file, one that says of others that they are complete; see `durable_file`."""
     text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
     with durable_file(path, remedy) as temporary:
-        temporary.write_bytes(text.encode() + b"\n")
+        temporary.write_bytes(utf8(text) + b"\n")
 
 
 def make_folder(folder: Path, remedy: str = REMEDY) -> None:

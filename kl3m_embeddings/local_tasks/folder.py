@@ -22,9 +22,10 @@ from pathlib import Path
 
 from kl3m_embeddings.config.read import parse_section
 from kl3m_embeddings.data.readers.records import EMPTY, ReadOptions, fault_of
-from kl3m_embeddings.data.readers.rows import TEXT_ROW_READERS, bare_suffix
+from kl3m_embeddings.data.readers.rows import TEXT_ROW_READERS, bare_suffix, number_of
 from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.files.hashes import sha256_of_file
+from kl3m_embeddings.files.path_kind import why_not
 from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.local_tasks.qrels import read_qrels
 from kl3m_embeddings.local_tasks.settings import LocalTaskSettings
@@ -95,7 +96,7 @@ class _Folder:
             problem = f"no {name} file ({types}; also .gz, .zst)" if not found else "several files"
             names = ": " + ", ".join(file.name for file in found) if found else ""
             raise DataError(f"{self.path / folder}: {problem} for {stem}{names}: one is needed")
-        self.digest.update(f"\0{found[0].name}\0".encode())
+        self.digest.update(f"\0{found[0].name}\0".encode(errors="surrogateescape"))
         self.digest.update(bytes.fromhex(sha256_of_file(found[0])))
         return found[0]
 
@@ -103,10 +104,10 @@ class _Folder:
         """Place and values of each row; every key is there."""
         file = self.find(stem)
         num_rows = 0
-        for line, values in TEXT_ROW_READERS[bare_suffix(file)](str(file), OPTIONS):
+        for line, values in TEXT_ROW_READERS[bare_suffix(file)](str(file), OPTIONS, 0):
             place = f"{file}:{line}"
             if values == EMPTY:
-                continue  # a blank line of a CSV is no row
+                continue  # a blank line is no row
             if isinstance(values, str):
                 raise DataError(f"{place}: {values}: mend the row or leave it out")
             if missing := [key for key in keys if values.get(key) is None]:
@@ -127,10 +128,9 @@ def read_local_task(folder: Path) -> LocalTask:
         DataError: a file is missing or faulty, an id is unknown, or there is one class only.
     """
     path = folder / "task.json"
-    if not path.is_file():
-        raise ConfigError(
-            f"{path}: no such file: give a folder with a task.json (docs/local-tasks.md)"
-        )
+    if why := why_not(folder, "folder") or why_not(path, "file"):
+        place = path if folder.is_dir() else folder
+        raise ConfigError(f"{place}: {why}: give a folder with a task.json (docs/local-tasks.md)")
     settings = parse_section(LocalTaskSettings, read_json_object(path), path, "docs/local-tasks.md")
     files = _Folder(folder)
     files.digest.update(path.read_bytes())
@@ -171,9 +171,15 @@ def _read_ranking(files: _Folder, settings: LocalTaskSettings) -> RankingTexts:
     }
     path = files.find(f"qrels/{settings.split}", (".tsv", ".txt", ".csv"))
     judgements = read_qrels(path, queries.keys(), documents.keys())
-    if settings.type == "Retrieval":
-        return RankingTexts(documents=documents, queries=queries, judgements=judgements)
-    candidates = _read_candidates(files, judgements.keys(), documents)
+    candidates = None
+    if settings.type == "Reranking":
+        candidates = _read_candidates(files, judgements.keys(), documents)
+    if all(
+        grades.get(name, 0) == max(grades.values())
+        for query, grades in judgements.items()
+        for name in (documents if candidates is None else candidates[query])
+    ):
+        raise DataError(f"{path}: every document is right for every query: nothing to tell apart")
     return RankingTexts(
         documents=documents, queries=queries, judgements=judgements, candidates=candidates
     )
@@ -185,11 +191,15 @@ def _read_candidates(
     candidates: dict[str, list[str]] = {}
     for place, values in files.rows("candidates", ("query-id", "corpus-ids")):
         ids = values["corpus-ids"]
-        if not isinstance(ids, list) or not ids:
+        if (
+            not isinstance(ids, list)
+            or not ids
+            or not all(isinstance(one, str | int) for one in ids)
+        ):
             raise DataError(f"{place}: corpus-ids: must be a list of ids")
         if unknown := [one for one in ids if str(one) not in documents]:
             raise DataError(f"{place}: corpus-ids: {unknown[0]!r} is not in the corpus")
-        query = str(values["query-id"])
+        query = _plain(place, values, "query-id")
         if query in candidates:
             raise DataError(f"{place}: query-id {query!r} is there twice: keep one of them")
         candidates[query] = [str(one) for one in ids]
@@ -204,7 +214,7 @@ def _by_id(
     """Id, place and values of each row; no id is there twice."""
     seen: set[str] = set()
     for place, values in files.rows(stem, keys):
-        name = str(values["_id"])
+        name = _plain(place, values, "_id")
         if name in seen:
             raise DataError(f"{place}: _id {name!r} is there twice: keep one of them")
         seen.add(name)
@@ -230,7 +240,7 @@ def _read_labelled(files: _Folder, split: str, train: LabelledTexts | None = Non
     read = LabelledTexts(texts=[], labels=[], train=train)
     for place, values in files.rows(split, ("text", "label")):
         read.texts.append(_text(place, values, "text"))
-        read.labels.append(str(values["label"]))
+        read.labels.append(_plain(place, values, "label"))
     counts = Counter(read.labels)
     if len(counts) < 2:
         raise DataError(
@@ -253,6 +263,14 @@ def _title(place: str, values: Mapping[str, object]) -> str:
     return _text(place, values, "title", may_be_empty=True) if values.get("title") else ""
 
 
+def _plain(place: str, values: Mapping[str, object], key: str) -> str:
+    """A text, number, true or false, as text: an id, or a label."""
+    value = values[key]
+    if not isinstance(value, str | int | float):
+        raise DataError(f"{place}: {key}: must be a text or a number, not {value!r:.40}")
+    return str(value)
+
+
 def _text(place: str, values: Mapping[str, object], key: str, *, may_be_empty: bool = False) -> str:
     text = values[key]
     if not isinstance(text, str):
@@ -264,10 +282,7 @@ def _text(place: str, values: Mapping[str, object], key: str, *, may_be_empty: b
 
 
 def _number(place: str, value: object, key: str) -> float:
-    try:
-        number = float(value) if isinstance(value, int | float | str) else None
-    except ValueError:
-        number = None
-    if number is None or not abs(number) < 1e30:
-        raise DataError(f"{place}: {key}: {value!r} is not a number")
-    return number
+    number = number_of(value) if isinstance(value, str) else value
+    if not isinstance(number, int | float) or not abs(number) < 1e30:
+        raise DataError(f"{place}: {key}: {value!r:.40} is not a number")
+    return float(number)

@@ -16,9 +16,17 @@ import numpy as np
 
 from kl3m_embeddings.config.read import parse_section
 from kl3m_embeddings.data.counter_random import derive_key, permute
-from kl3m_embeddings.data.readers.records import EMPTY, ReadOptions, fault_of
-from kl3m_embeddings.data.readers.rows import TEXT_ROW_READERS, bare_suffix
+from kl3m_embeddings.data.readers.records import EMPTY, ReadOptions, counted, fault_of
+from kl3m_embeddings.data.readers.rows import (
+    LIST_IN_CELL,
+    TEXT_ROW_READERS,
+    bare_suffix,
+    is_list_literal,
+)
 from kl3m_embeddings.errors import ConfigError, DataError, OutputError, did_you_mean
+from kl3m_embeddings.files.json_lines import json_line
+from kl3m_embeddings.files.path_kind import why_not
+from kl3m_embeddings.files.whole import utf8
 from kl3m_embeddings.local_tasks.folder import LocalTask, read_local_task
 from kl3m_embeddings.local_tasks.settings import LocalTaskSettings, LocalTaskType
 
@@ -123,8 +131,8 @@ def write_local_task(
 
 def write_settings(folder: Path, fields: Mapping[str, object]) -> None:
     """task.json."""
-    text = json.dumps(dict(fields), indent=2, ensure_ascii=False)
-    (folder / "task.json").write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(dict(fields), indent=2, ensure_ascii=False) + "\n"
+    (folder / "task.json").write_bytes(utf8(text))
 
 
 def read_rows(
@@ -136,27 +144,27 @@ def read_rows(
         names = (*wanted, *optional)
         hint = did_you_mean(unknown[0], names, f"{kind} has {', '.join(names)}")
         raise ConfigError(f"--column {unknown[0]}=...: unknown{hint}")
+    if why := why_not(table, "file"):
+        raise DataError(f"{table}: {why}")
     reader = TEXT_ROW_READERS.get(bare_suffix(table))
     if reader is None:
         raise DataError(
             f"{table}: not a known type ({', '.join(TEXT_ROW_READERS)}; also .gz, .zst)"
         )
-    if not table.is_file():
-        raise DataError(f"{table}: no such file")
     rows: dict[str, Row] = {}
-    for line, values in reader(str(table), ReadOptions()):
+    for line, values in reader(str(table), ReadOptions(), 0):
         if isinstance(values, str):
             left_out[values] += 1
             continue
         row = row_of(values, f"{table}:{line}", kind, columns)
         key = json.dumps(row, sort_keys=True)
-        fault = next(filter(None, (fault_in(row.get(name)) for name in wanted)), None)
+        fault = fault_in_row(row, wanted)
         if fault or key in rows:
             left_out[fault or REPEATED] += 1
         else:
             rows[key] = row
     if not rows:
-        raise DataError(f"{table}: no usable row in it")
+        raise DataError(f"{table}: no usable row in it (left out: {counted(left_out)})")
     return list(rows.values())
 
 
@@ -192,11 +200,13 @@ def texts_of(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def fault_in(value: str | list[str] | None) -> str | None:
-    """What keeps a cell from being clean text, or texts, if anything."""
-    texts = texts_of(value or [])
-    faults = [fault for text in texts if (fault := fault_of(text, ReadOptions()))]
-    return faults[0] if faults else None if texts else EMPTY
+def fault_in_row(row: Row, wanted: Sequence[str]) -> str | None:
+    """What keeps a row from being used, if anything."""
+    if any(is_list_literal(row.get(name)) for name in SEVERAL):
+        return LIST_IN_CELL
+    texts = [text for cell in row.values() for text in texts_of(cell)]
+    missing = EMPTY if any(not row.get(name) for name in wanted) else None
+    return next(filter(None, (fault_of(text, ReadOptions()) for text in texts)), missing)
 
 
 def write_retrieval(out: Path, settings: LocalTaskSettings, rows: Sequence[Row]) -> None:
@@ -286,5 +296,5 @@ def split_rows(
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """One object a line."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with path.open("wb") as file:
+        file.writelines(map(json_line, rows))

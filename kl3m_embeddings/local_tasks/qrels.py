@@ -10,10 +10,12 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from kl3m_embeddings.data.readers.records import ReadOptions
+from kl3m_embeddings.data.readers.rows import number_of
 from kl3m_embeddings.data.readers.text import csv_lines, opened_bytes
 from kl3m_embeddings.errors import DataError
 
 BEIR_CELLS, TREC_CELLS = 3, 4
+MAX_GRADE = 2**31
 
 
 def read_qrels(
@@ -78,16 +80,9 @@ def _cells(text: str) -> list[str]:
 def _is_header(text: str, cells: list[str], queries: Container[str]) -> bool:
     """Whether a first row ends with no number and is about no query, however it is parted."""
     by_commas = next(csv.reader([text.rstrip("\r\n")]))
-    return not (_is_number(cells[-1]) or cells[0] in queries or by_commas[0] in queries)
+    return not (number_of(cells[-1]) is not None or cells[0] in queries or by_commas[0] in queries)
 
 
 def _is_grade(cell: str) -> bool:
-    return _is_number(cell) and float(cell).is_integer()
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    number = number_of(cell)
+    return number is not None and number.is_integer() and abs(number) < MAX_GRADE

@@ -17,9 +17,10 @@ from kl3m_embeddings.encoder.folder.architecture import (
     load_architecture,
 )
 from kl3m_embeddings.encoder.folder.export import write_model_folder
-from kl3m_embeddings.encoder.folder.load import build_encoder, load_encoder
+from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.encoder.folder.networks import check_sequence_length, max_sequence_length
 from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model, shortest
+from kl3m_embeddings.encoder.folder.parity import load_opened
 from kl3m_embeddings.encoder.folder.sentence_modules import (
     SentenceModules,
     build_embedding_head,
@@ -157,10 +158,11 @@ def build_objective(
     if model.opened is None:
         encoder = build_encoder(model.architecture, seed=seed, masked_head=masked)
     else:
-        folder = model.opened.transformer
-        encoder = load_encoder(folder, seed=seed, config=model.architecture, masked_head=masked)
+        encoder = load_opened(
+            model.opened, seed=seed, config=model.architecture, masked_head=masked
+        )
         if encoder.fresh_parameters:
-            warn(f"{folder}: drawn anew: {', '.join(encoder.fresh_parameters)}")
+            warn(f"{model.opened.transformer}: drawn anew: {', '.join(encoder.fresh_parameters)}")
     if training.gradient_checkpointing:
         encoder.enable_gradient_checkpointing()
     objective = Objective(

@@ -14,7 +14,7 @@ from kl3m_embeddings.data.pair_sets.order import PairOrder
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.evaluation.held_out_pairs import PairEvaluation
 from kl3m_embeddings.files.whole import whole_file
 from kl3m_embeddings.losses.base import Compared
@@ -139,12 +139,16 @@ def say_what_is_read(sets: Sequence[PairSet], source: PairSource) -> None:
     """Print which formats were recognised, and what is left out."""
     for pairs in sets:
         say("\n".join(pairs.summary()))
-    for line in source.order.left_out():
+    for line in (*source.order.left_out(), *source.order.without_negatives()):
         warn(line)
 
 
 def pair_evaluations(training: TrainingConfig, model: RunModel) -> list[PairEvaluation]:
-    """The held-out pairs of `eval.pairs`; a line is printed on those that are not read whole."""
+    """The held-out pairs of `eval.pairs`; a line is printed on those that are not read whole.
+
+    Raises:
+        DataError: no model could be told from another by one of the sets.
+    """
     evaluations = [
         PairEvaluation.build(
             name,
@@ -157,6 +161,10 @@ def pair_evaluations(training: TrainingConfig, model: RunModel) -> list[PairEval
         for name, one in training.eval.pairs.items()
     ]
     for one in evaluations:
+        if problem := one.problem():
+            paths = training.eval.pairs[one.name].path
+            where = paths if isinstance(paths, str) else ", ".join(paths)
+            raise DataError(f"eval.pairs.{one.name}: {where}: {problem}")
         if line := one.left_out():
             warn(line)
     return evaluations

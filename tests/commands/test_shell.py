@@ -1,3 +1,4 @@
+import io
 import os
 import subprocess
 import sys
@@ -71,3 +72,16 @@ def test_threads_that_wait_sleep_unless_told_otherwise(monkeypatch, given, expec
 def test_torch_which_asks_once_how_threads_wait_loads_later(module):
     script = f"import sys, kl3m_embeddings.commands.{module}; sys.exit(int('torch' in sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_the_terminal_cannot_show_is_escaped(monkeypatch, encoding):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", screen)
+    text = f"modèle 模型 {os.fsdecode(bytes([0xE9]))} ─"
+    assert run(lambda: print(text) or 0) == 0
+    screen.flush()
+    assert (
+        screen.buffer.getvalue().decode(encoding)
+        == text.encode(encoding, "backslashreplace").decode(encoding) + os.linesep
+    )

@@ -86,3 +86,7 @@ def test_golden_numbers():
     assert derive_key(0, "mask") == 7022957974744308145
     assert random_uint32(1, 2, 1, 3)[0].tolist() == [3523876871, 1753471190, 2420709595]
     assert permute(np.arange(6), 6, 3).tolist() == [4, 3, 0, 5, 2, 1]
+
+
+def test_a_key_of_a_name_that_is_no_utf8():
+    assert len({derive_key("a\udce9"), derive_key("a\udce8"), derive_key("a")}) == 3

@@ -234,3 +234,50 @@ def test_a_stop_ends_it():
     assert evaluation.evaluate(stopped, stopped) is None
     assert evaluation.evaluate(embed(vectors), stopped) is None
     assert evaluation.evaluate(stopped, embed(vectors)) is None
+
+
+def labelled(rows, labels):
+    return replace(pair_set(rows), labels=np.array(labels, np.float32))
+
+
+SAME_FOR_EVERY_MODEL = {
+    "every label is 1": labelled([(0, [1], []), (2, [3], [])], [1, 1]),
+    "every label is 3.5": labelled([(0, [1], []), (2, [3], [])], [3.5, 3.5]),
+    "every label is 0": labelled([(0, [1], [])], [0]),
+    "every pair is of the same two texts": labelled([(0, [1], [])] * 2, [0, 1]),
+    "both texts of every pair are the same": labelled([(0, [0], []), (1, [1], [])], [0, 1]),
+    "every document is right for every query": pair_set([(0, [1], [])]),
+    "every document is right for every query: ": pair_set([(0, [2], []), (1, [2], [])]),
+    "every document is right for every query: add": pair_set([(0, [1], []), (0, [2, 3], [])]),
+    "every document is right for every query: add ": pair_set([(0, [1, 0], [])]),
+    "every positive is its own query": pair_set([(0, [0], []), (1, [1], [])]),
+}
+
+
+@pytest.mark.parametrize(("problem", "pairs"), SAME_FOR_EVERY_MODEL.items())
+def test_a_set_that_gives_every_model_one_score_is_told(problem, pairs):
+    """The rule is right: models as unlike as can be have one score, or none."""
+    evaluation = PairEvaluation.build("x", pairs)
+    assert problem in evaluation.problem()
+    metric = evaluation.main_metric
+    models = [embed(signs(9, seed)) for seed in range(20)]  # whose cosines are exact
+    assert len({evaluation.evaluate(one, one)[metric] for one in models}) == 1
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        graded(),
+        binary(),
+        retrieval_set(),
+        labelled([(0, [1], []), (0, [2], [])], [0, 1]),
+        pair_set([(0, [1], []), (2, [3], [])]),
+        pair_set([(0, [1], [2])]),
+        pair_set([(0, [1], []), (2, [1], []), (2, [3], [])]),
+    ],
+)
+def test_a_set_by_which_models_differ_is_taken(pairs):
+    evaluation = PairEvaluation.build("x", pairs)
+    assert evaluation.problem() is None
+    models = [embed(normals(60, seed)) for seed in range(20)]
+    assert len({evaluation.evaluate(one, one)[evaluation.main_metric] for one in models}) > 1

@@ -50,7 +50,10 @@ def test_weights_load_from_a_package(package):
         ("package:sys", "sys is not installed"),
         ("./nowhere", "no such folder: give the folder of a model"),
         ("/nowhere/at/all", "no such folder: give the folder of a model"),
-        ("model.safetensors", r"model\.safetensors: no such folder: give the folder of a model"),
+        (
+            "model.safetensors",
+            r"model\.safetensors: a file, not a folder: give the folder of a model",
+        ),
     ],
 )
 def test_what_is_not_there_is_one_line(package, source, message, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kl3m_embeddings.errors import OutputError
+from kl3m_embeddings.files.json_lines import json_line
 from kl3m_embeddings.files.whole import durable_file, whole_file, write_durable_json, write_whole
 
 
@@ -92,3 +93,13 @@ def test_an_error_without_a_reason_shows_what_there_is(tmp_path):
         whole_file(tmp_path / "file"),
     ):
         raise OSError("7 of 9 bytes")
+
+
+def test_a_name_that_is_no_utf8_is_read_back_from_json(tmp_path):
+    value = {os.fsdecode(b"caf\xe9\\"): ["é", os.fsdecode(b"\xff\xfe")]}
+    write_durable_json(tmp_path / "x.json", value)
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")  # strict: the file is UTF-8
+    assert json.loads(text) == value
+    assert json.loads(json_line(value)) == value
+    write_whole(tmp_path / "x.txt", "caf\udce9")
+    assert (tmp_path / "x.txt").read_bytes() == b"caf\\udce9"

@@ -173,6 +173,19 @@ def qrels(folder, text):
     (folder / "qrels" / "test.tsv").write_text(text)
 
 
+def all_right(folder):
+    queries, documents = (rows_of(folder / f"{name}.jsonl") for name in ("queries", "corpus"))
+    pairs = [(query["_id"], document["_id"]) for query in queries for document in documents]
+    qrels(folder, "".join(f"{query}\t{document}\t1\n" for query, document in pairs))
+
+
+def right_candidates(folder):
+    """A document that is wrong for a query is none of its candidates."""
+    all_right(folder)
+    wrong = {"_id": "wrong", "title": "", "text": "of no query"}
+    write_rows(folder / "corpus.jsonl", [*rows_of(folder / "corpus.jsonl"), wrong])
+
+
 def four_labels_by_ap(folder):
     settings = json.loads((folder / "task.json").read_text())
     (folder / "task.json").write_text(json.dumps(settings | {"main_score": "ap"}))
@@ -209,6 +222,10 @@ FAULTS = [
     ("Retrieval", lambda f: replaced(f / "corpus.jsonl", title=["a"]), ":1: title: must be a text"),
     ("Retrieval", lambda f: qrels(f, "q1\td99\t1\n"), r"test\.tsv:1: 'd99' is not in corpus"),
     ("Retrieval", lambda f: qrels(f, "q99\td1\t1\n"), r"test\.tsv:1: 'q99' is not in queries"),
+    ("Retrieval", all_right, "every document is right for every query: nothing to tell apart"),
+    ("Retrieval", lambda f: qrels(f, "q1\td1\t1e30\n"), r"test\.tsv:1: not a judgement"),
+    ("Retrieval", lambda f: replaced(f / "corpus.jsonl", _id=["d"]), ":1: _id: must be a text or"),
+    ("Reranking", right_candidates, "every document is right for every query"),
     ("Reranking", lambda f: (f / "candidates.jsonl").unlink(), "no candidates file"),
     ("Reranking", lambda f: replaced(f / "candidates.jsonl", **{"query-id": "x"}), "no candidates"),
     ("Reranking", lambda f: replaced(f / "candidates.jsonl", **{"corpus-ids": ["x"]}), "'x' is"),

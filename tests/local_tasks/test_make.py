@@ -193,6 +193,7 @@ def test_other_faults_are_told(tmp_path):
         make_local_task(
             tmp_path / "none.csv", tmp_path / "o", {"name": "a", "type": "STS"}, columns={}
         )
+    (tmp_path / "x.parquet").touch()
     with pytest.raises(DataError, match=r"x\.parquet: not a known type"):
         make_local_task(
             tmp_path / "x.parquet", tmp_path / "o", {"name": "a", "type": "STS"}, columns={}

@@ -1,13 +1,14 @@
 """The pairs of a run: guides, held-out ones, and rows that are no pairs."""
 
 import json
+import os
 import re
 import shutil
 
 import pytest
 
 from kl3m_embeddings.commands.train import main
-from tests.run.tuned import WITH_MARGIN, train, tuned_folder
+from tests.run.tuned import PAIRS, WITH_MARGIN, train, tuned_folder
 from tests.train.runs import assert_same_run, log_rows
 
 
@@ -108,3 +109,38 @@ def test_pairs_are_named_on_the_command_line(make_model_folder, base, tiny_pair_
     assert train(folder, *named, *held_out) == 0
     assert all(row["samples_by_dataset"] == {"mine": 4} for row in log_rows(folder / "log.jsonl"))
     assert all(0 <= row["checked/ndcg@10"] <= 1 for row in log_rows(folder / "eval.jsonl"))
+
+
+@pytest.mark.parametrize("label", [1, 3.5])
+def test_held_out_pairs_of_one_label_are_refused(make_model_folder, tmp_path, capsys, label):
+    """They gave a perfect score, and the best checkpoint was chosen by it."""
+    held_out = tmp_path / "held.jsonl"
+    rows = [{"sentence1": f"a {n}", "sentence2": f"b {n}", "label": label} for n in range(5)]
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = make_model_folder(tasks=PAIRS, eval={"pairs": {"mine": {"path": str(held_out)}}})
+    assert train(folder) == 65
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"error: eval.pairs.mine: {held_out}: every label is {label:g}: ")
+
+
+@pytest.mark.slow
+def test_folders_and_files_whose_names_are_no_utf8(make_model_folder, base, tmp_path):
+    """A base model, a run and its files: trained, stopped and gone on with as by any other name."""
+    odd = os.fsdecode(b"mod\xe8le")
+    shutil.copytree(base, tmp_path / odd)
+    folders = []
+    for name, start in (("plain", base), (f"{odd}-run", tmp_path / odd)):
+        folder = tuned_folder(make_model_folder, start, name)
+        fields = json.loads((folder / "training.json").read_text())
+        for kind, sets in (("pairs", fields["pairs"]), ("eval", fields["eval"]["pairs"])):
+            for key, one in sets.items():
+                copy = tmp_path / f"{name}-{kind}-{key}.jsonl"
+                shutil.copy(one["path"], copy)
+                one["path"] = str(copy)
+        (folder / "training.json").write_text(json.dumps(fields))
+        folders.append(folder)
+    assert train(folders[0]) == 0
+    assert train(folders[1], "--stop-after", 4) == 0
+    assert train(folders[1]) == 0
+    logs = [log_rows(folder / "log.jsonl") for folder in folders]
+    assert [row["loss"] for row in logs[0]] == [row["loss"] for row in logs[1]]

@@ -25,7 +25,7 @@ from kl3m_embeddings.data.pair_sets.files import PairFile, PairReader, list_pair
 from kl3m_embeddings.data.pair_sets.formats import PairRow
 from kl3m_embeddings.data.pair_sets.pair_set import TEXTS_FOLDER, PairSet, is_pair_set, read_info
 from kl3m_embeddings.data.pair_sets.writer import NO_ROOM, PairSetWriter
-from kl3m_embeddings.data.readers.records import ReadOptions, Skipped
+from kl3m_embeddings.data.readers.records import ReadOptions, Skipped, counted
 from kl3m_embeddings.data.shards.build import BATCH_CHARS, BATCH_ROWS
 from kl3m_embeddings.data.shards.token_shards import QUARANTINE_FILE, token_dtype
 from kl3m_embeddings.data.shards.writer import Progress, open_writer, remove_build_files
@@ -186,11 +186,10 @@ def _read_file(reader: PairReader, writer: PairSetWriter) -> dict[str, Any]:
     num_rows = writer.num_rows - first_row
     if num_rows == 0:
         assert writer.last_skipped is not None
-        skipped = (writer.skipped - skipped_before).items()
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped)
+        skipped = counted(writer.skipped - skipped_before)
         raise DataError(
             f"{reader.file.location}:{writer.last_skipped.line}: no usable row up to this one "
-            f"(skipped: {reasons}); mend the file or leave it out"
+            f"(skipped: {skipped}); mend the file or leave it out"
         )
     return {
         "name": reader.file.name,

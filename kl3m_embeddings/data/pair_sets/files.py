@@ -7,7 +7,7 @@ follow.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from kl3m_embeddings.data.pair_sets.formats import (
     NO_FORMAT,
     NUMBER_KEYS,
     QUERY_KEYS,
+    TEXTS_KEYS,
     PairFormat,
     PairRow,
     UnusableRowError,
@@ -27,18 +28,22 @@ from kl3m_embeddings.data.pair_sets.formats import (
     recognise,
 )
 from kl3m_embeddings.data.readers.documents import expand_path
-from kl3m_embeddings.data.readers.records import BYTES_PER_MB, ReadOptions, Skipped
+from kl3m_embeddings.data.readers.records import ReadOptions, Skipped, counted
 from kl3m_embeddings.data.readers.rows import (
+    LIST_IN_CELL,
     RawRow,
     RowReader,
     bare_suffix,
-    checked_header,
     csv_rows,
+    is_list_literal,
     jsonl_rows,
+    number_of,
+    require_distinct,
     tsv_rows,
 )
-from kl3m_embeddings.data.readers.tables import ROWS_PER_BATCH, readable_table
+from kl3m_embeddings.data.readers.tables import ROWS_PER_BATCH, column_values, opened_parquet
 from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.files.path_kind import readable_name
 
 MAX_KEY_CHARS = 40  # without a header, a file's first row is taken for one
 
@@ -92,18 +97,27 @@ class PairReader:
         Raises:
             DataError: no row is of a known format, or one is of another than those before.
         """
-        for line, values in self.file.read(self.file.location, self.options):
-            if isinstance(values, str):
-                yield Skipped(self.file.name, line, values)
-                continue
+        skipped: Counter[str] = Counter()
+        keys: tuple[str, ...] = ()
+        for line, values in self.file.read(self.file.location, self.options, 0):
             try:
+                if isinstance(values, str):
+                    raise UnusableRowError(values)
+                keys = keys or tuple(values)
                 pair_format = self._format_of(tuple(values), line)
-                yield pair_row(pair_format, values, line, self.options, self.filtered)
+                row = pair_row(pair_format, values, line, self.options, self.filtered)
             except UnusableRowError as error:
+                skipped[str(error)] += 1
                 yield Skipped(self.file.name, line, str(error))
+            else:
+                yield row
         if self.pair_format is None:
+            if not skipped:
+                raise DataError(f"{self.file.location}: there are no rows in it; leave it out")
+            found = f"; the first keys are {_named(keys)}" if keys else ""
             raise DataError(
-                f"{self.file.location}: no row is of a known format; {_known_formats()}"
+                f"{self.file.location}: no row is of a known format "
+                f"(skipped: {counted(skipped)}{found}); {_known_formats()}"
             )
 
     def _format_of(self, keys: tuple[str, ...], line: int) -> PairFormat:
@@ -112,9 +126,8 @@ class PairReader:
             self.pair_format = recognise(keys)
         if self.pair_format is None:
             if QUERY_KEYS.isdisjoint(keys):
-                names = ", ".join(repr(key[:MAX_KEY_CHARS]) for key in keys) or "none"
                 raise DataError(
-                    f"{self.file.location}:{line}: no known format has the keys {names}; "
+                    f"{self.file.location}:{line}: no known format has the keys {_named(keys)}; "
                     f"{_known_formats()}"
                 )
             raise UnusableRowError(NO_FORMAT)
@@ -125,60 +138,62 @@ class PairReader:
         return self.pair_format
 
 
+def _named(keys: Iterable[str]) -> str:
+    return ", ".join(repr(key[:MAX_KEY_CHARS]) for key in keys) or "none"
+
+
 def _known_formats() -> str:
     return "known are " + ", ".join(one.name for one in FORMATS)
 
 
-def _with_numbers(read: RowReader) -> RowReader:
-    """`read`, whose cells become numbers where a format has numbers."""
+def _with_values(read: RowReader) -> RowReader:
+    """`read`, whose cells become numbers where a format has numbers, and hold one text each."""
 
-    def rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
-        for line, values in read(location, options):
-            yield line, values if isinstance(values, str) else _numbered(values)
+    def rows(location: str, options: ReadOptions, first_row: int = 0) -> Iterator[RawRow]:
+        for line, values in read(location, options, first_row):
+            yield line, values if isinstance(values, str) else _values(values)
 
     return rows
 
 
-def _numbered(values: Mapping[str, object]) -> Mapping[str, object]:
+def _values(cells: Mapping[str, object]) -> Mapping[str, object] | str:
+    if any(base_key(name) in TEXTS_KEYS and is_list_literal(cell) for name, cell in cells.items()):
+        return LIST_IN_CELL
     return {
         name: _number_if_one(value) if name in NUMBER_KEYS and isinstance(value, str) else value
-        for name, value in values.items()
+        for name, value in cells.items()
     }
 
 
-def _parquet_rows(location: str, options: ReadOptions) -> Iterator[RawRow]:
+def _parquet_rows(location: str, options: ReadOptions, first_row: int = 0) -> Iterator[RawRow]:
     """Rows of a parquet file, counted from 1; columns that no format knows are not read."""
-    from pyarrow import parquet
-
     row = 0
-    with readable_table(location), parquet.ParquetFile(location, buffer_size=BYTES_PER_MB) as file:
-        names = checked_header(file.schema_arrow.names, location)
+    with opened_parquet(location) as file:
+        names = file.schema_arrow.names
+        require_distinct(names, location)
         ignored = dict.fromkeys(name for name in names if base_key(name) not in KNOWN_KEYS)
         columns = [name for name in names if name not in ignored]
-        try:
-            for batch in file.iter_batches(ROWS_PER_BATCH, columns=columns):
-                for values in batch.to_pylist():
-                    row += 1
-                    yield row, values | ignored
-        except UnicodeDecodeError as error:
-            raise DataError(f"{location}: invalid UTF-8 after row {row}; mend the file") from error
+        for batch in file.iter_batches(ROWS_PER_BATCH, columns=columns):
+            cells = {name: column_values(batch[name]) for name in columns}
+            for index in range(batch.num_rows):
+                row += 1
+                if row > first_row:
+                    yield row, {name: cells[name][index] for name in columns} | ignored
     options.on_bytes(Path(location).stat().st_size)
 
 
 ROW_READERS: dict[str, RowReader] = {
     ".jsonl": jsonl_rows,
-    ".csv": _with_numbers(csv_rows),
-    ".tsv": _with_numbers(tsv_rows),
+    ".csv": _with_values(csv_rows),
+    ".tsv": _with_values(tsv_rows),
     ".parquet": _parquet_rows,
 }
 
 
 def _number_if_one(cell: str) -> float | str | None:
     """What a cell says, where a number is expected; None if it is empty."""
-    try:
-        return float(cell) if cell else None
-    except ValueError:
-        return cell
+    number = number_of(cell)
+    return number if number is not None else cell or None
 
 
 def _pair_file(path: Path, root: Path) -> PairFile:
@@ -186,7 +201,7 @@ def _pair_file(path: Path, root: Path) -> PairFile:
     if reader is None:
         raise DataError(f"{path}: not a known type ({_known_types()})")
     status = path.stat()
-    name = path.relative_to(root).as_posix()
+    name = readable_name(path.relative_to(root))
     return PairFile(name, str(path), reader, status.st_size, status.st_mtime_ns)
 
 

@@ -17,16 +17,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import NamedTuple
 
-from kl3m_embeddings.data.readers.records import EMPTY, ReadOptions, fault_of
+from kl3m_embeddings.data.readers.records import EMPTY, NOT_TEXT, ReadOptions, fault_of
 from kl3m_embeddings.errors import DataError
 
 NO_QUERY = "no query"
 NO_POSITIVE = "no positive"
 NO_LABEL = "no label"
 NO_FORMAT = "no known format"
-NOT_TEXT = "not a text"
 NOT_NUMBER = "label or score is not a number"
 ONE_LABEL = "one label for several texts"
 SCORES_DIFFER = "as many scores as texts are needed"
@@ -108,6 +108,7 @@ FORMATS = (
 )
 QUERY_KEYS = {one.query for one in FORMATS}
 KNOWN_KEYS = set().union(*(one.keys for one in FORMATS))
+TEXTS_KEYS = {key for one in FORMATS for key in (one.positive, one.negative) if key}
 NUMBER_KEYS = {
     key for one in FORMATS for key in (one.label, one.positive_scores, one.negative_scores) if key
 }
@@ -205,6 +206,8 @@ def _label(value: object) -> float:
 
 
 def _number(value: object) -> float:
+    if isinstance(value, Decimal):  # of parquet
+        value = float(value)
     if not isinstance(value, int | float) or not abs(value) <= MAX_NUMBER:  # NaN is not
         raise UnusableRowError(NOT_NUMBER)
     return float(value)

@@ -112,6 +112,28 @@ class PairOrder:
             if len(rows) < pairs.num_rows
         ]
 
+    def without_negatives(self) -> list[str]:
+        """A line on each set in whose first epoch there are batches with nothing to tell apart.
+
+        All rows of such a batch have one text in common, so that none of the others' positives is
+        a negative. Where rows have labels or negatives of their own, they are learnt from.
+        """
+        size, lines = self.options.batch_size, []
+        for source, (pairs, rows) in enumerate(zip(self.sets, self.usable, strict=True)):
+            texts = pairs.originals[np.concatenate([pairs.queries[rows], pairs.positives])]
+            if self.options.num_negatives or pairs.has_labels or np.bincount(texts).max() < size:
+                continue
+            plan = self.plan(source, 0)
+            clashing = np.flatnonzero(plan.num_clashes == size - 1)
+            num = sum(have_one_text(pairs, plan.rows[index]) for index in clashing)
+            if num:
+                lines.append(
+                    f"{pairs.name}: in {num:,} of the {len(plan.rows):,} batches of an epoch all "
+                    "rows have a text in common, and none a negative: nothing is learnt from them; "
+                    "join rows of one query, raise batch_size, or set num_negatives"
+                )
+        return lines
+
     def batch(self, index: int, part: slice = slice(None)) -> PairBatch:
         """Batch `index` of the run, or the rows of it that are a rank's part."""
         period, position = divmod(index, PERIOD)
@@ -164,6 +186,16 @@ def _period(
     order = np.argsort((indices + jitter) / shares[sources], kind="stable")
     sources = sources[order]
     return sources, period * shares[sources] + indices[order]
+
+
+def have_one_text(pairs: PairSet, rows: Int64[np.ndarray, " rows"]) -> bool:
+    """Whether one text is a query or positive of every one of the rows."""
+    common: set[int] | None = None
+    for row in rows.tolist():
+        positives = pairs.positives[slice(*pairs.positive_starts[row : row + 2])]
+        ids = pairs.originals[[pairs.queries[row], *positives]]
+        common = set(ids.tolist()) if common is None else common & set(ids.tolist())
+    return bool(common)
 
 
 def _taken(

@@ -10,7 +10,6 @@ Memory holds about 200 bytes for each distinct text and 8 for each id, until `fi
 """
 
 import hashlib
-import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +34,7 @@ from kl3m_embeddings.data.shards.token_shards import DATASET_FILE
 from kl3m_embeddings.data.shards.writer import ShardWriter
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.files.hashes import sha256_of_file, sha256_of_files
+from kl3m_embeddings.files.json_lines import json_line
 from kl3m_embeddings.files.whole import flush_to_disk, write_durable_json
 
 DIGEST_BYTES = 16
@@ -204,8 +204,7 @@ class PairSetWriter:
         """Count a row that gave no pair, and say in the quarantine where it is."""
         self.skipped[skipped.reason] += 1
         self.last_skipped = skipped
-        line = json.dumps(skipped._asdict(), ensure_ascii=False, allow_nan=False)
-        self.quarantine.write(line.encode() + b"\n")
+        self.quarantine.write(json_line(skipped._asdict()))
 
 
 def without_positives(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

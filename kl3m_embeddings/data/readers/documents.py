@@ -11,21 +11,50 @@ Memory is bounded by the longest row allowed, `max_line_mb`, whatever the sizes 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kl3m_embeddings.data.readers.records import Document, ReadOptions, Skipped
+from kl3m_embeddings.data.readers.records import (
+    Document,
+    ReadOptions,
+    Skipped,
+    record_of,
+    require_column,
+)
+from kl3m_embeddings.data.readers.rows import RowReader, bare_suffix, csv_rows, jsonl_rows
 from kl3m_embeddings.data.readers.tables import read_arrow, read_hub, read_parquet
-from kl3m_embeddings.data.readers.text import COMPRESSIONS, read_csv, read_jsonl, read_text
+from kl3m_embeddings.data.readers.text import read_text
 from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.files.path_kind import readable_name, walk, why_not
 
 Reader = Callable[[str, str, ReadOptions, int], Iterator[Document | Skipped]]
 """(location, name, options, first row): the rows from the first row on, one item a row."""
 
+
+def documents_of(read: RowReader) -> Reader:
+    """A reader of documents, of one of rows; the first row that can be read shows the columns."""
+
+    def documents(
+        location: str, name: str, options: ReadOptions, first_row: int
+    ) -> Iterator[Document | Skipped]:
+        is_checked = first_row > 0
+        rows = read(location, options, first_row)
+        for row, (line, values) in enumerate(rows, start=first_row + 1):
+            if isinstance(values, str):
+                yield Skipped(name, line, values)
+                continue
+            if not is_checked:
+                require_column(options, list(values), location)
+                is_checked = True
+            yield record_of(values, name, row, line, options)
+
+    return documents
+
+
 TEXT_READERS: dict[str, Reader] = {
-    ".jsonl": read_jsonl,
-    ".csv": read_csv,
+    ".jsonl": documents_of(jsonl_rows),
+    ".csv": documents_of(csv_rows),
     ".txt": read_text,
     ".md": read_text,
 }
@@ -104,20 +133,36 @@ def expand_path(
     Raises:
         DataError: there is no such file, or none that `is_known`.
     """
-    if path.is_file():
-        return [(path, path.parent)]
-    if path.is_dir():
-        root, files = path, path.rglob("*")
-    elif WILDCARD.search(str(path)):
+    files: Iterable[Path]
+    if why_not(path, "folder") is None:
+        root, files = path, walk(path)
+    elif WILDCARD.search(str(path)) and not path.exists():
         first_wildcard = next(i for i, part in enumerate(path.parts) if WILDCARD.search(part))
         root = Path(*path.parts[:first_wildcard])
         files = root.glob(str(Path(*path.parts[first_wildcard:])))
+        files = (file for file in files if not file.is_dir())
     else:
-        raise DataError(f"{path}: no such file or folder")
-    known = sorted(file for file in files if file.is_file() and is_known(file))
+        require_file(path)
+        return [(path, path.parent)]
+    try:
+        known = sorted(file for file in files if is_known(file))
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
     if not known:
         raise DataError(f"{path}: no file of a known type there ({known_types})")
+    for file in known:  # a link to nothing, or a pipe, is not left out in silence
+        require_file(file)
     return [(file, root) for file in known]
+
+
+def require_file(path: Path) -> None:
+    """Check that a path names a file that may be read.
+
+    Raises:
+        DataError: saying what it is.
+    """
+    if why := why_not(path, "file"):
+        raise DataError(f"{path}: {why}")
 
 
 def _expand(path: str) -> list[Source]:
@@ -133,7 +178,7 @@ def _source(file: Path, root: Path) -> Source:
     if reader is None:
         raise DataError(f"{file}: not a known type ({_known_types()})")
     status = file.stat()
-    name = file.relative_to(root).as_posix()
+    name = readable_name(file.relative_to(root))
     return Source(name, str(file), reader, status.st_size, status.st_mtime_ns)
 
 
@@ -142,9 +187,7 @@ def _reader_of(name: str) -> Reader | None:
     if name.startswith("."):
         return None
     path = Path(name.lower())
-    if path.suffix in COMPRESSIONS:
-        return TEXT_READERS.get(path.with_suffix("").suffix)
-    return TEXT_READERS.get(path.suffix) or TABLE_READERS.get(path.suffix)
+    return TEXT_READERS.get(bare_suffix(path)) or TABLE_READERS.get(path.suffix)
 
 
 def _known_types() -> str:

@@ -10,6 +10,7 @@ BYTES_PER_MB = 1 << 20
 
 EMPTY = "empty"
 NO_TEXT = "no text"
+NOT_TEXT = "not a text"
 NUL = "NUL"
 TOO_LONG = "too long"
 INVALID_UTF8 = "invalid UTF-8"
@@ -51,6 +52,11 @@ class ReadOptions:
         return self.max_line_mb * BYTES_PER_MB
 
 
+def counted(reasons: Mapping[str, int]) -> str:
+    """Reasons with their numbers, as messages have them: 3 empty, 1 no text."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "none"
+
+
 def require_column(options: ReadOptions, columns: Sequence[str], location: str) -> None:
     """Check that there is one text column.
 
@@ -83,7 +89,7 @@ def record_of(
     document_id = str(given_id) if isinstance(given_id, str | int) else ""
     document_id = document_id or f"{name}:{row}"
     if not isinstance(text, str):
-        return Skipped(name, line, NO_TEXT)
+        return Skipped(name, line, NO_TEXT if text is None else NOT_TEXT)
     reason = fault_of(text, options) or fault_of(document_id, options)
     return Skipped(name, line, reason) if reason else Document(document_id, text)
 

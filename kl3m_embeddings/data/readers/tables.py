@@ -4,6 +4,8 @@ Only the two columns asked for are read, a few hundred rows at a time. pyarrow i
 is used: training from built shards or from JSON lines does without.
 """
 
+import mmap
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,10 +21,12 @@ from kl3m_embeddings.data.readers.records import (
     record_of,
     require_column,
 )
+from kl3m_embeddings.data.readers.rows import require_distinct
 from kl3m_embeddings.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pyarrow
+    from pyarrow import parquet
 
 ROWS_PER_BATCH = 256
 HUB_ADDRESS = re.compile(r"hf://(?P<path>[^/:]+/[^/:]+)(/(?P<name>[^:]+))?(:(?P<split>.+))?")
@@ -32,9 +36,7 @@ def read_parquet(
     location: str, name: str, options: ReadOptions, first_row: int
 ) -> Iterator[Document | Skipped]:
     """Rows of a parquet file; row groups before the first row are not read."""
-    from pyarrow import parquet
-
-    with readable_table(location), parquet.ParquetFile(location, buffer_size=BYTES_PER_MB) as file:
+    with opened_parquet(location) as file:
         columns = _columns(file.schema_arrow.names, location, options)
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         ends = list(accumulate(sizes))
@@ -51,7 +53,7 @@ def read_arrow(
     """Rows of an Arrow IPC file or stream, memory-mapped."""
     import pyarrow
 
-    with readable_table(location), pyarrow.memory_map(location) as file:
+    with readable_table(location), _mapped(location) as file:
         try:
             table = pyarrow.ipc.open_file(file)
             batches = map(table.get_batch, range(table.num_record_batches))
@@ -91,6 +93,7 @@ def read_hub(
 def _columns(names: list[str], location: str, options: ReadOptions) -> list[str]:
     """The columns to read: the text, and the id where there is one."""
     require_column(options, names, location)
+    require_distinct([name for name in names if name == options.id_column], location)
     return [options.text_column, *({options.id_column} & {*names} - {options.text_column})]
 
 
@@ -106,25 +109,58 @@ def _records(
         for offset in range(0, batch.num_rows, ROWS_PER_BATCH):
             part = batch.slice(offset, ROWS_PER_BATCH)
             if row + part.num_rows > first_row:
-                columns = {key: _values(part[key]) for key in part.schema.names}
+                columns = {key: column_values(part[key]) for key in part.schema.names}
                 for index in range(max(first_row - row, 0), part.num_rows):
                     values = {key: column[index] for key, column in columns.items()}
                     yield record_of(values, name, row + index + 1, row + index + 1, options)
             row += part.num_rows
 
 
-def _values(column: "pyarrow.Array") -> list[object]:
+def column_values(column: "pyarrow.Array") -> list[object]:
     """A column's values; text that is no UTF-8 gets lone surrogates, as elsewhere."""
     try:
         values: list[object] = column.to_pylist()
-    except UnicodeDecodeError:
-        values = [
-            scalar.as_buffer().to_pybytes().decode(errors="surrogateescape")
-            if scalar.is_valid
-            else None
-            for scalar in column
-        ]
+    except (ValueError, OverflowError):  # one of them is not what its type says: which?
+        values = [_value(scalar) for scalar in column]
     return values
+
+
+def _value(scalar: "pyarrow.Scalar") -> object:
+    """A value as Python's, or the scalar itself where Python has none such, as of a time in ns."""
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        if hasattr(scalar, "as_buffer"):
+            return scalar.as_buffer().to_pybytes().decode(errors="surrogateescape")
+        if hasattr(scalar, "dictionary"):
+            return _value(scalar.value)
+        return list(map(_value, scalar.values)) if hasattr(scalar, "values") else scalar
+    except (ValueError, OverflowError):
+        return scalar
+
+
+@contextmanager
+def opened_parquet(location: str) -> Iterator["parquet.ParquetFile"]:
+    """A parquet file; Python opens it, for pyarrow cannot open names that are no UTF-8."""
+    from pyarrow import parquet
+
+    with (
+        readable_table(location),
+        Path(location).open("rb") as file,
+        parquet.ParquetFile(file, buffer_size=BYTES_PER_MB) as table,
+    ):
+        yield table
+
+
+@contextmanager
+def _mapped(location: str) -> Iterator["pyarrow.NativeFile"]:
+    """A file mapped into memory; Python opens it, see `opened_parquet`."""
+    import pyarrow
+
+    with Path(location).open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise OSError("an empty file")
+        yield pyarrow.BufferReader(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 @contextmanager

@@ -1,41 +1,37 @@
-"""Readers of text files, plain or compressed: JSONL, CSV, and files that are one document.
+"""Files of text, plain or compressed: their lines, and files that are one document.
 
-Input is not trusted. A row that is no clean text is skipped with its reason and its line, and
-reading goes on: invalid UTF-8 (lone surrogates included), NUL, malformed JSON, NaN, duplicate keys,
-lines that are too long. What makes the rest of a file unreadable (a truncated archive, a CSV quote
-that is never closed) is an error that names the place.
+Input is not trusted. What is no UTF-8 and what is too long is told apart line by line; what makes
+the rest of a file unreadable (a truncated archive, another encoding) is an error that names the
+place.
 """
 
 import csv
 import io
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from kl3m_embeddings.data.readers.records import (
     BYTES_PER_MB,
-    EMPTY,
     INVALID_UTF8,
-    NUL,
     TOO_LONG,
     Document,
     ReadOptions,
     Skipped,
     record_of,
-    require_column,
 )
 from kl3m_embeddings.errors import DataError
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-NOT_JSON = "not JSON"
-NOT_OBJECT = "not a JSON object"
-NOT_NUMBER = "NaN or Infinity"
-DUPLICATE_KEY = "duplicate key"
-WRONG_NUMBER_OF_CELLS = "not as many cells as the header"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+UTF16 = "UTF-16, not UTF-8"
+
+
+class _EncodingError(ValueError):
+    """A file of another encoding; the message says which, and what to do."""
 
 
 class _CountedFile(io.FileIO):
@@ -49,63 +45,6 @@ class _CountedFile(io.FileIO):
         num_bytes = super().readinto(buffer)
         self._on_bytes(num_bytes)
         return num_bytes
-
-
-class _MalformedError(ValueError):
-    """JSON that parsers take and we do not; the message is the reason."""
-
-
-def read_jsonl(
-    location: str, name: str, options: ReadOptions, first_row: int
-) -> Iterator[Document | Skipped]:
-    """JSON objects, one a line."""
-    with opened_bytes(location, options) as stream:
-        for row, line in enumerate(bounded_lines(stream, options.max_bytes)):
-            if row < first_row:
-                continue
-            values = parse_json(line)
-            if isinstance(values, str):
-                yield Skipped(name, row + 1, values)
-                continue
-            if row == 0:
-                require_column(options, list(values), location)
-            yield record_of(values, name, row + 1, row + 1, options)
-
-
-def read_csv(
-    location: str, name: str, options: ReadOptions, first_row: int
-) -> Iterator[Document | Skipped]:
-    """Comma-separated values with a header; a cell may be long and hold line breaks."""
-    csv.field_size_limit(options.max_bytes)  # a global of csv's: there is no other way to raise it
-    with opened_bytes(location, options) as stream:
-        rows = csv.reader(csv_lines(stream, options.max_bytes), strict=True)
-        try:
-            header = next(rows, [])
-            require_column(options, header, location)
-            line = rows.line_num + 1
-            for row, cells in enumerate(rows):
-                if row >= first_row:
-                    values = cells_by_column(header, cells)
-                    yield (
-                        Skipped(name, line, values)
-                        if isinstance(values, str)
-                        else record_of(values, name, row + 1, line, options)
-                    )
-                line = rows.line_num + 1
-        except csv.Error as error:
-            raise DataError(
-                f"{location}:{line}: not CSV: {error}; is a quote in this row never closed?"
-            ) from error
-
-
-def cells_by_column(header: Sequence[str], cells: Sequence[str]) -> Mapping[str, object] | str:
-    """A row's cells by column, or the reason why they cannot be told apart.
-
-    Most often a comma in a text that is not quoted: what stands behind it would be lost.
-    """
-    if len(cells) != len(header):
-        return EMPTY if "".join(cells) == "" else WRONG_NUMBER_OF_CELLS
-    return dict(zip(header, cells, strict=True))
 
 
 def read_text(
@@ -122,7 +61,7 @@ def read_text(
     try:
         text = content.removeprefix(BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError:
-        yield Skipped(name, 1, INVALID_UTF8)
+        yield Skipped(name, 1, UTF16 if content.startswith(UTF16_MARKS) else INVALID_UTF8)
         return
     values = {options.id_column: name, options.text_column: text}
     yield record_of(values, name, 1, 1, options)
@@ -146,11 +85,13 @@ def opened_bytes(location: str, options: ReadOptions) -> Iterator[BinaryIO]:
                 )
     except OSError as error:
         raise DataError(f"{location}: cannot be read: {error}") from error
+    except _EncodingError as error:
+        raise DataError(f"{location}: {error}") from error
 
 
 def bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | None]:
     """The lines without their ends; None for one that is too long, of which nothing is kept."""
-    line = stream.readline(max_bytes + 2).removeprefix(BYTE_ORDER_MARK)
+    line = _first_line(stream, max_bytes)
     while line:
         content = line.rstrip(b"\r\n")
         yield content if len(content) <= max_bytes else None
@@ -159,41 +100,23 @@ def bounded_lines(stream: BinaryIO, max_bytes: int) -> Iterator[bytes | None]:
         line = stream.readline(max_bytes + 2)
 
 
+def _first_line(stream: BinaryIO, max_bytes: int) -> bytes:
+    """The first line and its end, without a mark of UTF-8 before it.
+
+    A mark of UTF-16 is an error, and so is its first letter, which has a byte of zero: read as
+    UTF-8, every row of such a file would be skipped, or its header be unknown.
+    """
+    line = stream.readline(max_bytes + 2)
+    if line.startswith(UTF16_MARKS) or b"\0" in line[:2]:
+        raise _EncodingError(f"is {UTF16}: save it as UTF-8, as iconv -f UTF-16 -t UTF-8 does")
+    return line.removeprefix(BYTE_ORDER_MARK)
+
+
 def csv_lines(stream: BinaryIO, max_bytes: int) -> Iterator[str]:
     """The lines as text, their ends kept; what is no UTF-8 becomes lone surrogates."""
-    line = stream.readline(max_bytes + 2).removeprefix(BYTE_ORDER_MARK)
+    line = _first_line(stream, max_bytes)
     while line:
         if len(line) > max_bytes and not line.endswith(b"\n"):
             raise csv.Error(f"a line of more than {max_bytes // BYTES_PER_MB} MB")
         yield line.decode(errors="surrogateescape")
         line = stream.readline(max_bytes + 2)
-
-
-def parse_json(line: bytes | None) -> dict[str, object] | str:
-    """The object on a line, or the reason why there is none."""
-    if line is None:
-        return TOO_LONG
-    if b"\0" in line:
-        return NUL
-    try:
-        values = json.loads(
-            line.decode(), object_pairs_hook=_unique_keys, parse_constant=_no_constant
-        )
-    except UnicodeDecodeError:
-        return INVALID_UTF8
-    except _MalformedError as error:
-        return str(error)
-    except (ValueError, RecursionError):
-        return NOT_JSON
-    return values if isinstance(values, dict) else NOT_OBJECT
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise _MalformedError(DUPLICATE_KEY)
-    return values
-
-
-def _no_constant(_: str) -> float:
-    raise _MalformedError(NOT_NUMBER)

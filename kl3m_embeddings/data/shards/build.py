@@ -21,7 +21,13 @@ import numpy as np
 from tqdm import tqdm
 
 from kl3m_embeddings.data.readers.documents import Source, list_sources, read_records
-from kl3m_embeddings.data.readers.records import EMPTY, Document, ReadOptions, Skipped
+from kl3m_embeddings.data.readers.records import (
+    EMPTY,
+    Document,
+    ReadOptions,
+    Skipped,
+    counted,
+)
 from kl3m_embeddings.data.shards.deduplicate import (
     ExactDuplicates,
     MarkedRecord,
@@ -166,9 +172,9 @@ def _build(
         if progress.counts.num_documents:
             writer.finish((len(sources), 0))
     if progress.counts.num_documents == 0:
-        reasons = [f"{count} {reason}" for reason, count in progress.counts.skipped.items()]
+        skipped = counted(progress.counts.skipped)
         names = ", ".join(source.location for source in sources[:3])
-        raise DataError(f"{names}: no documents (skipped: {', '.join(reasons) or 'nothing'})")
+        raise DataError(f"{names}: no documents (skipped: {skipped})")
 
 
 def _duplicate_finders(

@@ -35,6 +35,7 @@ from kl3m_embeddings.data.shards.token_shards import (
     shard_file,
 )
 from kl3m_embeddings.files.hashes import sha256_of_file, sha256_of_files
+from kl3m_embeddings.files.json_lines import json_line
 from kl3m_embeddings.files.whole import flush_to_disk, write_durable_json
 
 PROGRESS_FILE = "progress.json"
@@ -170,8 +171,7 @@ class ShardWriter:
         counts = self.progress.counts.skipped
         counts[skipped.reason] = counts.get(skipped.reason, 0) + 1
         if skipped.reason not in NOT_QUARANTINED:
-            line = json.dumps(skipped._asdict(), ensure_ascii=False, allow_nan=False)
-            self._files[QUARANTINE_FILE].write(line.encode() + b"\n")
+            self._files[QUARANTINE_FILE].write(json_line(skipped._asdict()))
 
     def add_fingerprints(self, fingerprints: Sequence[bytes]) -> None:
         """Keep what a document is remembered by, one for each way to find duplicates."""

@@ -20,6 +20,7 @@ import tokenizers
 from tokenizers.normalizers import Lowercase, Sequence
 
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.path_kind import utf8_folder
 from kl3m_embeddings.files.source import VOCABULARIES, resolve_source
 from kl3m_embeddings.messages import quiet_transformers
 
@@ -94,7 +95,8 @@ def lower_case(backend: tokenizers.Tokenizer) -> None:
 
 def _read_pipeline(file: Path) -> tokenizers.Tokenizer:
     try:
-        return tokenizers.Tokenizer.from_file(str(file))
+        # not from_file: it takes no name that is no UTF-8
+        return tokenizers.Tokenizer.from_buffer(file.read_bytes())
     except Exception as error:  # tokenizers raises plain Exception
         message = str(error).splitlines()[0]
         raise ConfigError(
@@ -129,19 +131,28 @@ def _read_object(file: Path) -> dict[str, Any]:
     return value
 
 
-def _built_by_transformers(folder: Path) -> FoundTokenizer:
-    """The pipeline of the class that the folder's files ask for."""
+def transformers_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - its classes carry no types
+    """The tokenizer of transformers' own class for a folder.
+
+    Raises:
+        ConfigError: transformers cannot read it.
+    """
     from transformers import AutoTokenizer
 
     try:
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        with quiet_transformers(), utf8_folder(folder) as place:
+            return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except Exception as error:  # each class has its own ways to fail, tokenizers' plain ones too
         lines = str(error).strip().splitlines()
         raise ConfigError(
             f"tokenizer {folder}: transformers cannot read it "
             f"({lines[0] if lines else type(error).__name__})"
         ) from error
+
+
+def _built_by_transformers(folder: Path) -> FoundTokenizer:
+    """The pipeline of the class that the folder's files ask for."""
+    tokenizer = transformers_tokenizer(folder)
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(
             f"tokenizer {folder}: {type(tokenizer).__name__} is written in Python alone: "

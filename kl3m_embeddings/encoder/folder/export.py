@@ -23,6 +23,7 @@ from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
 from kl3m_embeddings.encoder.heads import MASKED_HEADS, Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.path_kind import utf8_folder
 
 
 def write_model_folder(
@@ -56,7 +57,8 @@ def write_model_folder(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config_fields(encoder, tokenizer_pad_id))
     tensors = stored_tensors(encoder.network, weights or encoder.network.state_dict())
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with utf8_folder(folder) as place:
+        save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
     # Where texts become lower case, the tokenizer's own pipeline says so.
     write_json(
         folder / "sentence_bert_config.json",
@@ -146,7 +148,8 @@ def write_modules(folder: Path, head: EmbeddingHead, weights: Mapping[str, Tenso
             for name, tensor in weights.items()
             if name.startswith(prefix)
         }
-        save_file(tensors, folder / path / "model.safetensors", metadata={"format": "pt"})
+        with utf8_folder(folder) as place:
+            save_file(tensors, place / path / "model.safetensors", metadata={"format": "pt"})
 
 
 def pooling_fields(head: EmbeddingHead) -> dict[str, Any]:

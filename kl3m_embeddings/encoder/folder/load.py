@@ -24,6 +24,7 @@ from kl3m_embeddings.encoder.heads import Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.encoder.stock.without_padding import speed_up
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.path_kind import utf8_folder
 from kl3m_embeddings.messages import quiet_transformers
 
 
@@ -86,14 +87,15 @@ def load_encoder(
     with seeded(seed), quiet_transformers():
         config = config or read_config(folder)
         try:
-            model, info = auto_class(config).from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
+            with utf8_folder(folder) as place:
+                model, info = auto_class(config).from_pretrained(
+                    place,
+                    config=config,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    ignore_mismatched_sizes=True,
+                    output_loading_info=True,
+                )
         except (*UNREADABLE, SafetensorError, ImportError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(f"{folder}: {reason}") from error

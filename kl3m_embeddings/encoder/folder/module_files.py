@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kl3m_embeddings.encoder.embedding_head import ACTIVATIONS, DenseSettings
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.path_kind import utf8_folder
 from kl3m_embeddings.files.source import is_inside
 from kl3m_embeddings.files.strict_json import read_json_object
 
@@ -173,7 +174,8 @@ def read_dense_weights(path: Path, settings: DenseSettings) -> dict[str, Tensor]
             raise ConfigError(f"{path.with_name('pytorch_model.bin')}: pickled weights: {remedy}")
         raise ConfigError(f"{path}: no such file: {remedy}")
     try:
-        tensors = load_file(path)
+        with utf8_folder(path.parent) as folder:
+            tensors = load_file(folder / path.name)
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path}: {str(error).strip().splitlines()[0]}") from error
     shapes: dict[str, tuple[int, ...]] = {

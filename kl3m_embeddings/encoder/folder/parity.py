@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from kl3m_embeddings.data.tokenizer.files import lower_case
+from kl3m_embeddings.data.tokenizer.files import lower_case, transformers_tokenizer
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.encode import padded
 from kl3m_embeddings.encoder.folder.load import load_encoder
@@ -32,7 +32,6 @@ from kl3m_embeddings.encoder.folder.sentence_modules import build_embedding_head
 from kl3m_embeddings.encoder.heads import Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.messages import quiet_transformers
 
 MIN_COSINE = 0.999
 MAX_NORM_ERROR = 0.01
@@ -95,11 +94,8 @@ class ParityCheck:
     _vectors: list[Tensor] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        from transformers import AutoTokenizer
-
         folder = self.model.transformer
-        with quiet_transformers():
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self.tokenizer = transformers_tokenizer(folder)
         if read_transformer_settings(folder).get("do_lower_case"):
             lower_case(self.tokenizer.backend_tokenizer)
 

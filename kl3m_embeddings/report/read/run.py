@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.files.path_kind import why_not
 from kl3m_embeddings.report.names import printable
 from kl3m_embeddings.report.read.benchmark import Benchmark, read_benchmark
 from kl3m_embeddings.report.read.jsonl import read_objects
@@ -71,13 +72,13 @@ class Run:
 def find_log(path: Path) -> Path:
     """The log that `path` means: itself, or the log.jsonl in the folder."""
     log = path / "log.jsonl" if path.is_dir() else path
-    if not log.exists():
+    if why := why_not(log, "file"):
         remedy = (
             "train the model first (train_single.py writes it)"
             if path.is_dir() or log.name == "log.jsonl"
             else "pass a model folder or its log.jsonl"
         )
-        raise ConfigError(f"{log}: no such file: {remedy}")
+        raise ConfigError(f"{log}: {why}: {remedy}")
     return log
 
 

@@ -159,7 +159,7 @@ def test_a_killed_build_leaves_what_was_there(build, tokenizer, tmp_path):
             [{"sentence1": "a", "sentence2": "b", "label": "yes"}],
             "skipped: 1 label or score is not a number",
         ),
-        ([], "no row is of a known format"),
+        ([], "there are no rows in it"),
         ([ROWS[0], LABELLED[0]], r"documents\.jsonl:2: 'label' is no key of nixietune"),
     ],
 )

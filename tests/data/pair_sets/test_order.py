@@ -143,3 +143,29 @@ def test_a_batch_of_one():
 def test_clashes_are_told():
     order = order_of([pair_set([(0, [row + 1], []) for row in range(16)])], num_negatives=0)
     assert order.batch(0).num_clashes == order.batch(0, slice(0, 1)).num_clashes == 7
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "num_told"),
+    [
+        ([(0, [number + 1], []) for number in range(8)], 4, 2),  # one query
+        ([(number + 1, [0], []) for number in range(8)], 4, 2),  # one positive
+        ([(0, [number + 1], []) for number in range(7)] + [(9, [8], [])], 4, 1),
+        ([(0, [1], []), (0, [2], []), (3, [4], []), (3, [5], [])], 2, 0),  # they are parted
+        (distinct_rows(8), 4, 0),
+        (distinct_rows(8), 1, 8),  # a batch of one row
+        ([(number, [number + 1], []) for number in range(4)], 4, 0),  # a chain: the ends differ
+    ],
+)
+def test_batches_without_a_negative_are_told_once(rows, size, num_told):
+    order = order_of([pair_set(rows, name="legal")], batch_size=size, num_negatives=0)
+    lines = order.without_negatives()
+    assert len(lines) == bool(num_told)
+    assert all(f"legal: in {num_told} of the {len(rows) // size} batches" in one for one in lines)
+
+
+def test_rows_with_negatives_or_labels_learn_whatever_they_share():
+    rows = [(0, [number + 1], [20]) for number in range(8)]
+    assert order_of([pair_set(rows)], batch_size=4, num_negatives=1).without_negatives() == []
+    labelled = replace(pair_set(rows), labels=np.arange(8, dtype=np.float32))
+    assert order_of([labelled], batch_size=4, num_negatives=0).without_negatives() == []

@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_skipped_rows_are_told(tmp_path):
     skipped = []
     documents = list(iter_documents(path, on_skip=skipped.append))
     assert [document.text for document in documents] == ["one"]
-    assert skipped == [("x.jsonl", 2, "empty"), ("x.jsonl", 3, "no text")]
+    assert skipped == [("x.jsonl", 2, "empty"), ("x.jsonl", 3, "not a text")]
 
 
 def test_reading_starts_at_any_row(tmp_path):
@@ -94,3 +95,45 @@ def test_all_bytes_of_the_files_are_reported(folder):
     counts = []
     list(iter_documents(folder, ReadOptions(on_bytes=counts.append)))
     assert sum(counts) == sum(source.num_bytes for source in list_sources(folder))
+
+
+@pytest.mark.parametrize("kind", ["a named pipe", "a link to 'nowhere'"])
+@pytest.mark.parametrize("path", ["", "*", "x.jsonl"])
+def test_what_is_no_file_is_not_left_out_in_silence(folder, kind, path):
+    """Neither in a folder nor in a glob, if its name is that of a file to be read."""
+    if kind == "a named pipe":
+        os.mkfifo(folder / "x.jsonl")
+    else:
+        (folder / "x.jsonl").symlink_to("nowhere")
+    with pytest.raises(DataError, match=rf"x\.jsonl: {kind}"):
+        list_sources(folder / path)
+
+
+def test_a_folder_that_may_not_be_read_is_told(folder, monkeypatch):
+    def scandir(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"cannot be read: Permission denied"):
+        list_sources(folder)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt", ".parquet", ".arrow"])
+def test_a_name_that_is_no_utf8_is_read_and_escaped_in_ids(tmp_path, suffix):
+    import pyarrow as pa
+    from pyarrow import ipc, parquet
+
+    path = tmp_path / os.fsdecode(b"donn\xe9es" + suffix.encode())
+    table = pa.table({"text": ["one"]})
+    if suffix == ".parquet":
+        with path.open("wb") as file:
+            parquet.write_table(table, file)
+    elif suffix == ".arrow":
+        with path.open("wb") as file, ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        path.write_text({".jsonl": '{"text": "one"}', ".csv": "text\none\n"}.get(suffix, "one"))
+    for where in (path, tmp_path, tmp_path / f"*{suffix}"):
+        (document,) = iter_documents(where)
+        assert document.text == "one"
+        assert document.id.removesuffix(":1") == f"donn\\xe9es{suffix}"

@@ -39,7 +39,9 @@ def test_a_row_with_a_text_is_a_document(values, document):
     [
         ({}, "no text"),
         ({"text": "of another column"}, "no text"),
-        ({"body": ["a"]}, "no text"),
+        ({"body": None}, "no text"),
+        ({"body": ["a"]}, "not a text"),
+        ({"body": 5}, "not a text"),
         ({"body": " \n\t"}, "empty"),
         ({"body": "a\0"}, "NUL"),
         ({"body": "a", "key": "k\0"}, "NUL"),

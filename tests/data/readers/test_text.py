@@ -9,7 +9,7 @@ import pytest
 
 from kl3m_embeddings.data.readers.documents import iter_documents
 from kl3m_embeddings.data.readers.records import Document, ReadOptions
-from kl3m_embeddings.errors import ConfigError, DataError
+from kl3m_embeddings.errors import DataError
 
 GOOD = b'{"id": "g", "text": "good"}'
 
@@ -35,7 +35,8 @@ def read(path, **options):
         (b'{"text": "x", "meta": {"a": 1, "a": 2}}', "duplicate key"),
         (b'{"text": "x"', "not JSON"),
         (b"[" * 100_000, "not JSON"),
-        (b"", "not JSON"),
+        (b"", "empty"),
+        (b" \t", "empty"),
         (b'["text"]', "not a JSON object"),
         (b'{"text": null}', "no text"),
         (b'{"other": "x"}', "no text"),
@@ -162,7 +163,7 @@ def test_a_quote_that_is_never_closed_is_an_error_with_its_line(tmp_path):
 def test_a_text_column_that_is_there_twice_is_an_error(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("text,text\na,b\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="more than one column 'text'"):
+    with pytest.raises(DataError, match="more than one column 'text'"):
         read(path)
 
 

@@ -45,11 +45,11 @@ def test_counts_and_content(tokenizer, write_jsonl, tmp_path):
     assert result.was_built
     assert texts_of(shards, tokenizer) == [ROWS[i]["text"] for i in (0, 2, 3, 5)]
     assert len(shards.document_tokens(1)) == 1  # a document of one token is a document
-    assert info["skipped"] == {"empty": 1, "no text": 1}
+    assert info["skipped"] == {"empty": 1, "not a text": 1}
     assert info["num_duplicates"] == 1
     assert info["num_text_bytes"] == sum(len(ROWS[i]["text"]) for i in (0, 2, 3, 5))
     quarantine = (shards.path / "quarantine.jsonl").read_text(encoding="utf-8")
-    assert json.loads(quarantine) == {"file": "documents.jsonl", "line": 5, "reason": "no text"}
+    assert json.loads(quarantine) == {"file": "documents.jsonl", "line": 5, "reason": "not a text"}
     assert not {"progress.json", "exact.fingerprints"} & set(contents(shards.path))
 
 
