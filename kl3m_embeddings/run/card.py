@@ -55,6 +55,7 @@ def card_writer(
                 default_prompt_name=modules.default_prompt_name,
                 truncate_dim=modules.truncate_dim,
                 init_from=init_from,
+                other_tokenizer=model.base is not None and not model.base.has_tokenizer,
                 base_model=init_from if is_on_hub else None,
                 datasets=card_datasets(sources),
                 step=state.step,

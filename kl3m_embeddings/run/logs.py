@@ -9,7 +9,6 @@ from typing import Any
 from kl3m_embeddings.encoder.hardware import describe_versions
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.files.json_lines import json_line
-from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import warn
 from kl3m_embeddings.train.logs import (
     EVAL,
@@ -48,7 +47,6 @@ def write_run_record(folder: Path, state: TrainState, facts: Mapping[str, Any]) 
         "step": state.step,
         "time": datetime.now().astimezone().isoformat(),
         "versions": describe_versions(),
-        "config": read_json_object(folder / "config.json"),
         **facts,
     }
     with (folder / RUN_FILE).open("ab") as file:

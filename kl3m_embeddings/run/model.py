@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,10 @@ from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.checkpoint import Checkpoint
 from kl3m_embeddings.files.strict_json import read_json_object
+from kl3m_embeddings.files.whole import write_whole
 from kl3m_embeddings.losses.base import Compared
 from kl3m_embeddings.messages import say, warn
+from kl3m_embeddings.run.base import Base, base_of, check_same_network, resumed_base
 from kl3m_embeddings.tasks.objective import Objective
 
 
@@ -40,7 +43,13 @@ class RunModel:
 
     opened: OpenedModel | None
     """What has the weights: a checkpoint, or what `init_from` names; None: they are drawn."""
+    base: Base | None
+    """What the run began from, where that is `init_from`."""
     architecture: PretrainedConfig
+    settings: Mapping[str, Any]
+    """What config.json says."""
+    settings_file: Path
+    """The folder's config.json, or where its content comes from while it has none."""
     tokenizer: Tokenizer
     max_length: int
     """Tokens of a sample, special ones included."""
@@ -73,23 +82,26 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
     """Read all but the weights.
 
     Args:
-        folder: the model folder; a missing config.json is written there from `init_from`.
+        folder: the model folder; without a config.json, that of `init_from` is read.
         training: training.json.
         start: the checkpoint to go on from.
     """
-    tokenizer = load_tokenizer(training.tokenizer) if training.tokenizer else None
-    initial = open_model(training.init_from, tokenizer) if training.init_from else None
-    tokenizer = tokenizer or (initial.tokenizer if initial else load_tokenizer(folder))
-    opened = open_model(start.path, tokenizer) if start else initial
-    path = folder / "config.json"
-    if opened and not path.exists():
-        path.write_bytes((opened.transformer / "config.json").read_bytes())
-        say(f"{path}: written, the architecture of {training.init_from}")
-    base = read_json_object(initial.transformer / "config.json") if initial else None
-    architecture = load_architecture(path, pad_token_id=tokenizer.pad_id, copied=base)
+    given = load_tokenizer(training.tokenizer) if training.tokenizer else None
+    opened, base, known_length = None, None, None
+    if start:
+        opened = open_model(start.path, given)
+        known_length = start.manifest["identity"]["max_length"]
+        if training.init_from:
+            base = resumed_base(training.init_from, start.manifest, opened.tokenizer)
+    elif training.init_from:
+        opened = open_model(training.init_from, given)
+        known_length = opened.modules.max_seq_length
+        base = base_of(opened, given)
+    if base and not base.has_tokenizer:
+        warn(f"tokenizer: {training.tokenizer} is not that of {base.source}, whose weights know it")
+    tokenizer = given or (opened.tokenizer if opened else load_tokenizer(folder))
+    path, settings, architecture = read_architecture(folder, opened, start, tokenizer.pad_id)
     check_vocabulary(architecture, tokenizer.vocab_size, path)
-    # not of the checkpoint to go on from, which has `text_length`
-    known_length = initial.modules.max_seq_length if initial else None
     max_length = training.max_length or shortest(known_length, max_sequence_length(architecture))
     if max_length is None:
         raise ConfigError(f"max_length: set it: {path} has no limit, and the base names none")
@@ -102,7 +114,10 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
     pairs = training.tasks.pairs
     model = RunModel(
         opened=opened,
+        base=base,
         architecture=architecture,
+        settings=settings,
+        settings_file=path,
         tokenizer=tokenizer,
         max_length=max_length,
         text_length=(pairs and pairs.seq_len) or max_length,
@@ -117,6 +132,23 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
     if pairs or training.eval.pairs or training.eval.tasks:
         check_prefixes(model, "tasks.pairs.seq_len" if pairs and pairs.seq_len else "max_length")
     return model
+
+
+def read_architecture(
+    folder: Path, opened: OpenedModel | None, start: Checkpoint | None, pad_token_id: int
+) -> tuple[Path, dict[str, Any], PretrainedConfig]:
+    """The folder's config.json, or that of the opened model: where it is, its content, checked."""
+    path, theirs = folder / "config.json", opened and opened.transformer / "config.json"
+    source = theirs if theirs and not path.exists() else path
+    settings, known = read_json_object(source), {}
+    if start:
+        identity = start.manifest["identity"].items()
+        known = {key.removeprefix("config."): one for key, one in identity if "config." in key}
+    elif opened and theirs:
+        known = read_json_object(theirs)
+        check_same_network(path, settings, opened, known)
+    architecture = load_architecture(source, pad_token_id=pad_token_id, copied=known)
+    return source, settings, architecture
 
 
 def check_lengths(
@@ -205,15 +237,17 @@ def eval_dims(training: TrainingConfig, embedding_size: int) -> list[int]:
 
 
 def model_writer(
-    objective: Objective, model: RunModel, card: Callable[[TrainState], str]
+    folder: Path, objective: Objective, model: RunModel, card: Callable[[TrainState], str]
 ) -> Callable[[Path, TrainState, Mapping[str, Tensor]], None]:
     """A function that writes the exported model, tokenizer and card included, into a folder.
 
-    Its weights are the objective's by name, gathered from wherever they are.
+    Its weights are the objective's by name, gathered from wherever they are. A model folder without
+    a config.json gets one now: a start that fails before leaves none for another to stumble over.
     """
     modules = replace(
         model.modules, prompts=model.prompts, similarity_fn_name=model.compared.similarity
     )
+    own, config_text = folder / "config.json", model.settings_file.read_text(encoding="utf-8")
 
     def write(path: Path, state: TrainState, weights: Mapping[str, Tensor]) -> None:
         def part(prefix: str) -> dict[str, Tensor]:
@@ -223,6 +257,9 @@ def model_writer(
                 if name.startswith(prefix)
             }
 
+        if not own.exists():
+            write_whole(own, config_text)
+            say(f"{own}: written, the architecture of {model.settings_file.parent}")
         write_model_folder(
             path,
             objective.encoder,

@@ -32,7 +32,6 @@ from kl3m_embeddings.files.checkpoint import (
     Checkpoint,
     remove_unfinished,
 )
-from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import say, warn
 from kl3m_embeddings.optim.build import build_optimizers
 from kl3m_embeddings.run.card import card_writer
@@ -129,9 +128,10 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
             saver=Saver(
                 folder=folder,
                 config=training.save,
-                write_model=model_writer(objective, model, card),
+                write_model=model_writer(folder, objective, model, card),
                 details={
                     "identity": opened.identity,
+                    "base": model.base and vars(model.base),
                     "num_threads": torch.get_num_threads(),
                     "num_devices": opened.devices.first_number,
                 },
@@ -164,10 +164,11 @@ def open_files(request: RunRequest, device: torch.device) -> OpenedFiles:
     sources = open_sources(training, model, device, devices, quiet=request.quiet)
     identity = run_identity(
         training,
-        read_json_object(folder / "config.json"),
+        model.settings,
         {one.name: one.sha256 for one in sources.text.shards} if sources.text else {},
         sources.pairs.hashes(),
         model.tokenizer.text_fingerprint,
+        base=model.base.fingerprint if model.base else None,
         max_length=model.max_length,
         world_size=first_number,
         similarity=model.compared.similarity,
@@ -232,6 +233,8 @@ def run_facts(
     return {
         "command": list(request.command),
         "checkpoint": str(opened.start.path) if opened.start else None,
+        "config": dict(opened.model.settings),
+        "base": opened.model.base and vars(opened.model.base),
         "hardware": {
             **describe_hardware(device),
             "kernels": describe_kernels(device, request.training.precision),

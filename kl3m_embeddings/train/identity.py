@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from kl3m_embeddings.config.training import TrainingConfig
+from kl3m_embeddings.encoder.folder.same_architecture import all_settings
 from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.errors import ConfigError
 
-FREE_ARCHITECTURE_KEYS = ("_name_or_path", "architectures", "dtype", "transformers_version")
+BY_CONTENT = "tasks.pairs.guide"
+"""A name of something whose content is compared."""
+CONFIG = "config."
 
 
 def run_identity(
@@ -17,6 +20,7 @@ def run_identity(
     pair_sets: Mapping[str, str],
     tokenizer_fingerprint: str,
     *,
+    base: str | None,
     max_length: int,
     world_size: int,
     similarity: str,
@@ -29,13 +33,11 @@ def run_identity(
         datasets: SHA-256 of each named dataset's shards.
         pair_sets: SHA-256 of each named set of pairs, prefixes included, and of the guide.
         tokenizer_fingerprint: hash of what determines ids.
+        base: fingerprint of the model that the run began from; None: random weights.
         max_length: tokens of a sample.
         world_size: number of devices.
         similarity: by which vectors are compared.
     """
-    shapes = {
-        key: value for key, value in architecture.items() if key not in FREE_ARCHITECTURE_KEYS
-    }
     values = {
         "seed": training.seed,
         "tokenizer": tokenizer_fingerprint,
@@ -47,7 +49,7 @@ def run_identity(
         "optimizer.max_grad_norm_window": training.optimizer.max_grad_norm_window,
         "matroyshka_probability": training.matroyshka_probability,
         "matroyshka_min_log2": training.matroyshka_min_log2,
-        "init_from": training.init_from,
+        "init_from": base,
     }
     for name, options in training.tasks.chosen().items():
         values |= {f"tasks.{name}.{key}": value for key, value in options.model_dump().items()}
@@ -62,7 +64,8 @@ def run_identity(
     if pair_sets:
         weights = {name: one.weight for name, one in training.pairs.items()}
         values |= _sources("pairs", pair_sets, weights)
-    return values | {f"config.{key}": value for key, value in shapes.items()}
+    values.pop(BY_CONTENT, None)
+    return values | {f"{CONFIG}{key}": value for key, value in architecture.items()}
 
 
 def _sources(
@@ -78,9 +81,12 @@ def _sources(
 def refuse_changes(recorded: Mapping[str, Any], present: Mapping[str, Any], folder: str) -> None:
     """Compare what a checkpoint recorded with the present settings.
 
+    An architecture is compared by what it means: a default that is written out is no change.
+
     Raises:
         ConfigError: listing every difference.
     """
+    recorded, present = _comparable(recorded), _comparable(present)
     changed = sorted(
         key for key in recorded.keys() | present.keys() if recorded.get(key) != present.get(key)
     )
@@ -90,6 +96,15 @@ def refuse_changes(recorded: Mapping[str, Any], present: Mapping[str, Any], fold
         raise ConfigError(
             "\n".join([f"{folder}: this run cannot go on with other settings; {remedy}:", *lines])
         )
+
+
+def _comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: identity[key] for key in identity if not key.startswith(CONFIG)}
+    values.pop(BY_CONTENT, None)
+    settings = {
+        key.removeprefix(CONFIG): identity[key] for key in identity if key.startswith(CONFIG)
+    }
+    return values | {f"{CONFIG}{key}": one for key, one in all_settings(settings).items()}
 
 
 def refuse_differences(ranks: Ranks, seen: Mapping[str, Any]) -> None:

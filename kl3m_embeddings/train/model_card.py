@@ -75,6 +75,8 @@ class CardFacts:
     """Size that vectors are cut to unless another is asked for."""
     init_from: str | None = None
     """As training.json has it; None: random weights."""
+    other_tokenizer: bool = False
+    """The tokenizer is not that of `init_from`."""
     base_model: str | None = None
     """Name on the hub of the model that `init_from` is, if it is one: for the hub's metadata."""
     datasets: Sequence[CardDataset] = ()
@@ -191,6 +193,7 @@ def description(facts: CardFacts) -> str:
         "with random weights"
         if facts.init_from is None
         else f"from the weights of {inline(facts.init_from)}"
+        + (", but with another tokenizer than its own" if facts.other_tokenizer else "")
     )
     dense = f", then {facts.num_dense} dense layer(s)" if facts.num_dense else ""
     unit = ", scaled to unit length" if facts.normalise else ""

@@ -20,7 +20,7 @@ HASHES = {"a": "11", "b": "22"}
 
 def identity_of(*overrides, architecture=TINY_CONFIG, hashes=HASHES, **changes):
     training = parse_training(apply_overrides(FIELDS, overrides), Path("training.json"))
-    facts = {"max_length": 32, "world_size": 1, "similarity": "cosine"} | changes
+    facts = {"max_length": 32, "world_size": 1, "similarity": "cosine", "base": None} | changes
     return run_identity(training, architecture, hashes, {}, "fp", **facts)
 
 
@@ -46,6 +46,7 @@ def test_the_same_settings_go_on():
         "save.keep_last=9",
         "max_skipped_steps=3",
         "pooling=cls",
+        "init_from=y",  # a name: its content is compared
     ],
 )
 def test_what_may_change_does(override):
@@ -63,7 +64,6 @@ def test_what_may_change_does(override):
         ("tasks.mlm.mask_rate=0.3", "tasks.mlm.mask_rate: was 0.15, is 0.3"),
         ("matroyshka_probability=0.5", "matroyshka_probability: was 0.0, is 0.5"),
         ("optimizer.max_grad_norm_window=200", "optimizer.max_grad_norm_window: was 1000, is 200"),
-        ("init_from=y", "init_from: was None, is 'y'"),
         ('tasks={"mlm": 1.0}', "tasks.nsp.probability: was 0.5, is None"),
     ],
 )
@@ -80,6 +80,7 @@ def test_what_would_make_it_another_run_is_refused(override, message):
         ({"architecture": TINY_CONFIG | {"hidden_size": 64}}, "config.hidden_size: was 32, is 64"),
         ({"hashes": HASHES | {"b": "33"}}, "data.b: was '22', is '33'"),
         ({"hashes": {"a": "11"}}, "data.b: was '22', is None"),
+        ({"base": "33"}, "init_from: was None, is '33'"),
         ({"max_length": 16}, "max_length: was 32, is 16"),
         ({"world_size": 2}, "global_batch_size: was 64, is 128"),
         ({"hashes": {"b": "22", "a": "11"}}, "data: was ['a', 'b'], is ['b', 'a']"),
@@ -94,6 +95,30 @@ def test_other_data_shapes_or_sizes_are_refused(changes, message):
 def test_metadata_of_the_architecture_may_change():
     other = TINY_CONFIG | {"transformers_version": "9.9", "dtype": "bfloat16", "_name_or_path": "y"}
     refuse_changes(recorded(), identity_of(architecture=other), "models/x")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        TINY_CONFIG | {"bos_token_id": None, "tie_word_embeddings": True},  # the defaults
+        {key: TINY_CONFIG[key] for key in TINY_CONFIG if key != "hidden_act"},
+        TINY_CONFIG | {"pad_token_id": 3},  # it is the tokenizer's
+    ],
+)
+def test_an_architecture_is_compared_by_what_it_means(other):
+    refuse_changes(recorded(), identity_of(architecture=other), "models/x")
+
+
+def test_a_guide_is_compared_by_its_content_which_the_hashes_of_pairs_hold():
+    pairs = {
+        "probability": 1.0,
+        "loss": {"name": "infonce", "false_negative_margin": 0.1},
+        "guide": "here",
+    }
+    here = identity_of(f"tasks={json.dumps({'pairs': pairs})}")
+    there = identity_of(f"tasks={json.dumps({'pairs': pairs | {'guide': 'there'}})}")
+    refuse_changes(here, there, "models/x")
+    refuse_changes({**here, "tasks.pairs.guide": "here"}, there, "models/x")  # as once recorded
 
 
 def test_every_difference_is_listed_after_the_remedy():
