@@ -31,6 +31,10 @@ class DataError(UserError):
     exit_code = 65
 
 
+class DamagedError(DataError):
+    """A file of ours is not what was written: it is made again, or an older one is taken."""
+
+
 class OutputError(UserError):
     """Something cannot be written: the disk is full, or the folder is read-only."""
 

@@ -7,8 +7,10 @@ which is called when all else that can fail has been done.
 from collections.abc import Callable
 from pathlib import Path
 
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.engine.state_files import read_train_state
+from kl3m_embeddings.errors import ConfigError, DamagedError
 from kl3m_embeddings.files.checkpoint import (
+    TRAINER,
     Checkpoint,
     checkpoint_steps,
     newest_verified,
@@ -43,7 +45,7 @@ def find_start(
         return None
     if resume_from is not None:
         return _start_from(folder, resume_from)
-    start = newest_verified(folder, warn)
+    start = newest_verified(folder, warn, check_state)
     log = folder / LOG
     if start is None and log.exists() and log.stat().st_size:
         raise ConfigError(
@@ -53,11 +55,24 @@ def find_start(
     return start
 
 
+def check_state(checkpoint: Checkpoint) -> None:
+    """Check that the trainer's state can be gone on with.
+
+    Raises:
+        DamagedError: it is no state, or not this checkpoint's.
+    """
+    folder = checkpoint.path / TRAINER
+    if (step := read_train_state(folder).step) != checkpoint.step:
+        raise DamagedError(f"{folder}: the state of step {step}, not of {checkpoint.step}")
+
+
 def _start_from(folder: Path, resume_from: Path) -> Checkpoint:
     resolved = resume_from.resolve()  # `latest` is a link
-    if resolved.parent == folder.resolve():
-        return verify(folder / resolved.name)
-    start = verify(resume_from)
+    is_own = resolved.parent == folder.resolve()
+    start = verify(folder / resolved.name if is_own else resume_from)
+    check_state(start)
+    if is_own:
+        return start
     own_start = {**start.manifest, "log_offsets": {}}  # the other folder's logs stay there
     return Checkpoint(start.path, own_start)
 
