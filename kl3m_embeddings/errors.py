@@ -118,8 +118,7 @@ def explained(error: BaseException, place: Path | str | None = None) -> UserErro
         verb = "cannot be written: " if remedy in (NO_ROOM, NO_RIGHTS) else ""
         return kind(f"{_shown(name)}{verb}{error.strerror}; {remedy}")
     if is_out_of_memory(error):
-        reason = str(error).strip().splitlines() or ["the host has none left"]
-        return RetryError(f"{_shown(place)}out of memory ({reason[0]}); {NO_MEMORY}")
+        return RetryError(f"{_shown(place)}out of memory ({first_line(error)}); {NO_MEMORY}")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return RetryError(f"{_shown(place)}{error}; {MACHINE[errno.EAGAIN][1]}")
     return None
@@ -131,6 +130,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     says_so = any(sign in str(error) for sign in OUT_OF_MEMORY)
     return isinstance(error, RuntimeError | ValueError) and says_so
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first; its class, if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _shown(place: Path | str | bytes | None) -> str:

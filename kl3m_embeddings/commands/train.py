@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kl3m_embeddings.commands import shell
 from kl3m_embeddings.commands.named import named_values
 from kl3m_embeddings.config.read import apply_overrides, parse_training
-from kl3m_embeddings.errors import ConfigError, RetryError, explained, is_out_of_memory
+from kl3m_embeddings.errors import ConfigError, RetryError, explained, first_line, is_out_of_memory
 from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import warn
 
@@ -138,7 +138,7 @@ def in_run(error: Exception, request: "RunRequest") -> Exception:
             f"{request.folder}: out of memory at batch_size {training.batch_size} and "
             f"max_length {training.max_length or 'of config.json'}: halve batch_size and double "
             "optimizer.gradient_accumulation_steps, or for embedding tasks set chunk_tokens; the "
-            "checkpoints are as they were"
+            f"checkpoints are as they were ({first_line(error)})"
         )
     known = explained(error, request.folder)
     if known is None:

@@ -9,13 +9,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 from tokenizers.normalizers import Lowercase, Sequence
 
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.source import VOCABULARIES, resolve_source
+from kl3m_embeddings.files.strict_json import read_json_object
 
 ROLES = ("cls", "sep", "pad", "mask", "unk")
 SENTENCE_SETTINGS = "sentence_*_config.json"
@@ -51,7 +51,7 @@ def find_tokenizer(source: str | Path) -> FoundTokenizer:
         found = _converted(folder)
     else:
         raise ConfigError(f"tokenizer {path}: no tokenizer.json in this folder")
-    if any(_read_object(one).get("do_lower_case") for one in folder.glob(SENTENCE_SETTINGS)):
+    if any(read_json_object(one).get("do_lower_case") for one in folder.glob(SENTENCE_SETTINGS)):
         _lower_case(found.backend)
     return found
 
@@ -77,8 +77,10 @@ def _read_pipeline(file: Path) -> tokenizers.Tokenizer:
 
 def _named_tokens(folder: Path) -> dict[str, str]:
     """The special tokens named in a folder; special_tokens_map.json comes first."""
-    config = _read_object(folder / "tokenizer_config.json")
-    special_tokens_map = _read_object(folder / "special_tokens_map.json")
+    config, special_tokens_map = (
+        read_json_object(path) if path.is_file() else {}
+        for path in (folder / "tokenizer_config.json", folder / "special_tokens_map.json")
+    )
     named = {}
     for role in ROLES:
         token = special_tokens_map.get(f"{role}_token") or config.get(f"{role}_token")
@@ -87,19 +89,6 @@ def _named_tokens(folder: Path) -> dict[str, str]:
         if isinstance(token, str):
             named[role] = token
     return named
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file; an empty one where there is no file."""
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{file}: not valid JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{file}: expected a JSON object")
-    return value
 
 
 def _converted(folder: Path) -> FoundTokenizer:

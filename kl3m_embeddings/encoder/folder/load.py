@@ -93,7 +93,7 @@ def load_encoder(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
             raise ConfigError(f"{folder}: {str(error).strip().splitlines()[0]}") from error
         check_weights(str(folder), model, info)
         network: Network = model
