@@ -106,14 +106,18 @@ CAUSED = [
 ]
 
 
+def raising(error):
+    def command():
+        raise error
+
+    return command
+
+
 @pytest.mark.parametrize("names", LEAVES, ids=" ".join)
 def test_every_command_tells_what_the_machine_does_in_a_line(kl3m, monkeypatch, names):
+    monkeypatch.setattr(LEAVES[names], "name", names[-1])  # else it is the function's
     for error, code, line in CAUSED:
-
-        def command(error=error):
-            raise error
-
-        monkeypatch.setattr(LEAVES[names], "callback", command)
+        monkeypatch.setattr(LEAVES[names], "callback", raising(error))
         found, printed, said = kl3m(*names)
         assert (found, printed, said.count("\n")) == (code, "", 1)
         assert said.startswith(f"error: {line}")
@@ -124,11 +128,8 @@ def test_every_command_tells_what_the_machine_does_in_a_line(kl3m, monkeypatch, 
 )
 def test_so_does_every_launcher(monkeypatch, capsys, launcher, inner):
     for error, code, line in CAUSED:
-
-        def raising(*_, error=error, **__):
-            raise error
-
         monkeypatch.setattr(launcher, "draw_one", lambda _: None, raising=False)
-        monkeypatch.setattr(launcher, inner, raising)
+        raises = raising(error)
+        monkeypatch.setattr(launcher, inner, lambda *_, raises=raises, **__: raises())
         assert launcher.main(["x"]) == code
         assert capsys.readouterr().err.startswith(f"error: {line}")
