@@ -16,6 +16,7 @@ PACKAGE = TESTS.parent / "kl3m_embeddings"
 SEVERAL = {
     "test_mirror.py": "this file",
     "test_poetry_lock.py": "the lock file goes with pyproject.toml",
+    "commands/test_lost_places.py": "real processes without a terminal, a folder, a home, memory",
     "engine/test_conformance.py": "both engines, every ZeRO stage",
     "engine/test_deepspeed_names.py": "private names of DeepSpeed's, whichever module uses them",
     "local_tasks/test_column_traps.py": "each trap of a column, whichever way its file comes in",

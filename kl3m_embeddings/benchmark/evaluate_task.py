@@ -22,9 +22,11 @@ from mteb.models import ModelMeta
 from mteb.results import TaskResult
 
 from kl3m_embeddings.benchmark.aggregates import parts_of
-from kl3m_embeddings.benchmark.items import Items, items_of
+from kl3m_embeddings.benchmark.items import SCORED_AGAIN, Items, items_of
 from kl3m_embeddings.benchmark.neighbours import neighbours_of
+from kl3m_embeddings.errors import DamagedError
 from kl3m_embeddings.files.json_lines import read_lines, write_lines
+from kl3m_embeddings.messages import warn
 
 LOADER_BATCH = 4096
 FOUND = ".found.jsonl"
@@ -62,6 +64,9 @@ def evaluate_task(
     result = read_result(path)
     if result is not None and result.dataset_revision != task.metadata.revision:
         result = None
+    if result is not None and (damage := damaged_details(task, result, meta, folder)):
+        warn(str(damage))
+        result = None
     if result is None or result.get_missing_evaluations(task):
         load(task)
         with quiet_mteb():
@@ -78,9 +83,31 @@ def evaluate_task(
                 continue  # a language that another benchmark asked for
             place = items_path(folder, meta, task, split, one["hf_subset"])
             score = one["main_score"] if math.isfinite(one["main_score"]) else None
-            found = read_lines(place.with_suffix(FOUND))
-            scores.append(SubsetScore(split, one["hf_subset"], score, Items.load(place), found))
+            items, found = read_details(place)
+            scores.append(SubsetScore(split, one["hf_subset"], score, items, found))
     return scores, result.evaluation_time or 0.0
+
+
+def read_details(place: Path) -> tuple[Items | None, list[dict[str, Any]]]:
+    """The parts of a score and what was found, where the task has them.
+
+    Raises:
+        DamagedError: a file is not what was written.
+    """
+    return Items.load(place), read_lines(place.with_suffix(FOUND), SCORED_AGAIN)
+
+
+def damaged_details(
+    task: AbsTask, result: TaskResult, meta: ModelMeta, folder: Path
+) -> DamagedError | None:
+    """What is wrong with the files beside a result that was made before; None: nothing is."""
+    try:
+        for split, of_split in result.scores.items():
+            for one in of_split:
+                read_details(items_path(folder, meta, task, split, one["hf_subset"]))
+    except DamagedError as error:
+        return error
+    return None
 
 
 def run_mteb(model: Any, task: AbsTask) -> tuple[TaskResult, Predictions]:  # noqa: ANN401
@@ -125,7 +152,7 @@ def read_result(path: Path) -> TaskResult | None:
     """A result that mteb wrote; None if there is none, or only half of one."""
     try:
         return TaskResult.from_disk(path) if path.exists() else None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from kl3m_embeddings.errors import DamagedError
+from kl3m_embeddings.files.records import Record, read_record
 from kl3m_embeddings.files.whole import write_whole
 from kl3m_embeddings.metrics.labelled import binary_average_precision, pearson, spearman
 from kl3m_embeddings.metrics.ranking import grade_ranking, ranking_metric
 
 # mteb rounds, and breaks ties between documents in an order of its own.
 TOLERANCE = 2e-3
+SCORED_AGAIN = "the task is scored again"
 
 
 class Items(NamedTuple):
@@ -46,12 +49,25 @@ class Items(NamedTuple):
 
     @classmethod
     def load(cls, path: Path) -> "Items | None":
-        """Read them; None if they are not there or not whole."""
-        try:
-            fields = json.loads(path.read_text())
-            return cls(fields["statistic"], np.array(fields["values"]), np.array(fields["answers"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        """Read them; None if they are not there.
+
+        Raises:
+            DamagedError: the file is not what was written.
+        """
+        if not path.exists():
             return None
+        saved = read_record(path, _Saved, SCORED_AGAIN)
+        if saved.statistic not in STATISTICS:
+            raise DamagedError(f"{path}: statistic: {saved.statistic!r} is none; {SCORED_AGAIN}")
+        return cls(saved.statistic, np.array(saved.values), np.array(saved.answers))
+
+
+class _Saved(Record):
+    """How they are written."""
+
+    statistic: str
+    values: list[float]
+    answers: list[float]
 
 
 def _mean(values: Float[np.ndarray, " items"], _: Float[np.ndarray, " _"]) -> float:
@@ -96,7 +112,9 @@ def items_of(task: Any, predicted: Any, split: str, subset: str, score: float) -
         if all(len(one) == len(labels) for one in predicted):  # folds have fewer
             right = np.stack([np.array(one) == np.array(labels) for one in predicted])
             items = Items("mean", right.mean(axis=0), np.empty(0))
-    return items if items is not None and abs(items.score - score) <= TOLERANCE else None
+    if items is None or not all(np.isfinite(part).all() for part in items[1:]):
+        return None
+    return items if abs(items.score - score) <= TOLERANCE else None
 
 
 def task_data(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401

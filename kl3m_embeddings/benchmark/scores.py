@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kl3m_embeddings.errors import DataError
-from kl3m_embeddings.files.json_lines import read_lines, write_lines
+from kl3m_embeddings.files.json_lines import read_records, write_lines
 from kl3m_embeddings.files.whole import write_whole
 
 SCORES = "scores.jsonl"
 TABLE = "scores.csv"
+REMEDY = "move the file away; results/ has what was scored, and it is not scored again"
 ROUNDED = 1e-6  # mteb's results have six digits
 # What a spreadsheet would take for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -83,19 +83,10 @@ def read_scores(folder: Path) -> list[Score]:
     """The rows of a folder; none if there is no file.
 
     Raises:
-        DataError: A line is no row of scores.
+        DamagedError: A line is no row of scores.
     """
     path = folder / SCORES
-    rows = []
-    for line_number, fields in enumerate(read_lines(path), start=1):
-        try:
-            rows.append(Score(**fields))
-        except TypeError as error:
-            raise DataError(
-                f"{path}:{line_number}: not a row of this file: move the file away; "
-                "results/ has what was scored, and it is not scored again"
-            ) from error
-    return rows
+    return read_records(path, Score, REMEDY)
 
 
 def merged(old: Iterable[Score], new: Sequence[Score]) -> list[Score]:

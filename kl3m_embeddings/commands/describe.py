@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from kl3m_embeddings.commands import shell
+from kl3m_embeddings.commands.terminal import stdout_lost
 from kl3m_embeddings.errors import INTERRUPTED
 
 DEFAULT_WATCH_S = 10.0
@@ -19,11 +20,12 @@ REST_PER_WORK = 4.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = parser().parse_args(with_seconds(arguments))
-    if options.watch is not None and scores_wanted(options):
-        parser().error("--watch draws only: score first, without it")
+    given = with_seconds(arguments)
 
     def command() -> int:
+        options = parser().parse_args(given)
+        if options.watch is not None and scores_wanted(options):
+            parser().error("--watch draws only: score first, without it")
         draw = draw_one if len(options.logs) == 1 else draw_several
         if options.watch is None:
             code = shell.run(lambda: score(options), debug=options.debug)
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return code
         return watch(lambda: draw(options), options.logs, options.watch)
 
-    return shell.run(command, debug=options.debug)
+    return shell.run(command, debug="--debug" in given)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -169,10 +171,13 @@ def draw_several(options: argparse.Namespace) -> None:
 
 
 def watch(draw: Callable[[], None], logs: Sequence[Path], every_s: float) -> int:
-    """Draw now and whenever a log has changed, until Ctrl-C (the way to end it, so it means 0)."""
+    """Draw now and whenever a log has changed, until Ctrl-C (the way to end it, so it means 0).
+
+    It ends, too, when nobody can read any more what it prints.
+    """
     drawn = None
     try:
-        while True:
+        while not stdout_lost():
             state = [fingerprint(log) for log in logs]
             started = time.monotonic()
             if drawn is None or (state != drawn and all(state)):
@@ -181,6 +186,7 @@ def watch(draw: Callable[[], None], logs: Sequence[Path], every_s: float) -> int
                 print(f"watching, every {every_s:g} s; Ctrl-C ends", flush=True)
             took_s = time.monotonic() - started
             time.sleep(max(every_s, REST_PER_WORK * took_s))
+        return 0
     except KeyboardInterrupt:
         print()
         return 0

@@ -3,13 +3,23 @@
 from pathlib import Path
 
 from kl3m_embeddings.config.read import load_training
+from kl3m_embeddings.errors import DamagedError
 from kl3m_embeddings.evaluation.unigrams import UnigramBaseline, unigram_baseline
 from kl3m_embeddings.files.checkpoint import newest_verified
-from kl3m_embeddings.files.json_lines import read_lines
+from kl3m_embeddings.files.json_lines import read_records
+from kl3m_embeddings.files.records import Count, Record
 from kl3m_embeddings.report.tables.output import print_all
 from kl3m_embeddings.report.tables.parts import fold_names, grid
 from kl3m_embeddings.run.model import open_run_model
 from kl3m_embeddings.run.text import open_text, text_evaluation
+
+
+class TextEvaluationRow(Record):
+    """What is read of a row of eval.jsonl."""
+
+    step: Count
+    mean: float
+    accuracy: float
 
 
 def print_masked_tokens(folder: Path) -> None:
@@ -19,7 +29,10 @@ def print_masked_tokens(folder: Path) -> None:
     text = open_text(training, model.tokenizer, model.max_length)
     evaluation = text_evaluation(training, text)
     assert evaluation is not None
-    first, *_, last = read_lines(folder / "eval.jsonl")
+    rows = read_records(folder / "eval.jsonl", TextEvaluationRow)
+    if not rows:
+        raise DamagedError(f"{folder / 'eval.jsonl'}: no evaluation: train anew with --restart")
+    first, last = rows[0], rows[-1]
     unigram: UnigramBaseline = unigram_baseline(
         text.train.corpus, evaluation, model.tokenizer.vocab_size
     )
@@ -28,9 +41,9 @@ def print_masked_tokens(folder: Path) -> None:
     )
     fold_names(table)
     for name, loss, accuracy in (
-        (f"the encoder before training (step {first['step']})", first["mean"], first["accuracy"]),
+        (f"the encoder before training (step {first.step})", first.mean, first.accuracy),
         ("token frequency alone", unigram.mean_loss, unigram.accuracy),
-        (f"the encoder (step {last['step']})", last["mean"], last["accuracy"]),
+        (f"the encoder (step {last.step})", last.mean, last.accuracy),
     ):
         table.add_row(name, f"{loss:.2f}", f"{accuracy:.1%}")
     print_all([table])

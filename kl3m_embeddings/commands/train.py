@@ -1,7 +1,6 @@
 """`train_single.py models/x/`: train the model folder on one device, or go on where it stopped."""
 
 import argparse
-import errno
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -11,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 from kl3m_embeddings.commands import shell
 from kl3m_embeddings.commands.named import named_values
 from kl3m_embeddings.config.read import apply_overrides, parse_training
-from kl3m_embeddings.errors import ConfigError, OutputError, RetryError
+from kl3m_embeddings.errors import (
+    ConfigError,
+    RetryError,
+    explained,
+    first_line,
+    is_out_of_memory,
+)
 from kl3m_embeddings.files.path_kind import why_not
 from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import warn
 
 if TYPE_CHECKING:
     from kl3m_embeddings.run.setup import RunRequest
-
-CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
 
 
 def argument_parser(program: str) -> argparse.ArgumentParser:
@@ -120,34 +123,35 @@ def read_request(
 
 def run(request: "RunRequest") -> int:
     """Train under the folder's lock; 0 when done, 128 + the signal's number when stopped."""
-    import torch
-
     from kl3m_embeddings.files.lock import LOCK_FILE, folder_lock
     from kl3m_embeddings.run.setup import open_run
     from kl3m_embeddings.train.stop import stop_request
 
-    training = request.training
     try:
         is_main = request.ranks.is_main
         lock = folder_lock(request.folder / LOCK_FILE, "trains") if is_main else nullcontext()
         with lock, open_run(request) as trainer, stop_request() as stop:
             trainer.train(stop)
             return stop.exit_code
-    except torch.OutOfMemoryError:
-        raise RetryError(
-            f"{request.folder}: out of device memory at batch_size {training.batch_size} and "
+    except (OSError, MemoryError, RuntimeError) as error:
+        raise in_run(error, request) from error
+
+
+def in_run(error: Exception, request: "RunRequest") -> Exception:
+    """What the machine has done to a run, with what helps there; a defect is as it was."""
+    training = request.training
+    if is_out_of_memory(error):
+        return RetryError(
+            f"{request.folder}: out of memory at batch_size {training.batch_size} and "
             f"max_length {training.max_length or 'of config.json'}: halve batch_size and double "
             "optimizer.gradient_accumulation_steps, or for embedding tasks set chunk_tokens; the "
-            "checkpoints are as they were"
-        ) from None
-    except OSError as error:
-        if error.errno not in CANNOT_WRITE:
-            raise
-        place = error.filename or request.folder
-        raise OutputError(
-            f"{place}: cannot be written: {error.strerror}; make room or choose another folder, "
-            "and run the command again: it goes on from the last checkpoint"
-        ) from None
+            f"checkpoints are as they were ({first_line(error)})"
+        )
+    known = explained(error, request.folder)
+    if known is None:
+        return error
+    then = "run the command again: it goes on from the last checkpoint"
+    return type(known)(f"{known}, and {then}")
 
 
 def named_paths(option: str, arguments: Sequence[str]) -> dict[str, dict[str, list[str]]]:
@@ -159,11 +163,11 @@ def named_paths(option: str, arguments: Sequence[str]) -> dict[str, dict[str, li
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argument_parser("train_single.py")
-    parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
-    arguments = parser.parse_args(argv)
 
     def train() -> int:
+        parser = argument_parser("train_single.py")
+        parser.add_argument("--device", help="cuda, cuda:1, mps or cpu; default: the best there is")
+        arguments = parser.parse_args(argv)
         return run(read_request(arguments, argv, device=arguments.device))
 
-    return shell.run(train, debug=arguments.debug)
+    return shell.run(train, debug="--debug" in argv)

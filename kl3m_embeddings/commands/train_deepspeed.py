@@ -45,7 +45,10 @@ def train(arguments: argparse.Namespace, argv: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on this rank; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argument_parser("train_deepspeed.py")
-    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args(argv)
-    return shell.run(lambda: train(arguments, argv), debug=arguments.debug)
+
+    def command() -> int:
+        parser = argument_parser("train_deepspeed.py")
+        parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+        return train(parser.parse_args(argv), argv)
+
+    return shell.run(command, debug="--debug" in argv)

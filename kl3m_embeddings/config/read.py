@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.errors import ConfigError, did_you_mean
-from kl3m_embeddings.files.strict_json import read_json_object
+from kl3m_embeddings.files.strict_json import JsonError, parse_json, read_json_object
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -24,10 +24,7 @@ def apply_overrides(fields: dict[str, Any], overrides: Iterable[str]) -> dict[st
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {override}: write KEY=VALUE, as in optimizer.peak_lr=1e-4")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
+        value = _value_of(override, text)
         section = result
         *sections, last = key.split(".")
         for name in sections:
@@ -38,6 +35,16 @@ def apply_overrides(fields: dict[str, Any], overrides: Iterable[str]) -> dict[st
                 raise ConfigError(f"--set {override}: {name} is not a section")
         section[last] = value
     return result
+
+
+def _value_of(override: str, text: str) -> Any:  # noqa: ANN401 - any JSON
+    """The JSON of an override; what is none is a string."""
+    try:
+        return parse_json(text)
+    except JsonError as error:
+        if error.line is not None:
+            return text
+        raise ConfigError(f"--set {override[:60]}: {error}") from None
 
 
 def parse_training(fields: dict[str, Any], path: Path) -> TrainingConfig:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.engine.ranks import Ranks
+from kl3m_embeddings.files.records import Count
 from kl3m_embeddings.tasks.base import Outputs
 
 
@@ -17,23 +18,23 @@ from kl3m_embeddings.tasks.base import Outputs
 class TrainState:
     """What a checkpoint holds beside weights and optimizer; JSON throughout."""
 
-    step: int = 0
+    step: Count = 0
     """Optimizer steps done, skipped ones included."""
     total_time: float = 0.0
     """Seconds of training steps so far."""
-    skipped_in_a_row: int = 0
+    skipped_in_a_row: Count = 0
     """Steps skipped since the last that was not."""
     evaluated_step: int = -1
     """The step of the last finished evaluation."""
     last_eval: dict[str, Any] = field(default_factory=dict)
     """The row of that evaluation."""
-    best_step: int | None = None
+    best_step: Count | None = None
     """The step with the best evaluation."""
     best_score: float | None = None
     """What was best about it: a metric, or a loss with its sign turned."""
     grad_norms: list[float | None] = field(default_factory=list)
     """The clipping window: norm of step s at place s % size; null: not known or not finite."""
-    log_offsets: dict[str, int] = field(default_factory=dict)
+    log_offsets: dict[str, Count] = field(default_factory=dict)
     """Bytes of each log file that belong to this state."""
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from kl3m_embeddings.errors import INTERNAL_ERROR, OtherRankError, UserError
+from kl3m_embeddings.errors import INTERNAL_ERROR, OtherRankError, UserError, explained
 
 T = TypeVar("T")
 
@@ -88,7 +88,8 @@ class Ranks:
             if own is not None:
                 raise own
             return
-        code = getattr(own, "exit_code", INTERNAL_ERROR)
+        known = None if own is None else explained(own)
+        code = INTERNAL_ERROR if known is None else known.exit_code
         said = self.gather(None if own is None else [code, str(own)])
         errors = [one for one in said if one is not None]
         if not errors:

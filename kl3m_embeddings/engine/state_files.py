@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from kl3m_embeddings.engine.base import TrainState
+from kl3m_embeddings.errors import DamagedError
 from kl3m_embeddings.files.path_kind import utf8_folder
+from kl3m_embeddings.files.records import read_object, read_record
 
 STATE_FILE = "state.json"
 SEPARATOR = "|"  # between a parameter's name and the name of its state, as in "x.weight|exp_avg"
@@ -27,13 +31,23 @@ def write_state(path: Path, state: Mapping[str, Any], tensors: Mapping[str, Any]
     (path / STATE_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def read_state(
-    path: Path, names: Iterable[str]
-) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
-    """Read what `write_state` wrote."""
-    state = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+def read_train_state(path: Path) -> TrainState:
+    """Read the state that `write_state` wrote.
+
+    Raises:
+        DamagedError: it is none, or one that this version does not know.
+    """
+    file, remedy = path / STATE_FILE, "not a state of this version's"
+    known = {one.name for one in fields(TrainState)}
+    if unknown := read_object(file, remedy).keys() - known:
+        raise DamagedError(f"{file}: {min(unknown)}: unknown key; {remedy}")
+    return read_record(file, TrainState, remedy)
+
+
+def read_tensors(path: Path, names: Iterable[str]) -> dict[str, dict[str, Tensor]]:
+    """Read the named sets of tensors that `write_state` wrote."""
     with utf8_folder(path) as folder:
-        return state, {name: load_file(folder / f"{name}.safetensors") for name in names}
+        return {name: load_file(folder / f"{name}.safetensors") for name in names}
 
 
 def flatten_optimizer_state(

@@ -15,19 +15,41 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from safetensors import SafetensorError
 
-from kl3m_embeddings.errors import DataError, OutputError
+from kl3m_embeddings.errors import DamagedError, DataError, OutputError
 from kl3m_embeddings.files.faults import fault_point
 from kl3m_embeddings.files.hashes import sha256_of_file
+from kl3m_embeddings.files.records import Count, Positive, Record, check_record, read_object
 from kl3m_embeddings.files.whole import sync
 
 MANIFEST = "manifest.json"
 TRAINER = "trainer"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 UNFINISHED = ".unfinished-"
+NOT_WHOLE = "not a whole checkpoint"
+MAX_THREADS = 4096
+
+
+class SealedFile(Record):
+    """A file, as the manifest lists it."""
+
+    size: Count
+    sha256: str
+
+
+class Manifest(Record):
+    """What a manifest holds; one that is sealed may be another version's all the same."""
+
+    step: Count
+    identity: dict[str, Any]
+    num_threads: Annotated[int, Field(gt=0, le=MAX_THREADS)]
+    num_devices: Positive = 1
+    log_offsets: dict[str, Count]
+    files: dict[str, SealedFile]
 
 
 @dataclass(frozen=True)
@@ -99,23 +121,25 @@ def verify(path: Path) -> Checkpoint:
     """Read the checkpoint's manifest and check every file against it.
 
     Raises:
-        DataError: naming the file that is missing, truncated or changed.
+        DamagedError: naming the file that is missing, truncated or changed.
     """
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        is_whole = manifest.pop("sha256") == _digest(manifest)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise DataError(f"{path}: no readable {MANIFEST}: not a whole checkpoint") from None
-    if not is_whole:
-        raise DataError(f"{path / MANIFEST}: its content has changed since it was written")
+    file = path / MANIFEST
+    manifest = read_object(file, NOT_WHOLE)
+    if manifest.pop("sha256", None) != _digest(manifest):
+        raise DamagedError(f"{file}: its content has changed since it was written")
+    check_record(file, manifest, Manifest, NOT_WHOLE)
     for name, expected in manifest["files"].items():
         file = path / name
         if not file.is_file():
-            raise DataError(f"{file}: missing")
+            raise DamagedError(f"{file}: missing")
         if file.stat().st_size != expected["size"]:
-            raise DataError(f"{file}: {file.stat().st_size} bytes, not {expected['size']}")
-        if sha256_of_file(file) != expected["sha256"]:
-            raise DataError(f"{file}: its content has changed since it was written")
+            raise DamagedError(f"{file}: {file.stat().st_size} bytes, not {expected['size']}")
+        try:
+            found = sha256_of_file(file)
+        except OSError as error:
+            raise DamagedError(f"{file}: cannot be read: {error.strerror}") from None
+        if found != expected["sha256"]:
+            raise DamagedError(f"{file}: its content has changed since it was written")
     return Checkpoint(path, manifest)
 
 
@@ -125,18 +149,30 @@ def checkpoint_steps(folder: Path) -> list[int]:
     return sorted((int(name[1]) for name in names if name), reverse=True)
 
 
-def newest_verified(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
+def newest_verified(
+    folder: Path,
+    warn: Callable[[str], None],
+    check: Callable[[Checkpoint], object] = lambda _: None,
+) -> Checkpoint | None:
     """The newest whole checkpoint; damaged ones are named to `warn`. None where there are none.
+
+    Args:
+        folder: the model folder.
+        warn: told of damaged ones.
+        check: looks into what only its caller understands; raises a DamagedError if that is wrong.
 
     Raises:
         DataError: there are checkpoints, and all are damaged.
     """
-    found = whole_checkpoints(folder, warn, "falling back to the checkpoint before")
+    found = whole_checkpoints(folder, warn, "falling back to the checkpoint before", check)
     return next(found, None)
 
 
 def whole_checkpoints(
-    folder: Path, warn: Callable[[str], None], consequence: str
+    folder: Path,
+    warn: Callable[[str], None],
+    consequence: str,
+    check: Callable[[Checkpoint], object] = lambda _: None,
 ) -> Iterator[Checkpoint]:
     """The whole checkpoints, newest first; a damaged one is named to `warn`, and what follows.
 
@@ -145,9 +181,13 @@ def whole_checkpoints(
     """
     steps, any_whole = checkpoint_steps(folder), False
     for step in steps:
+        path = folder / f"checkpoint-{step}"
         try:
-            checkpoint = verify(folder / f"checkpoint-{step}")
-        except DataError as error:
+            checkpoint = verify(path)
+            if checkpoint.step != step:
+                raise DamagedError(f"{path / MANIFEST}: is of step {checkpoint.step}")
+            check(checkpoint)
+        except DamagedError as error:
             warn(f"{error}; {consequence}")
             continue
         any_whole = True

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.errors import DamagedError
 
 
 def sha256_of_file(path: Path) -> str:
@@ -24,8 +24,14 @@ def verify_files(path: Path, info: Mapping[str, Any], remedy: str) -> None:
     """Compare every file that `dataset.json` names with its SHA-256.
 
     Raises:
-        DataError: naming the first file that differs.
+        DamagedError: naming the first file that differs or cannot be read.
     """
     for name, file in info["files"].items():
-        if sha256_of_file(path / name) != file["sha256"]:
-            raise DataError(f"{path / name}: its SHA-256 is not the one recorded; {remedy}")
+        try:
+            found = sha256_of_file(path / name)
+        except OSError as error:
+            raise DamagedError(
+                f"{path / name}: cannot be read: {error.strerror}; {remedy}"
+            ) from None
+        if found != file["sha256"]:
+            raise DamagedError(f"{path / name}: its SHA-256 is not the one recorded; {remedy}")

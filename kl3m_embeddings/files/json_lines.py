@@ -3,32 +3,49 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.errors import DamagedError
+from kl3m_embeddings.files.records import check_record
+from kl3m_embeddings.files.strict_json import JsonError, parse_json
 from kl3m_embeddings.files.whole import utf8, write_whole
 
+T = TypeVar("T")
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+REMEDY = "move the file away"
+
+
+def read_lines(path: Path, remedy: str = REMEDY) -> list[dict[str, Any]]:
     """The objects of a file; none if there is no file.
 
     Raises:
-        DataError: A line is no object.
+        DamagedError: A line is no object; the `remedy` is told.
     """
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if not text:
+    content = path.read_bytes() if path.exists() else b""
+    if not content:
         return []
     rows = []
-    # not splitlines: a text may hold what Unicode, but not JSON, ends a line with
-    for line_number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+    for line_number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = parse_json(line)
+        except JsonError:
             row = None
         if not isinstance(row, dict):
-            raise DataError(f"{path}:{line_number}: not a row of this file: move the file away")
+            raise DamagedError(f"{path}:{line_number}: not a row of this file: {remedy}")
         rows.append(row)
     return rows
+
+
+def read_records(path: Path, kind: type[T], remedy: str = REMEDY) -> list[T]:
+    """The rows of a file, each of this kind (see `records.py`); none if there is no file.
+
+    Raises:
+        DamagedError: A line is no such row; the `remedy` is told.
+    """
+    return [
+        check_record(f"{path}:{number}: not a row of this file", row, kind, remedy)
+        for number, row in enumerate(read_lines(path, remedy), start=1)
+    ]
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

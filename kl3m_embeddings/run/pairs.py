@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,17 +13,30 @@ from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.pair_sets.build import open_or_build_pair_set
 from kl3m_embeddings.data.pair_sets.order import PairOrder
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
+from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, FileRecord
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
-from kl3m_embeddings.errors import ConfigError, DataError
+from kl3m_embeddings.errors import ConfigError, DamagedError, DataError
 from kl3m_embeddings.evaluation.held_out_pairs import PairEvaluation
-from kl3m_embeddings.files.whole import whole_file
+from kl3m_embeddings.files.cache import cache_folder
+from kl3m_embeddings.files.hashes import sha256_of_file, sha256_of_files
+from kl3m_embeddings.files.records import Record, read_record
+from kl3m_embeddings.files.verified import verify_once
+from kl3m_embeddings.files.whole import whole_file, write_durable_json
 from kl3m_embeddings.losses.base import Compared
 from kl3m_embeddings.messages import say, warn
 from kl3m_embeddings.run.model import RunModel
-from kl3m_embeddings.run.text import cache_folder
 from kl3m_embeddings.tasks.embedding.guide import guide_embeddings, guide_key
 from kl3m_embeddings.tasks.embedding.pairs import PairSource, check_loss
+
+VECTORS_FILE = "vectors.npy"
+
+
+class VectorsInfo(Record):
+    """What `dataset.json` says of a guide's vectors."""
+
+    files: dict[str, FileRecord]
+    sha256: str
 
 
 def open_pair_set(
@@ -123,16 +137,34 @@ def guide_vectors(
 ) -> Float32[np.ndarray, "texts guide_dim"]:
     """The guide's vectors of a set's texts, computed once into the cache."""
     key = hashlib.blake2b(f"{pairs.sha256} {guide_key(guide)}".encode(), digest_size=8)
-    path = cache_folder("guides") / f"{key.hexdigest()}.npy"
-    if not path.exists():
+    folder = cache_folder("guides") / key.hexdigest()
+    path = folder / VECTORS_FILE
+    if not has_whole_vectors(folder):
         say(f"{guide.source}: embedding {pairs.num_texts:,} texts of {pairs.name}")
         vectors = guide_embeddings(guide, pairs, tokenizer, device)
         remedy = "make room, or name another cache with KL3M_CACHE"
         with whole_file(path, remedy) as temporary, temporary.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)
+        files = {VECTORS_FILE: {"num_bytes": path.stat().st_size, "sha256": sha256_of_file(path)}}
+        info = {"files": files, "sha256": sha256_of_files(files)}
+        write_durable_json(folder / DATASET_FILE, info, remedy)
     mapped: Float32[np.ndarray, "texts guide_dim"]
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
+
+
+def has_whole_vectors(folder: Path) -> bool:
+    """Whether a guide's vectors are in a folder of the cache, as they were written."""
+    file, remedy = folder / DATASET_FILE, "computing them again"
+    if not file.exists():
+        return False
+    try:
+        info = read_record(file, VectorsInfo, remedy)
+        verify_once(folder, info.model_dump(), remedy)
+    except DamagedError as error:
+        warn(str(error))
+        return False
+    return info.files.keys() == {VECTORS_FILE}
 
 
 def say_what_is_read(sets: Sequence[PairSet], source: PairSource) -> None:

@@ -24,7 +24,7 @@ from kl3m_embeddings.engine.base import Engine, TrainState
 from kl3m_embeddings.engine.build import ENGINES
 from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.engine.single import DTYPES
-from kl3m_embeddings.engine.state_files import read_state
+from kl3m_embeddings.engine.state_files import read_tensors, read_train_state
 from kl3m_embeddings.evaluation.evaluator import Evaluator
 from kl3m_embeddings.evaluation.held_out_text import SAMPLES_FILE, write_samples
 from kl3m_embeddings.files.checkpoint import (
@@ -199,9 +199,9 @@ def load_engine(
     engine = build(objective, optimizers, training, request.ranks, device)
     if start is None:
         return objective, engine, TrainState()
-    fields, tensors = read_state(start.path / TRAINER, ["heads", "optimizer"])
+    tensors = read_tensors(start.path / TRAINER, ["heads", "optimizer"])
     engine.load(tensors["heads"], tensors["optimizer"])
-    state = TrainState(**fields)
+    state = read_train_state(start.path / TRAINER)
     state.log_offsets = dict(start.manifest["log_offsets"])
     return objective, engine, state
 

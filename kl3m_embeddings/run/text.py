@@ -1,6 +1,5 @@
 """The text of a run: its shards, what is trained on and what is held out."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,10 +8,12 @@ from kl3m_embeddings.config.training import DatasetConfig, TrainingConfig
 from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.samples.corpus import open_corpora
 from kl3m_embeddings.data.shards.build import BuildOptions, build_shards
-from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, TokenShards
+from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, REMEDY, TokenShards
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError, DataError
 from kl3m_embeddings.evaluation.held_out_text import TextEvaluation, draw_samples
+from kl3m_embeddings.files.cache import cache_folder
+from kl3m_embeddings.files.verified import verify_once
 from kl3m_embeddings.messages import warn
 from kl3m_embeddings.tasks.base import TextSource
 from kl3m_embeddings.tasks.masked.mlm import MaskedLanguageModelling
@@ -67,16 +68,12 @@ def open_shards(name: str, dataset: DatasetConfig, tokenizer: Tokenizer) -> Toke
                 f"{paths[0]}: built with another tokenizer than the one in training.json; "
                 "build it again with `kl3m corpus build --tokenizer ...`"
             )
+        verify_once(shards.path, shards.info, REMEDY)
         return replace(shards, name=name)
     key = derive_key(tokenizer.fingerprint, *sorted(str(Path(path).resolve()) for path in paths))
     options = BuildOptions(text_column=dataset.text_column, id_column=dataset.id_column)
     folder = cache_folder("shards") / f"{key:016x}"
     return build_shards(name, paths, tokenizer, folder, options=options, overwrite=True).shards
-
-
-def cache_folder(kind: str) -> Path:
-    """Where what is built once from files lies."""
-    return Path(os.environ.get("KL3M_CACHE", ".cache")) / kind
 
 
 def text_evaluation(training: TrainingConfig, text: RunText | None) -> TextEvaluation | None:

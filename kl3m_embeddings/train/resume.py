@@ -7,9 +7,11 @@ which is called when all else that can fail has been done.
 from collections.abc import Callable
 from pathlib import Path
 
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.engine.state_files import read_train_state
+from kl3m_embeddings.errors import ConfigError, DamagedError
 from kl3m_embeddings.files.checkpoint import (
     CHECKPOINT_NAME,
+    TRAINER,
     Checkpoint,
     checkpoint_steps,
     newest_verified,
@@ -44,7 +46,7 @@ def find_start(
         return None
     if resume_from is not None:
         return _start_from(folder, resume_from)
-    start = newest_verified(folder, warn)
+    start = newest_verified(folder, warn, check_state)
     log = folder / LOG
     if start is None and log.exists() and log.stat().st_size:
         raise ConfigError(
@@ -54,14 +56,36 @@ def find_start(
     return start
 
 
+def check_state(checkpoint: Checkpoint) -> None:
+    """Check that the trainer's state can be gone on with.
+
+    Raises:
+        DamagedError: it is no state, or not this checkpoint's.
+    """
+    folder = checkpoint.path / TRAINER
+    if (step := read_train_state(folder).step) != checkpoint.step:
+        raise DamagedError(f"{folder}: the state of step {step}, not of {checkpoint.step}")
+
+
+def whole(path: Path) -> Checkpoint:
+    """The checkpoint in a folder, verified with its state.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    checkpoint = verify(path)
+    check_state(checkpoint)
+    return checkpoint
+
+
 def _start_from(folder: Path, resume_from: Path) -> Checkpoint:
     resolved = resume_from.resolve()  # `latest` is a link
     if resolved.parent == folder.resolve():
         if resolved.name == LATEST and is_copy(resolved):
-            return verify(folder / f"checkpoint-{verify(resolved).step}")
+            return whole(folder / f"checkpoint-{verify(resolved).step}")
         if CHECKPOINT_NAME.fullmatch(resolved.name):
-            return verify(folder / resolved.name)
-    start = verify(resume_from)
+            return whole(folder / resolved.name)
+    start = whole(resume_from)
     own_start = {**start.manifest, "log_offsets": {}}  # the other folder's logs stay there
     return Checkpoint(start.path, own_start)
 

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: the first asks the loop to finish its step and save, the second exits now."""
+"""Ctrl-C, SIGTERM, SIGHUP: the first asks the loop to finish its step and save, the second exits.
+
+SIGHUP is what a terminal that vanishes leaves behind. Under nohup it is ignored, and stays so.
+"""
 
 import os
 import signal
@@ -7,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
@@ -35,7 +38,9 @@ def stop_request() -> Iterator[StopRequest]:
             os._exit(128 + number)
         request.signal_number = number
 
-    previous = {number: signal.signal(number, handle) for number in SIGNALS}
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    handled = SIGNALS[:-1] if is_ignored else SIGNALS
+    previous = {number: signal.signal(number, handle) for number in handled}
     try:
         yield request
     finally:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kl3m_embeddings.benchmark.items import Items, items_of, pair_items, ranking_items
+from kl3m_embeddings.errors import DamagedError
 from kl3m_embeddings.local_tasks.folder import read_local_task
 from tests.benchmark.folders import WRITERS
 
@@ -75,7 +76,7 @@ def test_parts_add_up_where_most_is_tied(bench, make_model, tmp_path, kind):
     assert items.score == pytest.approx(score, abs=1e-4)
 
 
-def test_parts_survive_a_file_and_half_a_file_is_none(tmp_path):
+def test_parts_survive_a_file_and_a_damaged_file_is_told(tmp_path):
     items = Items("spearman", np.array([0.25, -1.5]), np.array([1.0, 0.0]))
     path = tmp_path / "deep" / "items.json"
     items.save(path)
@@ -83,9 +84,13 @@ def test_parts_survive_a_file_and_half_a_file_is_none(tmp_path):
     assert read.statistic == "spearman"
     np.testing.assert_array_equal(read.values, items.values)
     np.testing.assert_array_equal(read.answers, items.answers)
-    path.write_text(path.read_text()[:20])
-    assert Items.load(path) is None
     assert Items.load(tmp_path / "none.json") is None
+    saved = json.loads(path.read_text())
+    damaged = [saved | change for change in ({"values": ["x"]}, {"answers": 1}, {"statistic": "?"})]
+    for text in ("", "{}", path.read_text()[:20], *map(json.dumps, damaged)):
+        path.write_text(text)
+        with pytest.raises(DamagedError, match=r"items\.json: .*; the task is scored again"):
+            Items.load(path)
 
 
 def test_ties_are_broken_as_trec_eval_does():

@@ -37,12 +37,19 @@ def test_rows_survive_their_file(tmp_path):
     assert read_scores(tmp_path) == []
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", '"text"', "{}", '{"model": "m"}', "\x00"])
+BAD_SCORE = json.dumps(asdict(score()) | {"dim": "64"})
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{", "[]", '"text"', "{}", '{"model": "m"}', "\x00", BAD_SCORE]
+)
 def test_a_line_that_is_no_row_is_named(tmp_path, line):
     write_scores(tmp_path, [score()])
     path = tmp_path / "scores.jsonl"
     path.write_text(f"{path.read_text()}{line}\n")
-    with pytest.raises(DataError, match=r"scores\.jsonl:2: not a row of this file: move the file"):
+    with pytest.raises(
+        DataError, match=r"scores\.jsonl:2: not a row of this file: .*move the file"
+    ):
         read_scores(tmp_path)
 
 

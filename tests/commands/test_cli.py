@@ -1,12 +1,13 @@
 """`kl3m`: what commands there are, how they end, and that nothing heavy is imported for help."""
 
+import errno
 import subprocess
 import sys
 from importlib.metadata import entry_points
 
 import pytest
 
-from kl3m_embeddings.commands import cli
+from kl3m_embeddings.commands import cli, describe, train
 from kl3m_embeddings.errors import DataError
 
 COMMANDS = (
@@ -84,3 +85,51 @@ def test_help_imports_nothing_heavy():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stderr.splitlines()[-1] == "[]"
+
+
+def leaves(group, path=()):
+    """The arguments that name each command, and the typer object that holds its function."""
+    for one in group.registered_commands:
+        yield (*path, one.name or one.callback.__name__.replace("_", "-")), one
+    for one in group.registered_groups:
+        yield from leaves(one.typer_instance, (*path, one.name))
+
+
+LEAVES = dict(leaves(cli.app))
+CAUSED = [
+    (OSError(errno.ENOSPC, "No space left on device", "x/y"), 73, "x/y: cannot be written: No sp"),
+    (OSError(errno.ENOENT, "No such file or directory", "x/y"), 73, "x/y: No such file"),
+    (OSError(errno.EIO, "Input/output error", "x/y"), 75, "x/y: Input/output error; the disk"),
+    (OSError(errno.EMFILE, "Too many open files", "x/y"), 75, "x/y: Too many open files; run less"),
+    (MemoryError("Unable to allocate 8 EiB"), 75, "out of memory (Unable to allocate 8 EiB); "),
+    (DataError("x/y:3: wrong"), 65, "x/y:3: wrong"),
+]
+
+
+def raising(error):
+    def command():
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize("names", LEAVES, ids=" ".join)
+def test_every_command_tells_what_the_machine_does_in_a_line(kl3m, monkeypatch, names):
+    monkeypatch.setattr(LEAVES[names], "name", names[-1])  # else it is the function's
+    for error, code, line in CAUSED:
+        monkeypatch.setattr(LEAVES[names], "callback", raising(error))
+        found, printed, said = kl3m(*names)
+        assert (found, printed, said.count("\n")) == (code, "", 1)
+        assert said.startswith(f"error: {line}")
+
+
+@pytest.mark.parametrize(
+    ("launcher", "inner"), [(train, "read_request"), (describe, "draw_one"), (describe, "score")]
+)
+def test_so_does_every_launcher(monkeypatch, capsys, launcher, inner):
+    for error, code, line in CAUSED:
+        monkeypatch.setattr(launcher, "draw_one", lambda _: None, raising=False)
+        raises = raising(error)
+        monkeypatch.setattr(launcher, inner, lambda *_, raises=raises, **__: raises())
+        assert launcher.main(["x"]) == code
+        assert capsys.readouterr().err.startswith(f"error: {line}")

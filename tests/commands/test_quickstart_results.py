@@ -5,6 +5,7 @@ import pytest
 
 from kl3m_embeddings.commands.quickstart_results import print_masked_tokens
 from kl3m_embeddings.commands.train import main
+from kl3m_embeddings.errors import DamagedError
 
 
 def test_the_table_shows_both_ends_of_the_run_and_what_frequency_alone_achieves(
@@ -26,3 +27,12 @@ def test_the_table_shows_both_ends_of_the_run_and_what_frequency_alone_achieves(
     assert frequency[0] == "token frequency alone"
     # of 300 ids, few of which the text has
     assert 1 < float(frequency[1]) < first["mean"] == pytest.approx(5.77, abs=0.1)
+
+
+@pytest.mark.parametrize("row", [None, "{}", '{"step": 0, "mean": "x", "accuracy": 1}', "{"])
+def test_evaluations_that_cannot_be_read_are_told(make_model_folder, row):
+    folder = make_model_folder(num_eval_samples=4)
+    assert main([str(folder), "--quiet", "--stop-after", "1"]) == 0
+    (folder / "eval.jsonl").write_text("" if row is None else f"{row}\n")
+    with pytest.raises(DamagedError, match=r"eval\.jsonl.*: "):
+        print_masked_tokens(folder)

@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import subprocess
@@ -52,11 +53,33 @@ def test_another_ranks_error_ends_with_its_code_and_says_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_ctrl_c_and_a_closed_pipe_are_no_defects(capsys):
+def test_ctrl_c_is_no_defect(capsys):
     assert run(raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "interrupted\n"
-    assert run(raising(BrokenPipeError())) == 0
-    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "x/log.jsonl"), 73),
+        (OSError(errno.EMFILE, "Too many open files", "x/log.jsonl"), 75),
+        (MemoryError("Unable to allocate 8 EiB"), 75),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."), 75),
+    ],
+)
+def test_what_the_machine_does_is_a_line_without_a_trace(capsys, error, code):
+    assert run(raising(error)) == code
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert run(raising(error), debug=True) == code
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_command_may_leave_by_itself():
+    with pytest.raises(SystemExit) as leaving:
+        run(raising(SystemExit(2)))
+    assert leaving.value.code == 2
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])

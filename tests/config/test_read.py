@@ -50,3 +50,11 @@ def test_what_cannot_be_replaced_is_an_error(override, message):
 def test_an_override_is_checked_like_the_file():
     with pytest.raises(ConfigError, match=r"optimizer\.peak_rl: .*did you mean peak_lr"):
         parse_training(apply_overrides(TINY, ["optimizer.peak_rl=1"]), PATH)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, '{"a": 1, "a": 2}'])
+def test_json_that_cannot_be_read_is_no_text_of_an_override(text):
+    with pytest.raises(ConfigError) as raised:
+        apply_overrides({}, [f"tokenizer={text}"])
+    assert str(raised.value).startswith("--set tokenizer=")
+    assert len(str(raised.value)) < 200

@@ -68,3 +68,14 @@ def test_every_number_of_a_section_is_finite(value):
 
     with pytest.raises(ValidationError, match="finite"):
         Rate.model_validate({"rate": value})
+
+
+def test_no_number_is_larger_than_an_arrays():
+    class Rooms(Section):
+        seats: list[int] | int
+
+    largest = 2**63 - 1
+    assert Rooms(seats=largest).seats == largest
+    for value in (2**63, -(2**63), 10**4000, [1, 2**63]):
+        with pytest.raises(ValidationError, match=r"seats: -?\d+\.\.\. is too large"):
+            Rooms.model_validate({"seats": value})

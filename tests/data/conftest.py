@@ -16,6 +16,12 @@ def tokenizer(tmp_path_factory):
     return train_tokenizer([TEXT] * 4, 320, tmp_path_factory.mktemp("tokenizer"))
 
 
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path_factory):
+    """What was verified is remembered in a place of the test's own."""
+    monkeypatch.setenv("KL3M_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def write_jsonl(tmp_path):
     """A function that writes rows to a JSONL file of the test's folder."""

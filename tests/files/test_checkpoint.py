@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kl3m_embeddings.errors import DataError, OutputError
+from kl3m_embeddings.errors import DamagedError, DataError, OutputError
 from kl3m_embeddings.files.checkpoint import (
     MANIFEST,
     checkpoint_steps,
@@ -14,7 +14,10 @@ from kl3m_embeddings.files.checkpoint import (
     remove_unfinished,
     save_checkpoint,
     verify,
+    write_manifest,
 )
+
+DETAILS = {"identity": {"seed": 0}, "num_threads": 1, "log_offsets": {"a": 7}}
 
 
 def write_model(path):
@@ -24,7 +27,7 @@ def write_model(path):
 
 
 def save(folder, step, write=write_model):
-    return save_checkpoint(folder, step, write, {"identity": {"seed": 0}, "log_offsets": {"a": 7}})
+    return save_checkpoint(folder, step, write, dict(DETAILS))
 
 
 def files_of(path):
@@ -77,6 +80,58 @@ def test_a_manifest_that_is_none(tmp_path, text):
     (path / MANIFEST).write_text(text)
     with pytest.raises(DataError):
         verify(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", None),
+        ("step", -4),
+        ("step", "4"),
+        ("identity", None),
+        ("identity", [1]),
+        ("num_threads", None),
+        ("num_threads", 0),
+        ("num_threads", 10**9),
+        ("num_devices", 0),
+        ("log_offsets", None),
+        ("log_offsets", {"a": -1}),
+        ("log_offsets", {"a": 10**30}),
+    ],
+)
+def test_a_sealed_manifest_that_no_run_wrote_is_damage_like_any_other(tmp_path, key, value):
+    """None: the key is not there."""
+    save(tmp_path, 4)
+    path = save(tmp_path, 8)
+    (path / MANIFEST).unlink()
+    details = {"step": 8, **DETAILS, key: value}
+    write_manifest(path, {name: one for name, one in details.items() if one is not None})
+    with pytest.raises(DamagedError, match=f"manifest.json: {key}"):
+        verify(path)
+    told = []
+    assert newest_verified(tmp_path, told.append).step == 4
+    assert key in told[0]
+
+
+def test_a_checkpoint_under_anothers_name_is_none(tmp_path):
+    save(tmp_path, 4).rename(tmp_path / "checkpoint-8")
+    save(tmp_path, 4)
+    told = []
+    assert newest_verified(tmp_path, told.append).step == 4
+    assert "is of step 4" in told[0]
+
+
+def test_what_only_the_caller_understands_is_asked_of_each(tmp_path):
+    for step in (4, 8):
+        save(tmp_path, step)
+
+    def check(checkpoint):
+        if checkpoint.step == 8:
+            raise DamagedError("not mine")
+
+    told = []
+    assert newest_verified(tmp_path, told.append, check).step == 4
+    assert told == ["not mine; falling back to the checkpoint before"]
 
 
 def test_the_newest_whole_one_is_found_and_damage_is_told(tmp_path):

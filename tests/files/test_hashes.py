@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.errors import DamagedError
 from kl3m_embeddings.files.hashes import sha256_of_file, sha256_of_files, verify_files
 
 
@@ -33,5 +33,8 @@ def test_the_first_file_that_differs_is_named_with_the_remedy(tmp_path):
         info["files"][name] = {"sha256": sha256_of_file(tmp_path / name)}
     verify_files(tmp_path, info, "build it again")
     (tmp_path / "sub/second").write_bytes(b"Sub/second")
-    with pytest.raises(DataError, match=r"sub/second: its SHA-256 is not .*; build it again$"):
+    with pytest.raises(DamagedError, match=r"sub/second: its SHA-256 is not .*; build it again$"):
+        verify_files(tmp_path, info, "build it again")
+    (tmp_path / "first").unlink()
+    with pytest.raises(DamagedError, match=r"first: cannot be read: No such file .*; build it"):
         verify_files(tmp_path, info, "build it again")

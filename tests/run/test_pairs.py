@@ -5,9 +5,12 @@ import os
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from kl3m_embeddings.commands.train import main
+from kl3m_embeddings.files.hashes import sha256_of_file, sha256_of_files
+from kl3m_embeddings.run.pairs import VECTORS_FILE, has_whole_vectors
 from tests.run.tuned import PAIRS, WITH_MARGIN, train, tuned_folder
 from tests.train.runs import assert_same_run, log_rows
 
@@ -27,6 +30,28 @@ def test_a_guide_decides_which_negatives_count(make_model_folder, base, margin):
     assert_same_run(whole, parts)
     losses = [row["loss"] for row in log_rows(whole / "log.jsonl")]
     assert all((loss == 0) == (margin < 0) for loss in losses)
+
+
+@pytest.mark.parametrize("name", [VECTORS_FILE, "dataset.json"])
+@pytest.mark.parametrize("damage", ["emptied", "overwritten in place", "gone"])
+def test_vectors_in_the_cache_that_are_not_as_they_were_written_are_none(
+    tmp_path, monkeypatch, capsys, name, damage
+):
+    monkeypatch.setenv("KL3M_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / VECTORS_FILE
+    np.save(file, np.ones((3, 2), np.float32))
+    files = {VECTORS_FILE: {"num_bytes": file.stat().st_size, "sha256": sha256_of_file(file)}}
+    info = {"files": files, "sha256": sha256_of_files(files)}
+    (tmp_path / "dataset.json").write_text(json.dumps(info))
+    assert has_whole_vectors(tmp_path)
+    if damage == "gone":
+        (tmp_path / name).unlink()
+    else:
+        size = (tmp_path / name).stat().st_size
+        (tmp_path / name).write_bytes(b"" if damage == "emptied" else b"7" * size)
+    assert not has_whole_vectors(tmp_path)
+    told = capsys.readouterr().err
+    assert "computing them again" in told or (name, damage) == ("dataset.json", "gone")
 
 
 @pytest.mark.slow

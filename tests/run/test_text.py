@@ -5,8 +5,8 @@ import pytest
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.shards.build import build_shards
 from kl3m_embeddings.data.tokenizer.training import train_tokenizer
-from kl3m_embeddings.errors import ConfigError, DataError
-from kl3m_embeddings.run.text import cache_folder, open_shards, open_text, text_evaluation
+from kl3m_embeddings.errors import ConfigError, DamagedError, DataError
+from kl3m_embeddings.run.text import open_shards, open_text, text_evaluation
 from tests.tiny_model import tiny_documents
 
 
@@ -43,10 +43,21 @@ def test_raw_text_is_built_once_into_the_cache(training, tiny_tokenizer, cache):
     first = open_text(training(), tiny_tokenizer, 32)
     assert names(first) == ["statutes", "opinions"]
     assert all(one.path.is_relative_to(cache / "shards") for one in first.shards)
-    files = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    files = {path: path.stat().st_mtime_ns for path in cache.glob("shards/*/*/*")}
     again = open_text(training(), tiny_tokenizer, 32)
-    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == files
+    assert {path: path.stat().st_mtime_ns for path in files} == files
     assert [one.sha256 for one in again.shards] == [one.sha256 for one in first.shards]
+
+
+def test_a_cached_dataset_that_was_overwritten_is_built_again(training, tiny_tokenizer, capsys):
+    first = open_text(training(), tiny_tokenizer, 32).shards[0]
+    open_text(training(), tiny_tokenizer, 32)
+    file = first.path / "tokens-00000.bin"
+    intact = file.read_bytes()
+    file.write_bytes(bytes(len(intact)))
+    again = open_text(training(), tiny_tokenizer, 32).shards[0]
+    assert "building the dataset again" in capsys.readouterr().err
+    assert (again.sha256, file.read_bytes()) == (first.sha256, intact)
 
 
 def test_other_files_and_another_tokenizer_have_a_place_of_their_own(
@@ -69,7 +80,14 @@ def test_built_shards_are_read_where_they_are_under_the_runs_name(
     dataset = training({"mine": built.path}, (None,)).data["mine"]
     found = open_shards("mine", dataset, tiny_tokenizer)
     assert (found.name, found.path, found.sha256) == ("mine", built.path, built.sha256)
-    assert not cache.exists()
+    assert not (cache / "shards").exists()
+    file = built.path / "tokens-00000.bin"
+    intact = file.read_bytes()
+    file.write_bytes(bytes(len(intact)))
+    with pytest.raises(DamagedError, match=r"tokens-00000.bin: its SHA-256 .*; build it"):
+        open_shards("mine", dataset, tiny_tokenizer)
+    file.write_bytes(intact)
+    assert open_shards("mine", dataset, tiny_tokenizer).path == built.path
     other = train_tokenizer(["the order of the court"] * 9, 270, tmp_path / "other")
     with pytest.raises(DataError, match=r"built with another tokenizer .*; build it again with"):
         open_shards("mine", dataset, other)
@@ -126,9 +144,3 @@ def test_too_little_text_is_evaluated_on_itself_and_told(
     assert text.held_out is None
     assert text_evaluation(one, text).source == text.train
     assert "evaluation is on text that is trained on" in capsys.readouterr().err
-
-
-def test_the_cache_is_where_the_environment_says(monkeypatch, cache):
-    assert cache_folder("pairs") == cache / "pairs"
-    monkeypatch.delenv("KL3M_CACHE")
-    assert cache_folder("pairs").as_posix() == ".cache/pairs"

@@ -1,12 +1,21 @@
 import shutil
+from dataclasses import asdict
+from functools import partial
 
 import pytest
 
-from kl3m_embeddings.errors import ConfigError, DataError
-from kl3m_embeddings.files.checkpoint import checkpoint_steps, save_checkpoint, verify
+from kl3m_embeddings.engine.base import TrainState
+from kl3m_embeddings.engine.state_files import write_state
+from kl3m_embeddings.errors import ConfigError, DamagedError, DataError
+from kl3m_embeddings.files.checkpoint import TRAINER, checkpoint_steps, save_checkpoint, verify
 from kl3m_embeddings.files.latest import point_latest
 from kl3m_embeddings.train.logs import LOG
 from kl3m_embeddings.train.resume import clear_way, find_start, is_of
+
+
+def write(path, step, **fields):
+    (path / "weights").write_bytes(b"w" * 10)
+    write_state(path / TRAINER, asdict(TrainState()) | {"step": step} | fields, {})
 
 
 def save(folder, *steps):
@@ -15,8 +24,8 @@ def save(folder, *steps):
         save_checkpoint(
             folder,
             step,
-            lambda path: (path / "weights").write_bytes(b"w" * 10),
-            {"identity": {}, "log_offsets": {LOG: 10 * step}},
+            partial(write, step=step),
+            {"identity": {}, "num_threads": 1, "log_offsets": {LOG: 10 * step}},
         )
     (folder / LOG).write_text("{}\n")
 
@@ -50,6 +59,17 @@ def test_the_newest_whole_checkpoint_is_found(folder):
     start, told = start_of(folder)
     assert start.step == 8
     assert "falling back to the checkpoint before" in told[0]
+
+
+@pytest.mark.parametrize("fields", [{"step": 15}, {"step": None}, {"of_later": 1}])
+def test_a_sealed_state_that_cannot_be_gone_on_with_is_damage_like_any_other(folder, fields):
+    details = {"identity": {}, "num_threads": 1, "log_offsets": {}}
+    path = save_checkpoint(folder, 16, lambda path: write(path, **({"step": 16} | fields)), details)
+    start, told = start_of(folder)
+    assert start.step == 12
+    assert "checkpoint-16/trainer" in told[0]
+    with pytest.raises(DamagedError, match="checkpoint-16/trainer"):
+        start_of(folder, resume_from=path)
 
 
 def test_a_log_without_a_checkpoint_needs_a_restart(tmp_path):

@@ -9,7 +9,7 @@ from kl3m_embeddings.config.training import SaveConfig
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.engine.single import SingleEngine
-from kl3m_embeddings.engine.state_files import read_state
+from kl3m_embeddings.engine.state_files import read_tensors, read_train_state
 from kl3m_embeddings.files.checkpoint import TRAINER, checkpoint_steps, verify
 from kl3m_embeddings.train.logs import NoWriter
 from kl3m_embeddings.train.saver import RuinedError, Saver
@@ -51,7 +51,7 @@ def make_saver(tmp_path):
             folder=tmp_path,
             config=SaveConfig(**config),
             write_model=write_model,
-            details={"num_threads": 1},
+            details={"identity": {}, "num_threads": 1},
         )
 
     return make
@@ -71,9 +71,12 @@ def test_what_is_in_a_checkpoint(make_saver, tmp_path):
     assert verify(path).manifest["log_offsets"] == {"log.jsonl": 17}
     assert verify(path).manifest["num_threads"] == 1
     assert json.loads((path / "model.json").read_text()) == [3, ["encoder.a", "heads.b"]]
-    fields, tensors = read_state(path / TRAINER, ["heads", "optimizer"])
-    assert (fields["step"], fields["best_step"]) == (3, 2)
-    assert fields["log_offsets"] == {"log.jsonl": 17}
+    state, tensors = (
+        read_train_state(path / TRAINER),
+        read_tensors(path / TRAINER, ["heads", "optimizer"]),
+    )
+    assert (state.step, state.best_step) == (3, 2)
+    assert state.log_offsets == {"log.jsonl": 17}
     assert list(tensors["heads"]) == ["heads.b"]
     assert list(tensors["optimizer"]) == ["encoder.a|exp_avg"]
 

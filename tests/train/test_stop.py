@@ -8,7 +8,9 @@ import pytest
 from kl3m_embeddings.train.stop import stop_request
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_the_first_signal_only_asks(number, code):
     before = signal.getsignal(number)
     with stop_request() as stop:
@@ -41,3 +43,13 @@ def test_handlers_are_put_back_after_an_error():
     with pytest.raises(KeyError), stop_request():
         raise KeyError
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_under_nohup_a_vanished_terminal_stays_without_effect():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_request() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop
+    finally:
+        signal.signal(signal.SIGHUP, before)

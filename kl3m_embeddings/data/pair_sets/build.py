@@ -23,16 +23,26 @@ from tqdm import tqdm
 from kl3m_embeddings.data.counter_random import derive_key
 from kl3m_embeddings.data.pair_sets.files import PairFile, PairReader, list_pair_files
 from kl3m_embeddings.data.pair_sets.formats import PairRow
-from kl3m_embeddings.data.pair_sets.pair_set import TEXTS_FOLDER, PairSet, is_pair_set, read_info
+from kl3m_embeddings.data.pair_sets.pair_set import (
+    REMEDY,
+    TEXTS_FOLDER,
+    PairSet,
+    is_made_of_pairs,
+    is_pair_set,
+    read_info,
+)
 from kl3m_embeddings.data.pair_sets.writer import NO_ROOM, PairSetWriter
 from kl3m_embeddings.data.readers.records import ReadOptions, Skipped, counted
 from kl3m_embeddings.data.shards.build import BATCH_CHARS, BATCH_ROWS
+from kl3m_embeddings.data.shards.progress import Progress
 from kl3m_embeddings.data.shards.token_shards import QUARANTINE_FILE, token_dtype
-from kl3m_embeddings.data.shards.writer import Progress, open_writer, remove_build_files
+from kl3m_embeddings.data.shards.writer import open_writer, remove_build_files
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError, DataError, writing
 from kl3m_embeddings.files.lock import build_lock
+from kl3m_embeddings.files.verified import verify_once
 from kl3m_embeddings.files.whole import make_folder
+from kl3m_embeddings.messages import warn
 
 SHARD_TOKENS = 64_000_000
 
@@ -121,6 +131,7 @@ def open_or_build_pair_set(
     many = [paths] if isinstance(paths, str | Path) else list(paths)
     prefixes = {"query_prefix": query_prefix, "document_prefix": document_prefix}
     if len(many) == 1 and is_pair_set(Path(many[0])):
+        verify_once(Path(many[0]), read_info(Path(many[0])), REMEDY)
         pairs = PairSet.open(many[0])
         _check_built(pairs, tokenizer, prefixes)
         return replace(pairs, name=name)
@@ -255,14 +266,18 @@ def _identity(
 
 
 def _is_there(folder: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bool:
-    """Whether the folder holds this very pair set; another one is replaced or refused."""
+    """Whether the folder holds this very pair set, whole; another one is replaced or refused."""
     if not folder.exists():
         return False
-    if not (folder / TEXTS_FOLDER).is_dir():
-        raise ConfigError(f"{folder}: exists and is no pair set; name another, or remove it")
     try:
         info = read_info(folder)
-    except DataError:  # damaged: build it again
+        verify_once(folder, info, REMEDY)
+    except DataError as error:
+        if not (is_made_of_pairs(folder) or (folder / TEXTS_FOLDER).is_dir()):
+            raise ConfigError(
+                f"{folder}: exists and is no pair set; name another, or remove it"
+            ) from None
+        warn(f"{str(error).removesuffix(f'; {REMEDY}')}: building the pair set again")
         return False
     differing = [key for key, value in identity.items() if info.get(key) != value]
     if differing and not overwrite:

@@ -21,7 +21,6 @@ Row r's positives are `positives[positive_starts[r] : positive_starts[r + 1]]`. 
 memory-mapped.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,8 +30,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, TokenShards, read_checked_info
+from kl3m_embeddings.data.shards.token_shards import (
+    DATASET_FILE,
+    QUARANTINE_FILE,
+    FolderInfo,
+    TokenShards,
+    read_checked_info,
+)
+from kl3m_embeddings.errors import DamagedError
 from kl3m_embeddings.files.hashes import verify_files
+from kl3m_embeddings.files.records import Count, Positive, Record, read_object
 
 FORMAT = "kl3m-pair-set"
 VERSION = 3
@@ -51,6 +58,30 @@ ARRAYS: dict[str, type[np.generic]] = {
     "labels": np.float32,
     "lines": np.int64,
 }
+FILES = {*(f"{name}.npy" for name in ARRAYS), TEXTS_FOLDER, DATASET_FILE, QUARANTINE_FILE}
+"""All that lies in the folder of a pair set."""
+
+
+class ReadFile(Record):
+    """A file of pairs that was read."""
+
+    name: str
+    num_rows: Count
+    format: str
+    ignored_keys: list[str]
+
+
+class PairSetInfo(FolderInfo):
+    """What `dataset.json` says of a pair set."""
+
+    query_prefix: str
+    document_prefix: str
+    max_line_mb: Positive
+    sources: list[dict[str, Any]]
+    num_rows: Positive
+    skipped: dict[str, Count]
+    filtered: dict[str, Count]
+    files_read: list[ReadFile]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +119,14 @@ class PairSet:
 
     @classmethod
     def open(cls, path: str | Path) -> "PairSet":
-        """Open a built pair set; sizes are checked, contents are not (see `verify`).
+        """Open a built pair set; sizes are checked, contents are not (see `files/verified.py`).
 
         Raises:
             DataError: the folder is no complete pair set, or a file is missing or has another size.
         """
         path = Path(path)
         info = read_info(path)
-        arrays = {name: _map(path / f"{name}.npy") for name in ARRAYS}
+        arrays = {name: _map(path / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
         for name in ("labels", "positive_scores", "negative_scores"):
             arrays[name] = arrays[name] if len(arrays[name]) else None
         texts = TokenShards.open(path / TEXTS_FOLDER)
@@ -206,18 +237,32 @@ class PairSet:
 
 def read_info(path: Path) -> dict[str, Any]:
     """Read a pair set's `dataset.json` and check that its files are there, in the size it names."""
-    return read_checked_info(path, "pair set", FORMAT, VERSION, REMEDY)
+    info = read_checked_info(path, "pair set", FORMAT, VERSION, PairSetInfo, REMEDY)
+    listed = {name.partition("/")[0] for name in info["files"]} | {DATASET_FILE}
+    if listed != FILES or info["num_rows"] != sum(one["num_rows"] for one in info["files_read"]):
+        raise DamagedError(f"{path / DATASET_FILE}: its numbers contradict each other; {REMEDY}")
+    return info
 
 
 def is_pair_set(path: Path) -> bool:
-    """Whether a folder says that it is a pair set, whole or not, of this version or another."""
+    """Whether a folder is a pair set, whole or not, of this version or another."""
     try:
-        info = json.loads((path / DATASET_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(info, dict) and info.get("format") == FORMAT
+        return read_object(path / DATASET_FILE, REMEDY).get("format") == FORMAT
+    except DamagedError:
+        return is_made_of_pairs(path) and (path / TEXTS_FOLDER).is_dir()
 
 
-def _map(path: Path) -> Any:  # noqa: ANN401 - int64 or float32, as ARRAYS says
+def is_made_of_pairs(path: Path) -> bool:
+    """Whether there is nothing in a folder but what lies in that of a pair set."""
+    return path.is_dir() and {one.name for one in path.iterdir()} <= FILES
+
+
+def _map(path: Path, dtype: type[np.generic]) -> Any:  # noqa: ANN401 - as ARRAYS says
     """Map an array's file as a plain read-only array (see `shards/token_shards.py`)."""
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)).view(np.ndarray)
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{path}: no array ({error}); {REMEDY}") from None
+    if mapped.ndim != 1 or mapped.dtype != dtype:
+        raise DamagedError(f"{path}: another array than that of a pair set; {REMEDY}")
+    return np.asarray(mapped).view(np.ndarray)

@@ -35,26 +35,31 @@ from kl3m_embeddings.data.shards.deduplicate import (
     mark_duplicates,
 )
 from kl3m_embeddings.data.shards.encoding import encode_texts
+from kl3m_embeddings.data.shards.progress import (
+    FINGERPRINT_FILES,
+    PROGRESS_FILE,
+    Progress,
+    read_progress,
+)
 from kl3m_embeddings.data.shards.token_shards import (
     DATASET_FILE,
+    REMEDY,
     TokenShards,
     read_info,
     token_dtype,
 )
 from kl3m_embeddings.data.shards.writer import (
-    FINGERPRINT_FILES,
     NO_ROOM,
-    PROGRESS_FILE,
-    Progress,
     ShardWriter,
     open_writer,
-    read_progress,
     remove_build_files,
 )
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.errors import ConfigError, DataError, writing
 from kl3m_embeddings.files.lock import build_lock
+from kl3m_embeddings.files.verified import verify_once
 from kl3m_embeddings.files.whole import make_folder
+from kl3m_embeddings.messages import warn
 
 BATCH_CHARS = 1 << 20
 BATCH_ROWS = 1 << 12
@@ -254,10 +259,14 @@ def _identity(
 
 
 def _is_there(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> bool:
-    """Whether the folder holds this very dataset; another one is replaced or refused."""
+    """Whether the folder holds this very dataset, whole; another one is replaced or refused."""
+    if not (folder / DATASET_FILE).exists():
+        return False
     try:
         info = read_info(folder)
-    except DataError:  # none, or a damaged one: build it
+        verify_once(folder, info, REMEDY)
+    except DataError as error:
+        warn(f"{str(error).removesuffix(f'; {REMEDY}')}: building the dataset again")
         return False
     differing = [key for key, value in identity.items() if info.get(key) != value]
     if differing and not overwrite:

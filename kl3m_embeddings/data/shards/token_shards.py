@@ -15,17 +15,17 @@ A dataset is a folder that holds
 Everything is memory-mapped: opening costs milliseconds however large the dataset is.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int64, UInt16, UInt32
 
-from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.errors import DamagedError, DataError
 from kl3m_embeddings.files.hashes import sha256_of_files, verify_files
+from kl3m_embeddings.files.records import Count, Positive, Record, check_record, read_object
 
 FORMAT = "kl3m-token-shards"
 VERSION = 1
@@ -35,6 +35,52 @@ IDS_FILE = "ids.bin"
 ID_STARTS_FILE = "id_starts.bin"
 QUARANTINE_FILE = "quarantine.jsonl"
 REMEDY = "build it again with `kl3m corpus build`"
+
+
+class FileRecord(Record):
+    """A file, as `dataset.json` lists it."""
+
+    num_bytes: Count
+    sha256: str
+
+
+class ShardRecord(Record):
+    """A shard, as `dataset.json` lists it."""
+
+    file: str
+    num_documents: Count
+    num_tokens: Count
+
+
+class TokenizerRecord(Record):
+    """The tokenizer that made the tokens."""
+
+    fingerprint: str
+    vocab_size: Positive
+
+
+class FolderInfo(Record):
+    """What `dataset.json` says of any folder of ours."""
+
+    name: str
+    tokenizer: TokenizerRecord
+    files: dict[str, FileRecord]
+    sha256: str
+
+
+class DatasetInfo(FolderInfo):
+    """What it says of token shards; `sources` and `options` are there where it was built alone."""
+
+    dtype: Literal["uint16", "uint32"]
+    num_documents: Count
+    num_tokens: Count
+    num_text_bytes: Count
+    num_duplicates: Count
+    skipped: dict[str, Count]
+    shards: list[ShardRecord]
+    sources: list[dict[str, Any]] | None = None
+    options: dict[str, Any] | None = None
+
 
 Tokens = UInt16[np.ndarray, " _"] | UInt32[np.ndarray, " _"]
 
@@ -75,7 +121,7 @@ class TokenShards:
 
     @classmethod
     def open(cls, path: str | Path) -> "TokenShards":
-        """Open a built dataset; sizes are checked, contents are not (see `verify`).
+        """Open a built dataset; sizes are checked, contents are not (see `files/verified.py`).
 
         Raises:
             DataError: the folder is no complete dataset, or a file is missing or has another size.
@@ -143,14 +189,41 @@ class TokenShards:
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """Read a dataset's `dataset.json` and check that its files are there, in the size it names."""
-    return read_checked_info(path, "dataset", FORMAT, VERSION, REMEDY)
+    """Read a dataset's `dataset.json` and check that its files are there, in the size it names.
+
+    Raises:
+        DataError: as `read_checked_info`.
+    """
+    info = read_checked_info(path, "dataset", FORMAT, VERSION, DatasetInfo, REMEDY)
+    num_starts, token_bytes = info["num_documents"] + 1, np.dtype(info["dtype"]).itemsize
+    expected = {
+        **{one["file"]: one["num_tokens"] * token_bytes for one in info["shards"]},
+        **dict.fromkeys((STARTS_FILE, ID_STARTS_FILE), 8 * num_starts),
+    }
+    found = {name: info["files"].get(name, {}).get("num_bytes") for name in (*expected, IDS_FILE)}
+    num_tokens = sum(one["num_tokens"] for one in info["shards"])
+    if info["num_tokens"] != num_tokens or found != {**expected, IDS_FILE: found[IDS_FILE]}:
+        raise DamagedError(f"{path / DATASET_FILE}: its numbers contradict each other; {REMEDY}")
+    return info
 
 
 def read_checked_info(
-    path: Path, kind: str, format_name: str, version: int, remedy: str
+    path: Path,
+    kind: str,
+    format_name: str,
+    version: int,
+    content: type[FolderInfo],
+    remedy: str,
 ) -> dict[str, Any]:
     """Read a folder's `dataset.json` and check its format, and its files' presence and sizes.
+
+    Args:
+        path: the folder.
+        kind: what it is called to the user.
+        format_name: that it must name.
+        version: likewise.
+        content: what else must be in it.
+        remedy: what helps if it is not.
 
     Raises:
         DataError: naming what is missing or different, and the `remedy`.
@@ -158,20 +231,19 @@ def read_checked_info(
     file = path / DATASET_FILE
     if not file.is_file():
         raise DataError(f"{path}: not a built {kind} (no {DATASET_FILE}); {remedy}")
-    try:
-        info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{file}: not valid JSON ({error}); {remedy}") from error
-    found_format = (info.get("format"), info.get("version")) if isinstance(info, dict) else None
-    if found_format != (format_name, version):
+    info = read_object(file, remedy)
+    if (info.get("format"), info.get("version")) != (format_name, version):
         raise DataError(f"{file}: not a {kind} of format {format_name} {version}; {remedy}")
+    check_record(file, info, content, remedy)
     for name, expected in info["files"].items():
         found = (path / name).stat().st_size if (path / name).is_file() else None
         if found != expected["num_bytes"]:
             size = "is missing" if found is None else f"has {found:,} bytes"
-            raise DataError(f"{path / name}: {size}, expected {expected['num_bytes']:,}; {remedy}")
+            raise DamagedError(
+                f"{path / name}: {size}, expected {expected['num_bytes']:,}; {remedy}"
+            )
     if sha256_of_files(info["files"]) != info["sha256"]:
-        raise DataError(f"{file}: its sha256 does not match its files' hashes; {remedy}")
+        raise DamagedError(f"{file}: its sha256 does not match its files' hashes; {remedy}")
     return info
 
 

@@ -22,6 +22,7 @@ from tokenizers.normalizers import Lowercase, Sequence
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.path_kind import utf8_folder
 from kl3m_embeddings.files.source import VOCABULARIES, resolve_source
+from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import quiet_transformers
 
 ROLES = ("cls", "sep", "pad", "mask", "unk")
@@ -70,7 +71,7 @@ def find_tokenizer(source: str | Path, *, of_model: bool = False) -> FoundTokeni
         found = FoundTokenizer(
             name=str(file), backend=plain(_read_pipeline(file)), named_tokens=_named_tokens(folder)
         )
-    if any(_read_object(one).get("do_lower_case") for one in folder.glob(SENTENCE_SETTINGS)):
+    if any(read_json_object(one).get("do_lower_case") for one in folder.glob(SENTENCE_SETTINGS)):
         lower_case(found.backend)
     return found
 
@@ -106,8 +107,10 @@ def _read_pipeline(file: Path) -> tokenizers.Tokenizer:
 
 def _named_tokens(folder: Path) -> dict[str, str]:
     """The special tokens named in a folder; special_tokens_map.json comes first."""
-    config = _read_object(folder / "tokenizer_config.json")
-    special_tokens_map = _read_object(folder / "special_tokens_map.json")
+    config, special_tokens_map = (
+        read_json_object(path) if path.is_file() else {}
+        for path in (folder / "tokenizer_config.json", folder / "special_tokens_map.json")
+    )
     named = {}
     for role in ROLES:
         token = special_tokens_map.get(f"{role}_token") or config.get(f"{role}_token")
@@ -116,19 +119,6 @@ def _named_tokens(folder: Path) -> dict[str, str]:
         if isinstance(token, str):
             named[role] = token
     return named
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file; an empty one where there is no file."""
-    if not file.is_file():
-        return {}
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{file}: not valid JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{file}: expected a JSON object")
-    return value
 
 
 def transformers_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - its classes carry no types

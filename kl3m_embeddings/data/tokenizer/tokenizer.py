@@ -25,17 +25,10 @@ import tokenizers
 from jaxtyping import Bool
 from tokenizers.processors import TemplateProcessing
 
-from kl3m_embeddings.data.tokenizer.files import FoundTokenizer, find_tokenizer
+from kl3m_embeddings.data.tokenizer.files import find_tokenizer
+from kl3m_embeddings.data.tokenizer.special_tokens import REQUIRED, alike, resolve, token_id
 from kl3m_embeddings.errors import ConfigError
 
-WELL_KNOWN = {
-    "cls": ("[CLS]", "<|cls|>", "<cls>", "<s>"),
-    "sep": ("[SEP]", "<|sep|>", "<sep>", "</s>"),
-    "pad": ("[PAD]", "<|pad|>", "<pad>"),
-    "mask": ("[MASK]", "<|mask|>", "<mask>"),
-    "unk": ("[UNK]", "<|unk|>", "<unk>"),
-}
-REQUIRED = ("cls", "sep", "pad", "mask")
 SPACE = "▁"  # sentencepiece's mark for a space
 
 
@@ -221,7 +214,7 @@ def load_tokenizer(
     backend = found.backend
     backend.encode_special_tokens = not (of_model and found.reads_special_tokens)
     required = ("pad",) if of_model else REQUIRED
-    tokens = _resolve(found, dict(special_tokens or {}), required)
+    tokens = resolve(found, dict(special_tokens or {}), required)
     # a special token may sit in the vocabulary as an ordinary one: mark it, its id stays
     backend.add_special_tokens(list(tokens.values()))
     if of_model:
@@ -240,63 +233,17 @@ def load_tokenizer(
     )
 
 
-def token_id(backend: tokenizers.Tokenizer, token: str) -> int:
-    """The id of a token that is in the vocabulary."""
-    index = backend.token_to_id(token)
-    assert index is not None
-    return index
-
-
 def check_masking(tokenizer: Tokenizer) -> None:
     """Raise unless it has what tasks that hide tokens need: `[CLS] ids [SEP]`, and a mask."""
     special = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]
     if len(set(special)) < len(special):
-        raise ConfigError(_alike(tokenizer.name, tokenizer.special_tokens))
+        raise ConfigError(alike(tokenizer.name, tokenizer.special_tokens))
     if (tokenizer.prefix_ids, tokenizer.suffix_ids) != ((special[0],), (special[1],)):
         raise ConfigError(
             f"{tokenizer.name}: its texts do not stand between {tokenizer.special_tokens['cls']} "
             f"and {tokenizer.special_tokens['sep']}, as tasks need that hide tokens: "
             "train it with embedding tasks, or name it as `tokenizer` to have them so"
         )
-
-
-def _resolve(
-    found: FoundTokenizer, explicit: Mapping[str, str], required: Sequence[str]
-) -> dict[str, str]:
-    """Find the token of every role, or say which are missing and what to do."""
-    name, backend, named = found.name, found.backend, found.named_tokens
-    errors = [
-        f"{name}: special token {role}={token!r}: "
-        + (
-            "not in the vocabulary"
-            if role in WELL_KNOWN
-            else f"choose from {', '.join(WELL_KNOWN)}"
-        )
-        for role, token in explicit.items()
-        if role not in WELL_KNOWN or backend.token_to_id(token) is None
-    ]
-    tokens: dict[str, str] = {}
-    for role, well_known in WELL_KNOWN.items():
-        candidates = (explicit.get(role), named.get(role), *well_known)
-        known = (token for token in candidates if token and backend.token_to_id(token) is not None)
-        if (token := next(known, None)) is not None:
-            tokens[role] = token
-        elif role in required:
-            errors.append(
-                f"{name}: no {role} token; name it as {role}_token in special_tokens_map.json "
-                "beside the tokenizer"
-            )
-    chosen = [tokens[role] for role in required if role in tokens]
-    if len(set(chosen)) < len(chosen):
-        errors.append(_alike(name, tokens))
-    if errors:
-        raise ConfigError("\n".join(errors))
-    return tokens
-
-
-def _alike(name: str, tokens: Mapping[str, str]) -> str:
-    chosen = ", ".join(tokens[role] for role in REQUIRED if role in tokens)
-    return f"{name}: cls, sep, pad and mask must differ, they are {chosen}"
 
 
 def _fingerprint(backend: tokenizers.Tokenizer) -> str:

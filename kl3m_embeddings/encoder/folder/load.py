@@ -96,7 +96,7 @@ def load_encoder(
                     ignore_mismatched_sizes=True,
                     output_loading_info=True,
                 )
-        except (*UNREADABLE, SafetensorError, ImportError) as error:
+        except (*UNREADABLE, RecursionError, SafetensorError, ImportError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(f"{folder}: {reason}") from error
         check_weights(str(folder), model, info)

@@ -5,7 +5,6 @@ Releases before 5.4 wrote a pooling as booleans (`pooling_mode_mean_tokens`), la
 changes what comes out and that cannot be trained here is an error. Nothing is unpickled.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from kl3m_embeddings.encoder.embedding_head import ACTIVATIONS, DenseSettings
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.path_kind import utf8_folder
 from kl3m_embeddings.files.source import is_inside
-from kl3m_embeddings.files.strict_json import read_json_object
+from kl3m_embeddings.files.strict_json import read_json, read_json_object
 
 # sentence-transformers' name of a pooling -> ours.
 POOLING_MODES = {
@@ -77,12 +76,10 @@ def module_entries(folder: Path) -> list[ModuleEntry]:
     path = folder / "modules.json"
     if not path.is_file():
         return []
+    found = read_json(path)
     try:
-        entries = [
-            (str(entry.get("type", "")), str(entry["path"]))
-            for entry in json.loads(path.read_text(encoding="utf-8"))
-        ]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        entries = [(str(entry.get("type", "")), str(entry["path"])) for entry in found]
+    except (TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{path}: must be a list of modules, each with type and path") from error
     for _, place in entries:
         if not is_inside(place):

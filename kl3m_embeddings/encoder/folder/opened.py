@@ -97,7 +97,9 @@ def weight_files(folder: Path) -> list[Path]:
         return [whole]
     if not index.is_file():
         raise DataError(f"{folder}: no model.safetensors: its weights are missing")
-    shards = read_json_object(index).get("weight_map", {})
+    shards = read_json_object(index).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(one, str) for one in shards.values()):
+        raise DataError(f"{index}: weight_map: must name a file for each weight: fetch it again")
     return [index, *(folder / name for name in sorted(set(shards.values())))]
 
 

@@ -156,7 +156,7 @@ def total_steps(starts: list[dict[str, Any]], training_json: Path) -> int | None
     """The planned number of steps: from the last start, else from training.json."""
     candidates = [start.get("training") for start in reversed(starts)]
     # The trainer answers for a bad training.json; here it only means that the end is not known.
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         candidates.append(json.loads(training_json.read_bytes()))
     for training in candidates:
         optimizer = training.get("optimizer") if isinstance(training, dict) else None

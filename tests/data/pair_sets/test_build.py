@@ -1,15 +1,18 @@
 import fcntl
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kl3m_embeddings.data.pair_sets.build import build_pair_set, open_or_build_pair_set
 from kl3m_embeddings.data.pair_sets.pair_set import PairSet
 from kl3m_embeddings.data.shards.build import build_shards
-from kl3m_embeddings.errors import ConfigError, DataError, OutputError, RetryError
+from kl3m_embeddings.errors import ConfigError, DamagedError, DataError, OutputError, RetryError
 from tests.data.pair_sets.rows import (
     BOTH_ROLES,
     LABELLED,
@@ -103,6 +106,81 @@ def test_a_folder_with_a_dataset_json_of_another_kind_is_read_as_files(
     shards = build_shards("shards", documents, tokenizer, tmp_path).shards.path
     with pytest.raises(DataError, match="shards"):
         open_or_build_pair_set("tiny", shards, tokenizer, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["negatives.npy", "texts/tokens-00000.bin", "dataset.json"])
+@pytest.mark.parametrize("damage", ["emptied", "overwritten in place", "gone"])
+def test_a_damaged_set_of_the_cache_is_built_again(
+    tokenizer, write_jsonl, tmp_path, capsys, name, damage
+):
+    source = write_jsonl(ROWS)
+
+    def opened():
+        return open_or_build_pair_set("tiny", source, tokenizer, tmp_path / "cache")
+
+    folder = opened().path
+    opened()
+    intact, file = contents(folder), folder / name
+    capsys.readouterr()
+    if damage == "gone":
+        file.unlink()
+    else:
+        replace(file, b"" if damage == "emptied" else b"7" * file.stat().st_size)
+    opened()
+    assert "building the pair set again" in capsys.readouterr().err
+    assert contents(folder) == intact
+    opened()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_set_of_the_cache_without_texts_or_a_record_is_built_again(
+    tokenizer, write_jsonl, tmp_path
+):
+    source = write_jsonl(ROWS)
+    folder = open_or_build_pair_set("tiny", source, tokenizer, tmp_path / "cache").path
+    intact = contents(folder)
+    for empties in (False, True):
+        shutil.rmtree(folder / "texts")
+        if empties:
+            replace(folder / "dataset.json", b"")
+        open_or_build_pair_set("tiny", source, tokenizer, tmp_path / "cache")
+        assert contents(folder) == intact
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"query_prefix": None},
+        {"files_read": []},
+        {"files_read": [{"name": "a"}]},
+        {"num_rows": 10**6},
+        {"files": {}},
+        {"filtered": {"x": -1}},
+    ],
+)
+def test_a_set_that_contradicts_itself_is_built_again_or_told(
+    tokenizer, write_jsonl, tmp_path, change
+):
+    source = write_jsonl(ROWS)
+    folder = open_or_build_pair_set("tiny", source, tokenizer, tmp_path / "cache").path
+    intact = contents(folder)
+    info = json.loads(intact[Path("dataset.json")])
+    replace(folder / "dataset.json", json.dumps(info | change).encode())
+    with pytest.raises(DamagedError, match=r"dataset.json: .*; remove the folder and build it"):
+        open_or_build_pair_set("tiny", folder, tokenizer, tmp_path)  # named, its source is unknown
+    open_or_build_pair_set("tiny", source, tokenizer, tmp_path / "cache")
+    assert contents(folder) == intact
+
+
+def test_a_built_set_that_was_overwritten_is_told(build, tokenizer, tmp_path):
+    path = build().pair_set.path
+    open_or_build_pair_set("other", path, tokenizer, tmp_path)
+    replace(path / "negatives.npy", b"7" * (path / "negatives.npy").stat().st_size)
+    with pytest.raises(DamagedError, match=r"negatives\.npy: its SHA-256 .*; remove the folder"):
+        open_or_build_pair_set("other", path, tokenizer, tmp_path)
+    replace(path / "dataset.json", b"")
+    with pytest.raises(DamagedError, match=r"dataset\.json: not JSON: .*; remove the folder"):
+        open_or_build_pair_set("other", path, tokenizer, tmp_path)
 
 
 def test_what_is_there_is_not_built_again(tokenizer, write_jsonl, tmp_path):

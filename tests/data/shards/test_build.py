@@ -12,8 +12,8 @@ import pytest
 
 from kl3m_embeddings.data.shards import build as build_module
 from kl3m_embeddings.data.shards.build import BuildOptions, build_shards
+from kl3m_embeddings.data.shards.progress import PROGRESS_FILE
 from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, TokenShards
-from kl3m_embeddings.data.shards.writer import PROGRESS_FILE
 from kl3m_embeddings.errors import ConfigError, DataError, OutputError, RetryError
 
 
@@ -91,13 +91,31 @@ def test_what_is_there_is_not_built_again(tokenizer, write_jsonl, tmp_path):
     assert second.shards.num_documents < first.shards.num_documents
 
 
-def test_a_damaged_dataset_is_built_again(tokenizer, write_jsonl, tmp_path):
+@pytest.fixture
+def built(tokenizer, write_jsonl, tmp_path):
+    """A function that builds a dataset, or finds it."""
     source = write_jsonl(ROWS)
-    folder = build_shards("tiny", source, tokenizer, tmp_path).shards.path
-    intact = contents(folder)
-    (folder / "tokens-00000.bin").write_bytes(b"")
-    assert build_shards("tiny", source, tokenizer, tmp_path).was_built
+    return lambda: build_shards("tiny", source, tokenizer, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["tokens-00000.bin", "document_starts.bin", "ids.bin", "id_starts.bin", DATASET_FILE]
+)
+@pytest.mark.parametrize("damage", ["emptied", "overwritten in place", "gone"])
+def test_a_damaged_dataset_is_built_again(built, capsys, name, damage):
+    folder = built().shards.path
+    assert not built().was_built  # what is there was found whole
+    intact, file = contents(folder), folder / name
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(b"" if damage == "emptied" else b"7" * file.stat().st_size)
+    capsys.readouterr()
+    assert built().was_built
+    told = capsys.readouterr().err
+    assert "building the dataset again" in told or (name, damage) == (DATASET_FILE, "gone")
     assert contents(folder) == intact
+    assert not built().was_built
 
 
 @pytest.mark.parametrize("rows", [[], [{"text": ""}, {"text": " "}]])

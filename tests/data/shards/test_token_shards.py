@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kl3m_embeddings.data.shards.build import BuildOptions, build_shards
 from kl3m_embeddings.data.shards.token_shards import DATASET_FILE, TokenShards, token_dtype
-from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.errors import DamagedError, DataError
 from kl3m_embeddings.files.hashes import sha256_of_files
 
 NUM_DOCUMENTS = 30
@@ -95,7 +95,8 @@ def test_opening_reads_neither_tokens_nor_ids(tmp_path, folder):
             file.truncate(num_bytes)  # sparse
         info["files"][name] = {"num_bytes": num_bytes, "sha256": ""}
     info["files"] = {name: info["files"][name] for name in big}
-    info |= {"shards": [{"file": "tokens-00000.bin"}], "num_documents": num_documents}
+    counts = {"num_documents": num_documents, "num_tokens": num_documents}
+    info |= {"shards": [{"file": "tokens-00000.bin", **counts}], **counts}
     info["sha256"] = sha256_of_files(info["files"])
     (tmp_path / DATASET_FILE).write_text(json.dumps(info), encoding="utf-8")
     started_s = time.perf_counter()
@@ -141,6 +142,26 @@ def test_a_changed_hash_is_noticed_at_opening(copy):
     info["files"]["ids.bin"]["sha256"] = "0" * 64
     (copy / DATASET_FILE).write_text(json.dumps(info), encoding="utf-8")
     with pytest.raises(DataError, match="sha256"):
+        TokenShards.open(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_tokens": 10**6},
+        {"num_documents": -1},
+        {"dtype": "float32"},
+        {"shards": [{"file": "tokens-00000.bin"}]},
+        {"shards": []},
+        {"files": {}},
+        {"tokenizer": "f"},
+        {"skipped": None},
+    ],
+)
+def test_a_dataset_that_contradicts_itself_is_damaged(copy, change):
+    info = json.loads((copy / DATASET_FILE).read_text(encoding="utf-8"))
+    (copy / DATASET_FILE).write_text(json.dumps(info | change), encoding="utf-8")
+    with pytest.raises(DamagedError, match=r"dataset.json: .*; build it again with"):
         TokenShards.open(copy)
 
 

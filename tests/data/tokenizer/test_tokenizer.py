@@ -6,7 +6,7 @@ import pytest
 import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, models, normalizers, processors
+from tokenizers import AddedToken, normalizers, processors
 
 from kl3m_embeddings.data.tokenizer.tokenizer import check_masking, load_tokenizer
 from kl3m_embeddings.errors import ConfigError
@@ -31,35 +31,6 @@ def test_special_tokens_are_found_by_their_names(any_tokenizer):
     of_roles = [getattr(any_tokenizer, f"{role}_id") for role in ("cls", "sep", "pad", "mask")]
     assert of_roles == ids[:4]
     assert np.flatnonzero(any_tokenizer.special_ids()).tolist() == sorted(ids)
-
-
-@pytest.mark.parametrize(
-    ("special_tokens", "message"),
-    [
-        ({"cls": "nowhere"}, "special token cls='nowhere': not in the vocabulary"),
-        ({"bos": "[CLS]"}, "choose from cls, sep, pad, mask, unk"),
-        ({"cls": "[SEP]"}, "cls, sep, pad and mask must differ"),
-    ],
-)
-def test_wrong_special_tokens_are_named(tmp_path, special_tokens, message):
-    with pytest.raises(ConfigError) as error:
-        load_tokenizer(wordpiece(tmp_path), special_tokens)
-    assert message in str(error.value)
-    assert "tokenizer.json" in str(error.value)
-
-
-def test_all_missing_special_tokens_are_named_with_the_remedy(tmp_path):
-    tokenizers.Tokenizer(models.BPE({"a": 0}, [])).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ConfigError) as error:
-        load_tokenizer(tmp_path)
-    lines = str(error.value).splitlines()
-    assert [role for role in ("cls", "sep", "pad", "mask") if f"no {role} token" in str(lines)] == [
-        "cls",
-        "sep",
-        "pad",
-        "mask",
-    ]
-    assert all("special_tokens_map.json" in line for line in lines)
 
 
 def test_special_tokens_in_a_text_are_text(tokenizer, tmp_path):
