@@ -36,14 +36,16 @@ def show(
     text: Annotated[str, typer.Option(help="A text to encode.")] = SAMPLE,
 ) -> None:
     """Print the special tokens as they are resolved, the fingerprint and a sample."""
-    from kl3m_embeddings.data.tokenizer.tokenizer import WELL_KNOWN, load_tokenizer
+    from kl3m_embeddings.data.tokenizer.special_tokens import WELL_KNOWN
+    from kl3m_embeddings.data.tokenizer.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(source)
     print(f"{source}: {tokenizer.vocab_size:,} ids")
     print(f"  fingerprint  {tokenizer.fingerprint}")
     for role in WELL_KNOWN:
-        token, token_id = getattr(tokenizer, f"{role}_token"), getattr(tokenizer, f"{role}_id")
-        print(f"  {role:<11}  {'none' if token is None else f'{token_id}  {token}'}")
+        token = tokenizer.special_tokens.get(role)
+        shown = "none" if token is None else f"{tokenizer.backend.token_to_id(token)}  {token}"
+        print(f"  {role:<11}  {shown}")
     ids = tokenizer.encode(text)
     pieces = [tokenizer.backend.decode([token_id]) for token_id in ids]
     print(f"  sample       {len(text.encode())} bytes, {len(ids)} tokens: {'|'.join(pieces)}")

@@ -1,4 +1,4 @@
-"""The special tokens of a tokenizer, by their roles: named by the caller, by files, or well known."""
+"""The special tokens of a tokenizer by role, as the caller, its files, or else custom name them."""
 
 from collections.abc import Mapping, Sequence
 
