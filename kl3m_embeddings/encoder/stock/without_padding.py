@@ -1,9 +1,9 @@
-"""Makes transformers' networks fast on the CPU: no padding, cheap dropout, fewer casts.
+"""Makes transformers' networks fast on the CPU: no padding, dropout by token, fewer casts.
 
 1. Rows are sorted by length and the padding between them is left out: the network sees one
    sequence of all tokens, and the position of each in its row. Attention alone knows the rows
    (`attention.py`).
-2. `nn.Dropout` becomes our `Dropout`.
+2. `nn.Dropout` becomes our `Dropout`, whose masks belong to tokens.
 3. Under autocast the embeddings' output is cast, once. A post-norm network then adds and
    normalises in that dtype, and none of its products casts its input again. ModernBERT, a pre-norm
    network, keeps its residual stream in fp32.
@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kl3m_embeddings.encoder.heads import Network
-from kl3m_embeddings.encoder.kernels.dropout import Dropout
+from kl3m_embeddings.encoder.kernels.dropout import Dropout, keyed_by, keys_in_force
 from kl3m_embeddings.encoder.kernels.precision import compute_dtype
 from kl3m_embeddings.encoder.stock.attention import IMPLEMENTATION, PackedRows
 
@@ -91,11 +91,13 @@ def packed_hidden_states(
     order = lengths.argsort(descending=True, stable=True)
     flat_positions = torch.arange(input_ids.numel()).view(input_ids.shape)
     tokens = flat_positions[order][attention_mask[order]]  # the longest row's first
-    packed: Tensor = base_model(
-        input_ids=input_ids.flatten()[tokens][None],
-        position_ids=position_ids(base_model, input_ids).flatten()[tokens][None],
-        packed_rows=PackedRows(lengths[order].tolist()),
-    ).last_hidden_state[0]
+    keys = keys_in_force()
+    with keyed_by(None if keys is None else keys.at(tokens)):
+        packed: Tensor = base_model(
+            input_ids=input_ids.flatten()[tokens][None],
+            position_ids=position_ids(base_model, input_ids).flatten()[tokens][None],
+            packed_rows=PackedRows(lengths[order].tolist()),
+        ).last_hidden_state[0]
     states = packed.new_zeros(input_ids.numel(), packed.shape[-1])
     return states.index_copy(0, tokens, packed).view(*input_ids.shape, -1)
 
