@@ -46,7 +46,9 @@ class Trainer:
     flops_of: Callable[[StepPlan], float]
     """Floating-point operations of a step on this device."""
     peak_flops: float
-    """Operations a second of a large matrix product on this device."""
+    """Operations a second of a large matrix product on this device, the best that was measured."""
+    measure_peak: Callable[[], float]
+    """Measures them again: a device that was busy at the start seemed slower than it is."""
     last_step: int
     """Stop after this step."""
     quiet: bool = False
@@ -129,6 +131,7 @@ class Trainer:
         evaluates = self._evaluation_due() and not stopping
         if not (evaluates or self._save_due() or stopping or final):
             return False
+        self.peak_flops = max(self.peak_flops, self.measure_peak())
         self._write_pending(bar)
         if evaluates:  # after the step's row is written, so that the logs are in order
             self._evaluate(stop, bar)
