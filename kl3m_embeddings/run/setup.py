@@ -12,7 +12,7 @@ import torch
 from transformers import PretrainedConfig
 
 from kl3m_embeddings.config.training import TrainingConfig
-from kl3m_embeddings.encoder.allocator import keep_freed_memory
+from kl3m_embeddings.encoder.allocator import KeptMemory, keep_freed_memory
 from kl3m_embeddings.encoder.hardware import (
     describe_hardware,
     describe_kernels,
@@ -140,6 +140,7 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
             flops_of=partial(step_flops, model.architecture),
             peak_flops=peak_flops,
             measure_peak=measure_peak,
+            memory=KeptMemory() if device.type == "cpu" else None,
             last_step=last_step(request, state),
             quiet=request.quiet or not ranks.is_main,
         )

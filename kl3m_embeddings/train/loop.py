@@ -16,6 +16,7 @@ from tqdm import tqdm
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.prefetch import prefetched
+from kl3m_embeddings.encoder.allocator import KeptMemory
 from kl3m_embeddings.engine.base import Engine, TrainState
 from kl3m_embeddings.errors import UserError
 from kl3m_embeddings.evaluation.evaluator import Evaluator
@@ -51,6 +52,8 @@ class Trainer:
     """Measures them again: a device that was busy at the start seemed slower than it is."""
     last_step: int
     """Stop after this step."""
+    memory: KeptMemory | None = None
+    """Of the CPU, where that is the device."""
     quiet: bool = False
     _pending: PendingRow | None = None
     """The step before, whose numbers are not yet read from the device."""
@@ -74,6 +77,8 @@ class Trainer:
                 self.state.step = plan.step
                 fault_point("after_step")
                 bar.update()
+                if self.memory is not None:
+                    self.memory.after_step()
                 stopping = self._between_steps(stop, bar)
 
     def _step(self, plan: StepPlan, timer: PhaseTimer) -> PendingRow:
