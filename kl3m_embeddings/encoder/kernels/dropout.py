@@ -179,7 +179,7 @@ def dropped_out(states: Tensor, rows: Int[Tensor, " rows"], p: float) -> Tensor:
 
         return drop_out(states, rows, p)
     mask = is_dropped(rows, states.numel() // len(rows), p).view(states.shape)
-    return (states * kept_scale(p)).masked_fill(mask, 0)
+    return states * mask.logical_not_().to(states.dtype).mul_(kept_scale(p))
 
 
 def is_dropped(
