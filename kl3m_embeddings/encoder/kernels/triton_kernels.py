@@ -188,16 +188,14 @@ def score_gradient_kernel(
         token = first + tl.arange(0, BLOCK)
         q = load_rows(query + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
         grad_o = load_rows(grad_output + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
-        of_query = head * num_tokens + token
-        # Infinity: weights of queries beyond the row are zero.
+        of_query = head * num_tokens + token  # beyond the row: infinity, so that weights are zero
         log_sum = tl.load(log_sums + of_query, mask=token < end, other=float("inf"))
         row_sum = tl.load(row_sums + of_query, mask=token < end, other=0.0)
         scores, own_left = score_tile(
             k, q, own_left, pos_query, pos_key, first - own_first, max_length,
             True, STRIDE, BLOCK, SIZE,
         )  # fmt: skip
-        # BxB, keys by queries.
-        weights = tl.exp2(scores * (scale * LOG2_E) - log_sum[None, :])
+        weights = tl.exp2(scores * (scale * LOG2_E) - log_sum[None, :])  # BxB, keys by queries
         weights = tl.where(seen, weights, 0.0)
         bits = query_bits(dropout_keys, token, end, head)[None, :]
         factors = dropout_factors(bits, (own_token - start)[:, None], kept_scale, DROP_BELOW)
