@@ -42,7 +42,8 @@ HEADER_AGAIN = "the header again"
 SEPARATORS = ",;\t|"
 DECIMAL = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
-LIST_LITERAL = re.compile(r"\s*\[\s*(['\"]).*\1\s*,?\s*\]\s*", re.DOTALL)
+# Python quotes each text in its own way: ["it's", 'so'].
+LIST_LITERAL = re.compile(r"\s*\[\s*(['\"].*['\"]\s*,?\s*)?\]\s*", re.DOTALL)
 
 
 class _MalformedError(ValueError):

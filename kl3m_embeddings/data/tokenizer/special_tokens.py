@@ -51,6 +51,21 @@ def resolve(
     return tokens
 
 
+def pipeline_of_documents(
+    backend: tokenizers.Tokenizer, special_tokens: Mapping[str, str]
+) -> tokenizers.Tokenizer:
+    """A copy to which special tokens are text.
+
+    One may sit in the vocabulary as an ordinary token: it is marked, its id stays. A model's own
+    pipeline is not marked so: its tokens would lose how they take the spaces around them (a
+    RoBERTa's mask takes the one before it), and what is text to transformers would be a token.
+    """
+    copied = tokenizers.Tokenizer.from_str(backend.to_str())
+    copied.add_special_tokens([*special_tokens.values()])
+    copied.encode_special_tokens = True
+    return copied
+
+
 def alike(name: str, tokens: Mapping[str, str]) -> str:
     """What is said of special tokens of which two are one."""
     chosen = ", ".join(tokens[role] for role in REQUIRED if role in tokens)

@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,13 @@ from jaxtyping import Bool
 from tokenizers.processors import TemplateProcessing
 
 from kl3m_embeddings.data.tokenizer.files import find_tokenizer
-from kl3m_embeddings.data.tokenizer.special_tokens import REQUIRED, alike, resolve, token_id
+from kl3m_embeddings.data.tokenizer.special_tokens import (
+    REQUIRED,
+    alike,
+    pipeline_of_documents,
+    resolve,
+    token_id,
+)
 from kl3m_embeddings.errors import ConfigError
 
 SPACE = "▁"  # sentencepiece's mark for a space
@@ -85,13 +92,15 @@ class Tokenizer:
             )
         return token_id(self.backend, self.special_tokens[role])
 
-    @property
+    @cached_property
     def text_fingerprint(self) -> str:
         """As `fingerprint`, of a text that is embedded, where special tokens may be named.
 
         A document of a corpus is data: whatever the tokenizer, special tokens are text in it.
         """
-        return f"{self.fingerprint}+special" if self.reads_special_tokens else self.fingerprint
+        if not self.reads_special_tokens:
+            return self.fingerprint
+        return f"{_fingerprint(self.backend)}+special"
 
     @property
     def reads_special_tokens(self) -> bool:
@@ -100,9 +109,7 @@ class Tokenizer:
 
     def for_documents(self) -> "Tokenizer":
         """The same, but for names of special tokens, which are text."""
-        backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
-        backend.encode_special_tokens = True
-        return replace(self, backend=backend)
+        return replace(self, backend=pipeline_of_documents(self.backend, self.special_tokens))
 
     @property
     def num_special(self) -> int:
@@ -121,12 +128,20 @@ class Tokenizer:
             ids = ids[len(ids) - room :] if self.cuts_left else ids[:room]
         return [*self.prefix_ids, *ids, *self.suffix_ids]
 
-    def special_ids(self) -> Bool[np.ndarray, " vocab"]:
-        """True for special tokens, and for ids that no token has."""
+    def special_ids(self, *, of_roles: bool = True) -> Bool[np.ndarray, " vocab"]:
+        """True for special tokens, and for ids that no token has.
+
+        Args:
+            of_roles: Whether to count a role's token, too, that the pipeline takes for text.
+        """
         special = np.ones(self.vocab_size, dtype=bool)
         special[list(self.backend.get_vocab().values())] = False
         added = self.backend.get_added_tokens_decoder()
         special[[index for index, token in added.items() if token.special]] = True
+        if of_roles:
+            special[[token_id(self.backend, token) for token in self.special_tokens.values()]] = (
+                True
+            )
         return special
 
     def newline_ids(self) -> Bool[np.ndarray, " vocab"]:
@@ -169,7 +184,13 @@ class Tokenizer:
             direction="right", pad_id=self.pad_id, pad_token=self.special_tokens["pad"]
         )
         (folder / "tokenizer.json").write_text(exported.to_str(pretty=True), encoding="utf-8")
-        special_tokens = {f"{role}_token": token for role, token in self.special_tokens.items()}
+        # what is text to a model's own tokenizer would be a token, if it were named
+        is_token = self.special_ids(of_roles=False)
+        special_tokens = {
+            f"{role}_token": token
+            for role, token in self.special_tokens.items()
+            if role == "pad" or is_token[token_id(self.backend, token)]
+        }
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": model_max_length,
@@ -212,20 +233,20 @@ def load_tokenizer(
     """
     found = find_tokenizer(source, of_model=of_model)
     backend = found.backend
-    backend.encode_special_tokens = not (of_model and found.reads_special_tokens)
+    backend.encode_special_tokens = not found.reads_special_tokens
     required = ("pad",) if of_model else REQUIRED
     tokens = resolve(found, dict(special_tokens or {}), required)
-    # a special token may sit in the vocabulary as an ordinary one: mark it, its id stays
-    backend.add_special_tokens(list(tokens.values()))
+    of_documents = pipeline_of_documents(backend, tokens)
     if of_model:
         prefix, suffix = found.prefix_ids, found.suffix_ids
     else:
+        backend = of_documents
         prefix, suffix = ((token_id(backend, tokens[role]),) for role in ("cls", "sep"))
     return Tokenizer(
         name=found.name,
         backend=backend,
         vocab_size=max(backend.get_vocab().values()) + 1,
-        fingerprint=_fingerprint(backend),
+        fingerprint=_fingerprint(of_documents),
         special_tokens=tokens,
         prefix_ids=prefix,
         suffix_ids=suffix,

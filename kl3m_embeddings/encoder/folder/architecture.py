@@ -124,7 +124,7 @@ def read_config(folder: Path) -> PretrainedConfig:
         ConfigError: transformers cannot.
     """
     try:
-        return AutoConfig.from_pretrained(folder)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UNREADABLE as error:
         reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"{folder / 'config.json'}: {reason}") from error

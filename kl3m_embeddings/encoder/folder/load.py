@@ -122,6 +122,11 @@ def transformer_folder(folder: Path) -> Path:
     """
     entries = module_entries(folder)
     folder = entries[0].folder if entries else folder
+    if (folder / "adapter_config.json").is_file():
+        raise ConfigError(
+            f"{folder / 'adapter_config.json'}: an adapter cannot be used here: merge it into its "
+            "model (peft's merge_and_unload), and save that"
+        )
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder}: no config.json: give a folder that holds a model")
     return folder

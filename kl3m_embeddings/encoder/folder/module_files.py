@@ -55,6 +55,15 @@ PLAIN_MODULE: dict[str, Any] = {
     "module_output_name": "sentence_embedding",
     "use_residual": False,
 }
+# Arguments that sentence-transformers hands on to transformers: they make another model, but these.
+ARGUMENTS = tuple(
+    f"{of}_{kind}"
+    for of in ("model", "config", "tokenizer", "processor")
+    for kind in ("args", "kwargs")
+)
+WITHOUT_EFFECT = {"attn_implementation", "dtype", "torch_dtype", "trust_remote_code"}
+# What stands for a text: the last states, as the network's own method gives them.
+LAST_STATES = {"method": "forward", "method_output_name": "last_hidden_state"}
 # Tokenizers without a limit say 10**30.
 UNLIMITED = 10**9
 
@@ -95,6 +104,7 @@ def read_transformer_settings(folder: Path) -> dict[str, Any]:
         path = folder / name
         if path.is_file():
             settings = read_plain(path, PLAIN_TRANSFORMER)
+            check_arguments(path, settings)
             length = settings.get("max_seq_length")
             if length is not None and (type(length) is not int or length < 1):
                 raise ConfigError(
@@ -104,12 +114,37 @@ def read_transformer_settings(folder: Path) -> dict[str, Any]:
     return {}
 
 
+def check_arguments(path: Path, settings: Mapping[str, Any]) -> None:
+    """Raise if settings say how to load a transformer otherwise than its own files do."""
+    for key in ARGUMENTS:
+        given = settings.get(key) or {}
+        strange = sorted(given.keys() - WITHOUT_EFFECT) if isinstance(given, dict) else [given]
+        if strange:
+            raise ConfigError(
+                f"{path}: {key}: {strange[0]!r} cannot be trained here: write it to config.json or "
+                "tokenizer_config.json, and leave it out"
+            )
+    modalities = settings.get("modality_config")
+    if modalities is not None and (
+        not isinstance(modalities, dict) or modalities.get("text") != LAST_STATES
+    ):
+        raise ConfigError(
+            f"{path}: modality_config: texts must be embedded by {LAST_STATES} to be trained here"
+        )
+
+
 def read_tokenizer_length(folder: Path) -> int | None:
     """The tokenizer's longest text, no longer than the architecture's positions; None: unsaid."""
     path = folder / "tokenizer_config.json"
     length = read_json_object(path).get("model_max_length") if path.is_file() else None
-    if not isinstance(length, int) or length > UNLIMITED:
+    if length is None:
         return None
+    if type(length) not in (int, float) or length < 1:
+        raise ConfigError(f"{path}: model_max_length: must be a whole number above 0, or null")
+    if length > UNLIMITED:
+        return None
+    if type(length) is float:
+        raise ConfigError(f"{path}: model_max_length: {length} must be written {length:.0f}")
     path = folder / "config.json"
     positions = read_json_object(path).get("max_position_embeddings") if path.is_file() else None
     return min(length, positions) if isinstance(positions, int) and positions > 0 else length

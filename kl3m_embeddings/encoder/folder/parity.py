@@ -134,7 +134,13 @@ class ParityCheck:
         was_training = network.training
         network.eval()
         for text in self.texts:
-            inputs = self.tokenizer(text, truncation=True, max_length=longest, return_tensors="pt")
+            inputs = self.tokenizer(
+                text,
+                truncation=True,
+                max_length=longest,
+                return_tensors="pt",
+                return_attention_mask=True,  # `model_input_names` may lack it
+            )
             try:
                 states = network.base_model(**inputs).last_hidden_state
             except Exception as error:  # whatever an architecture raises that needs more than this
@@ -173,7 +179,9 @@ class ParityCheck:
                 f"texts are cut to {self.model.max_length} tokens here, and to {self.longest} there"
             )
         long = [] if self.longest is None else [words(self.longest)]
-        for text in [*self.texts, *long]:
+        # a special token may take the spaces around it, or be text where nothing names it
+        named = [f"A {one} lamp,{one}B" for one in self.model.tokenizer.special_tokens.values()]
+        for text in [*self.texts, *named, *long]:
             ours, theirs = (ids(text, self.longest) for ids in (self.our_ids, self.their_ids))
             if ours != theirs:
                 yield f"the tokens of {text[:40]!r} are {shown(ours)} here, {shown(theirs)} there"

@@ -252,3 +252,27 @@ def test_tasks_that_hide_tokens_need_cls_and_sep_around_a_text(tmp_path, templat
     check_masking(load_tokenizer(folder))
     with pytest.raises(ConfigError, match=r"do not stand between \[CLS\] and \[SEP\]"):
         check_masking(load_tokenizer(folder, of_model=True))
+
+
+@pytest.mark.parametrize("sides", [{"lstrip": True}, {"rstrip": True}, {"single_word": True}, {}])
+@pytest.mark.parametrize("is_special", [True, False])
+def test_a_models_special_tokens_take_the_spaces_that_they_take_in_transformers(
+    tmp_path, sides, is_special
+):
+    transformers = pytest.importorskip("transformers")
+    backend = tokenizers.Tokenizer.from_file(str(unigram(tmp_path) / "tokenizer.json"))
+    token = AddedToken("<mask>", special=is_special, normalized=False, **sides)
+    (backend.add_special_tokens if is_special else backend.add_tokens)([token])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>"}
+    if is_special:
+        config["mask_token"] = "<mask>"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ours = load_tokenizer(tmp_path, of_model=True)
+    ours.save(tmp_path / "exported", 12)
+    again = load_tokenizer(tmp_path / "exported", of_model=True)
+    # `<s>` is in the vocabulary, but nothing names it
+    for text in ("court <mask> order", "court<mask>s", "<s> court </s>", "<mask>"):
+        assert ours.encode(text) == again.encode(text) == theirs(text)["input_ids"], text
+    assert ours.fingerprint == load_tokenizer(tmp_path, {"mask": "<mask>"}).fingerprint
