@@ -136,7 +136,7 @@ def check_arguments(path: Path, settings: Mapping[str, Any]) -> None:
 def read_tokenizer_length(folder: Path) -> int | None:
     """The tokenizer's longest text, no longer than the architecture's positions; None: unsaid."""
     path = folder / "tokenizer_config.json"
-    length = read_json_object(path).get("model_max_length") if path.is_file() else None
+    length: Any = read_json_object(path).get("model_max_length") if path.is_file() else None
     if length is None:
         return None
     if type(length) not in (int, float) or length < 1:
@@ -147,7 +147,7 @@ def read_tokenizer_length(folder: Path) -> int | None:
         raise ConfigError(f"{path}: model_max_length: {length} must be written {length:.0f}")
     path = folder / "config.json"
     positions = read_json_object(path).get("max_position_embeddings") if path.is_file() else None
-    return min(length, positions) if isinstance(positions, int) and positions > 0 else length
+    return min(length, positions) if isinstance(positions, int) and positions > 0 else int(length)
 
 
 def read_pooling(folder: Path) -> tuple[str, bool]:

@@ -6,6 +6,7 @@ first two (YOSO), and some have no limit (T5's are relative).
 """
 
 import copy
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,8 @@ from kl3m_embeddings.encoder.heads import MASKED_HEADS
 from kl3m_embeddings.errors import ConfigError
 
 POSITION_TABLE = "position_embeddings"
+# What other architectures call it: `embed_positions`, `wpe`.
+OF_POSITIONS = re.compile(r"pos(ition)?s?_emb|emb(ed|edding)?s?_pos|wpe")
 
 
 class Positions(NamedTuple):
@@ -33,6 +36,9 @@ class Positions(NamedTuple):
 
     longest: int | None
     """Tokens of the longest sequence; None: there is no limit."""
+    from_table: int | None
+    """As `longest`, where each position has a vector of its own; None: config.json's number is that
+    of the training alone, and rotary or relative positions go on behind it."""
     from_padding: bool
     """Whether positions are counted from the padding's id, which must then stay what it is."""
 
@@ -88,14 +94,16 @@ def positions(config: PretrainedConfig) -> Positions:
     """
     declared = getattr(config, "max_position_embeddings", None)
     limits = [declared] if isinstance(declared, int) and declared > 0 else []
-    from_padding = False
+    from_padding = has_table = False
     for name, table in empty_network(config).named_modules():
         weight = getattr(table, "weight", None)
+        has_table |= weight is not None and OF_POSITIONS.search(name) is not None
         if name.endswith(POSITION_TABLE) and isinstance(weight, torch.Tensor) and weight.dim() == 2:
             padding_id = getattr(table, "padding_idx", None)
             from_padding |= padding_id is not None
             limits.append(len(weight) - (0 if padding_id is None else padding_id + 1))
-    return Positions(min(limits, default=None), from_padding)
+    longest = min(limits, default=None)
+    return Positions(longest, longest if has_table else None, from_padding)
 
 
 def empty_network(config: PretrainedConfig) -> nn.Module:

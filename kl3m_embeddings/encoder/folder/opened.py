@@ -21,7 +21,7 @@ from kl3m_embeddings.encoder.folder.architecture import DROPPED, read_config
 from kl3m_embeddings.encoder.folder.load import transformer_folder
 from kl3m_embeddings.encoder.folder.model_paths import model_paths
 from kl3m_embeddings.encoder.folder.module_files import module_entries
-from kl3m_embeddings.encoder.folder.networks import max_sequence_length
+from kl3m_embeddings.encoder.folder.networks import positions
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules, read_sentence_modules
 from kl3m_embeddings.errors import DataError
 from kl3m_embeddings.files.hashes import sha256_of_file
@@ -51,7 +51,7 @@ class OpenedModel:
     @cached_property
     def max_length(self) -> int | None:
         """Tokens of the longest text, special ones included; longer texts are cut. None: never."""
-        return shortest(self.modules.max_seq_length, max_sequence_length(self.config))
+        return longest_text(self.modules.max_seq_length, self.config)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -79,6 +79,12 @@ class OpenedModel:
         }
         text = json.dumps(settings, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def longest_text(said: int | None, config: PretrainedConfig) -> int | None:
+    """Tokens of the longest text: as a model's files say, if the architecture has the positions."""
+    known = positions(config)
+    return shortest(said, known.from_table) if said else known.longest
 
 
 def shortest(*lengths: int | None) -> int | None:

@@ -26,8 +26,7 @@ from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.encode import padded
 from kl3m_embeddings.encoder.folder.load import load_encoder
 from kl3m_embeddings.encoder.folder.module_files import read_transformer_settings
-from kl3m_embeddings.encoder.folder.networks import max_sequence_length
-from kl3m_embeddings.encoder.folder.opened import OpenedModel, shortest
+from kl3m_embeddings.encoder.folder.opened import OpenedModel, longest_text, shortest
 from kl3m_embeddings.encoder.folder.sentence_modules import build_embedding_head
 from kl3m_embeddings.encoder.heads import Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
@@ -113,7 +112,7 @@ class ParityCheck:
         if length is None:
             declared = getattr(self.model.config, "max_position_embeddings", None) or -1
             length = shortest(self.tokenizer.model_max_length, declared if declared > 0 else None)
-        return shortest(length, max_sequence_length(self.model.config))
+        return longest_text(length, self.model.config)
 
     def their_ids(self, text: str, longest: int | None) -> list[int]:
         """A text's tokens, by transformers' tokenizer."""

@@ -15,6 +15,7 @@ from kl3m_embeddings.data.readers.rows import (
     bare_suffix,
     checked_header,
     csv_rows,
+    is_list_literal,
     jsonl_rows,
     tsv_rows,
 )
@@ -96,3 +97,11 @@ def test_a_column_twice_is_an_error():
     assert checked_header(["a", "b"], "x.csv") == ["a", "b"]
     with pytest.raises(DataError, match=r"x\.csv: more than one column 'b'; keep one"):
         checked_header(["b", "a", "b"], "x.csv")
+
+
+@pytest.mark.parametrize("texts", [["a", "b"], ["it's", "so"], ["so", "it's"], ["a"], []])
+def test_a_list_as_python_or_json_writes_it_is_told_from_a_text(texts):
+    for cell in (repr(texts), json.dumps(texts), f" {texts} "):
+        assert is_list_literal(cell)
+    for cell in ("[1]", "[sic] a text", "a ['b']", "['a'] and more", "", 1):
+        assert not is_list_literal(cell)

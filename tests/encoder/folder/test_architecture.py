@@ -5,6 +5,7 @@ import pytest
 from kl3m_embeddings.encoder.folder.architecture import (
     check_vocabulary,
     load_architecture,
+    read_config,
 )
 from kl3m_embeddings.errors import ConfigError
 from tests.encoder.tiny import tiny_config
@@ -145,3 +146,12 @@ def test_the_tokenizer_must_fit(tmp_path):
     check_vocabulary(config, 50, tmp_path)
     with pytest.raises(ConfigError, match="vocab_size: 50 is smaller than the tokenizer's 51"):
         check_vocabulary(config, 51, tmp_path)
+
+
+def test_code_of_a_folder_is_not_run_and_nobody_is_asked_to(tmp_path, monkeypatch):
+    code = "from transformers import PretrainedConfig\nclass C(PretrainedConfig):\n    pass\n"
+    (tmp_path / "custom.py").write_text(code)
+    write(tmp_path, {"model_type": "custom", "auto_map": {"AutoConfig": "custom.C"}})
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    with pytest.raises(ConfigError, match=r"config\.json: .*custom code"):
+        read_config(tmp_path)

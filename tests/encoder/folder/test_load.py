@@ -93,3 +93,10 @@ def test_folders_without_usable_weights_are_errors(tmp_path):
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(ConfigError, match=str(folder)):
         load_encoder(folder)
+
+
+def test_an_adapter_is_not_passed_over(tmp_path):
+    folder = written(tmp_path, build_encoder(tiny_config(), seed=0))
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"adapter_config\.json: an adapter .*: merge it"):
+        load_encoder(folder)

@@ -58,3 +58,35 @@ def test_dense_weights_must_be_safetensors_and_fit(folder):
     torch.save({}, folder / "2_Dense" / "pytorch_model.bin")
     with pytest.raises(ConfigError, match=r"pytorch_model\.bin: pickled weights: load the model"):
         read_sentence_modules(folder)
+
+
+@pytest.mark.parametrize("limit", ["24", 0, -1, 24.0])
+def test_a_longest_text_that_is_no_whole_number_is_told(folder, limit):
+    (folder / "sentence_bert_config.json").unlink()
+    write(folder / "tokenizer_config.json", {"model_max_length": limit})
+    with pytest.raises(ConfigError, match=r"tokenizer_config\.json: model_max_length: .*must be"):
+        read_sentence_modules(folder)
+
+
+@pytest.mark.parametrize("key", ["config_args", "tokenizer_args", "model_kwargs"])
+def test_arguments_that_make_another_model_are_refused(folder, key):
+    path = folder / "sentence_bert_config.json"
+    settings = json.loads(path.read_text())
+    write(path, settings | {key: {"attn_implementation": "sdpa", "dtype": "bfloat16"}})
+    assert read_sentence_modules(folder).max_seq_length == 16
+    for arguments in ({"num_hidden_layers": 1}, ["num_hidden_layers"]):
+        write(path, settings | {key: arguments})
+        with pytest.raises(ConfigError, match=f"{key}: .*num_hidden_layers.* cannot be trained"):
+            read_sentence_modules(folder)
+
+
+def test_texts_must_be_embedded_by_the_last_states(folder):
+    path = folder / "sentence_bert_config.json"
+    settings = json.loads(path.read_text())
+    last = {"method": "forward", "method_output_name": "last_hidden_state"}
+    write(path, settings | {"modality_config": {"text": last}})
+    assert read_sentence_modules(folder).max_seq_length == 16
+    for text in (last | {"method_output_name": "pooler_output"}, None):
+        write(path, settings | {"modality_config": {"text": text}})
+        with pytest.raises(ConfigError, match="modality_config: texts must be embedded by"):
+            read_sentence_modules(folder)

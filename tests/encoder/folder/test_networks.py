@@ -30,6 +30,9 @@ SIZES = {
 }
 
 
+WITHOUT_TABLE = ("modernbert",)
+
+
 @pytest.mark.parametrize(
     ("model_type", "longest", "from_padding"),
     [
@@ -58,7 +61,8 @@ def test_positions_are_those_of_the_network(model_type, longest, from_padding):
     sizes = {key: size for key, size in SIZES.items() if key not in without}
     own = {"d_head": 8} if model_type == "xlnet" else {}
     config = AutoConfig.for_model(model_type, **sizes, **own)
-    assert positions(config) == (longest, from_padding)
+    from_table = None if model_type in WITHOUT_TABLE else longest
+    assert positions(config) == (longest, from_table, from_padding)
 
 
 @pytest.mark.parametrize(

@@ -278,3 +278,22 @@ def test_vectors_that_are_no_numbers_or_of_another_length_are_told(folder):
         with pytest.raises(ConfigError, match="makes of them"):
             check.check(encoder)
         norm.load_state_dict({"weight": torch.ones(32), "bias": torch.zeros(32)})
+
+
+@pytest.mark.parametrize("kind", ["modernbert", "deberta-v2", "bert"])
+def test_a_text_is_cut_where_the_settings_say_if_there_are_positions(folder, kind):
+    """What has no table of positions goes on behind config.json's number."""
+    write_tokenizer(write_network(folder, kind))
+    write_sentence_modules(folder)
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 60}))
+    ours = TextEncoder.load(folder, precision="float32")
+    assert ours.model.max_length == (40 if kind == "bert" else 60)
+    if kind != "bert":  # of which sentence-transformers has no vector
+        expected = expected_vectors(folder)
+        assert cosines(ours.encode(TEXTS), expected).min() > 0.9999
+
+
+def test_a_tokenizer_that_gives_no_attention_mask_is_used_as_one_that_does(folder):
+    write_tokenizer(write_network(folder), model_input_names=["input_ids"])
+    vectors = TextEncoder.load(folder, precision="float32").encode(TEXTS)
+    assert cosines(vectors, expected_vectors(folder)).min() > 0.9999
