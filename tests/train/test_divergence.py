@@ -16,6 +16,7 @@ from kl3m_embeddings.files.checkpoint import checkpoint_steps, save_checkpoint
 from kl3m_embeddings.files.latest import point_latest
 from kl3m_embeddings.train.divergence import GoodCheckpoints, lower_rates
 from kl3m_embeddings.train.loop import Trainer
+from tests.files.sealed import DETAILS
 from tests.train.runs import log_rows
 
 
@@ -52,9 +53,7 @@ def spoil(monkeypatch, steps):
 def folder(tmp_path):
     """A model folder with nothing but checkpoints."""
     for step in (4, 8, 12):
-        save_checkpoint(
-            tmp_path, step, lambda path: (path / "weights").write_text("w"), {"num_threads": 1}
-        )
+        save_checkpoint(tmp_path, step, lambda path: (path / "weights").write_text("w"), DETAILS)
     point_latest(tmp_path, "checkpoint-12")
     return tmp_path
 

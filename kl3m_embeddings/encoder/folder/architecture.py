@@ -20,6 +20,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 from transformers.activations import ACT2FN
 
 from kl3m_embeddings.errors import ConfigError, did_you_mean
+from kl3m_embeddings.files.path_kind import why_not
 from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import warn
 
@@ -123,6 +124,8 @@ def read_config(folder: Path) -> PretrainedConfig:
     Raises:
         ConfigError: transformers cannot.
     """
+    if why := why_not(folder / "config.json", "file"):
+        raise ConfigError(f"{folder / 'config.json'}: {why}")
     try:
         return AutoConfig.from_pretrained(folder)
     except UNREADABLE as error:
