@@ -70,7 +70,7 @@ def eager_step(config: DebertaV2Config) -> Callable[[Batch, float], float]:
     optimizers = build_optimizers(model.named_parameters(), OPTIMIZER)
 
     def step(batch: Batch, lr: float) -> float:
-        seed_generator(CPU, batch.dropout_seed or 0)
+        seed_generator(CPU, int(batch.row_keys[0]) % 2**63)
         model.train()
         real = batch.target_labels >= 0
         labels = torch.full((batch.input_ids.numel(),), -100)
@@ -115,7 +115,7 @@ def main() -> None:
     seconds = dict.fromkeys(sides, 0.0)
     for step in range(arguments.steps):
         batch = task.batch(source, step * BATCH_SIZE, BATCH_SIZE)
-        seeded = Batch(**{**vars(batch), "dropout_seed": step})
+        seeded = batch.with_dropout(step, 0, BATCH_SIZE)
         lr = OPTIMIZER.peak_lr * min(1.0, (step + 1) / OPTIMIZER.warmup_steps)
         for name, train in sides.items():
             start = time.perf_counter()

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from kl3m_embeddings.config.section import SimilarityName
+from kl3m_embeddings.data.counter_random import derive_key, random_uint32
 
 T = TypeVar("T", "Batch", "PairTargets")
 IGNORED_LABEL = -100
@@ -78,8 +80,10 @@ class Batch:
     """What embeddings are compared by."""
     embedding_mask: Float[Tensor, " hidden"] | None = None
     """Ones, then zeros from `reduced_dim` on; None: all dimensions."""
-    dropout_seed: int | None = None
-    """Seeds torch's generators before the forward pass; None where the batch is not trained on."""
+    row_keys: Int[Tensor, " batch"] | None = None
+    """64 random bits for each row, which say what is dropped; None: the batch is not trained on."""
+    step_key: Int[Tensor, " 1"] | None = None
+    """The same for what belongs to no row."""
     counts: dict[str, int] = field(default_factory=dict)
     """Number of targets of each loss: what its sum is divided by, over the whole step."""
     info: BatchInfo
@@ -101,7 +105,7 @@ class Batch:
     @property
     def trains(self) -> bool:
         """Whether the batch is trained on, with dropout; else it is evaluated on, without."""
-        return self.dropout_seed is not None
+        return self.row_keys is not None
 
     @property
     def num_targets(self) -> int:
@@ -125,7 +129,32 @@ class Batch:
             parts[index : index + 1] = [parts[index][:half], parts[index][half:]]
         return replace(self, parts=tuple(parts))
 
-    def rows(self, rows: Int[Tensor, " rows"], dropout_seed: int | None) -> "Batch":
+    def with_dropout(self, key: int, first_sample: int, num_samples: int) -> "Batch":
+        """The same rows, to be trained on.
+
+        A row's dropout is a function of the key, of its sample's number and of its column: the same
+        on whichever device, in whichever micro-batch.
+
+        Args:
+            key: of the step.
+            first_sample: the number of the first sample among those of the step, on all devices.
+            num_samples: of the batch, whose rows are one column of them after another.
+        """
+        columns = [
+            random_uint32(derive_key(key, column), first_sample, num_samples, 2)
+            for column in range(len(self.input_ids) // num_samples)
+        ]
+        row_keys = np.ascontiguousarray(np.concatenate(columns)).view(np.int64)[:, 0]
+        step_key = np.array([key], dtype=np.uint64).view(np.int64)
+        return replace(
+            self, row_keys=torch.from_numpy(row_keys), step_key=torch.from_numpy(step_key)
+        )
+
+    def without_dropout(self) -> "Batch":
+        """The same rows, to be evaluated on."""
+        return replace(self, row_keys=None, step_key=None)
+
+    def rows(self, rows: Int[Tensor, " rows"]) -> "Batch":
         """Some rows, cut to the longest of them, as a batch to embed."""
         mask = self.attention_mask[rows]
         length = int(mask.sum(dim=1).max())
@@ -135,7 +164,7 @@ class Batch:
             attention_mask=mask[:, :length],
             parts=(),
             pair_targets=None,
-            dropout_seed=dropout_seed,
+            row_keys=None if self.row_keys is None else self.row_keys[rows],
         )
 
 

@@ -14,6 +14,7 @@ from transformers import PretrainedConfig
 
 from kl3m_embeddings.encoder.deberta.model import DebertaV2ForMaskedLM
 from kl3m_embeddings.encoder.heads import MASKED_HEADS, MaskedHead, Network
+from kl3m_embeddings.encoder.kernels.dropout import contexts_of_recomputation
 from kl3m_embeddings.encoder.kernels.masked_loss import linear_cross_entropy
 from kl3m_embeddings.encoder.stock.without_padding import stock_hidden_states
 from kl3m_embeddings.errors import ConfigError
@@ -97,7 +98,7 @@ class MaskedEncoder(nn.Module):
         enable = getattr(network, "activation_checkpointing_enable", None)
         enable = enable or network.gradient_checkpointing_enable
         try:
-            enable({"use_reentrant": False})
+            enable({"use_reentrant": False, "context_fn": contexts_of_recomputation})
         except ValueError as error:
             raise ConfigError(
                 f"model_type {self.config.model_type!r} has no gradient checkpointing "

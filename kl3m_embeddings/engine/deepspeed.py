@@ -32,7 +32,7 @@ from kl3m_embeddings.engine.single import (
     DTYPES,
     FLOAT16_LOSS_SCALE,
     clipped_step,
-    seed_generator,
+    dropout_of,
 )
 from kl3m_embeddings.engine.state_files import flatten_optimizer_state, restore_optimizer_state
 from kl3m_embeddings.engine.zero_state import (
@@ -159,13 +159,11 @@ class DeepSpeedEngine:
             self._set_masters(weights)  # DeepSpeed made them of weights already in half precision
 
     def forward(self, batch: Batch, *, grad: bool = True) -> Outputs:
-        """Run the objective; a batch's dropout seed makes a second call draw the same masks."""
+        """Run the objective; dropout is a function of the batch's keys, whenever it is called."""
         if self._zero is not None:
             self._zero.before_forward()
         self._engine.train(batch.trains)
-        if batch.dropout_seed is not None:
-            seed_generator(self.device, batch.dropout_seed)
-        with torch.set_grad_enabled(grad):
+        with torch.set_grad_enabled(grad), dropout_of(batch, self.device):
             outputs: Outputs = self._engine(batch.to(self.device), self._autocast_dtype)
         return outputs
 

@@ -4,7 +4,8 @@ The weights are float32; the computation runs under autocast in the chosen preci
 step waits for the device: clipping and skipping are decided on it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kl3m_embeddings.data.batch import Batch
+from kl3m_embeddings.encoder.kernels.dropout import TokenKeys, keyed_by
 from kl3m_embeddings.engine.base import StepResult
 from kl3m_embeddings.engine.ranks import Ranks
 from kl3m_embeddings.engine.state_files import flatten_optimizer_state, restore_optimizer_state
@@ -47,11 +49,9 @@ class SingleEngine:
         self._call = torch.compile(objective, dynamic=False) if compiled else objective
 
     def forward(self, batch: Batch, *, grad: bool = True) -> Outputs:
-        """Run the objective; a batch's dropout seed makes a second call draw the same masks."""
+        """Run the objective; dropout is a function of the batch's keys, whenever it is called."""
         self.objective.train(batch.trains)
-        if batch.dropout_seed is not None:
-            seed_generator(self.device, batch.dropout_seed)
-        with torch.set_grad_enabled(grad):
+        with torch.set_grad_enabled(grad), dropout_of(batch, self.device):
             outputs: Outputs = self._call(batch.to(self.device), self._autocast_dtype)
         return outputs
 
@@ -108,6 +108,22 @@ def with_gradient(parameter: nn.Parameter) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
+
+
+@contextmanager
+def dropout_of(batch: Batch, device: torch.device) -> Iterator[None]:
+    """What a forward pass of the batch drops out is a function of its keys.
+
+    The device's generator is seeded, too, by the first row's key: for the networks of transformers
+    that draw from it.
+    """
+    if batch.row_keys is None or batch.step_key is None:
+        yield
+        return
+    seed_generator(device, int(batch.row_keys[0]) % 2**63)
+    row_keys, step_key = (key.to(device) for key in (batch.row_keys, batch.step_key))
+    with keyed_by(TokenKeys.of(row_keys, step_key, batch.input_ids.shape[1])):
+        yield
 
 
 def seed_generator(device: torch.device, seed: int) -> None:

@@ -94,7 +94,7 @@ def draw_samples(
         task.batch(source, first, min(batch_size, num_samples - first))
         for first in range(0, num_samples, batch_size)
     ]
-    unseeded = [replace(batch, dropout_seed=None) for batch in batches]
+    unseeded = [batch.without_dropout() for batch in batches]
     return TextEvaluation(batches=unseeded, by_length=sorted_by_length(unseeded), source=source)
 
 

@@ -2,12 +2,12 @@
 
 A loss over a batch needs all embeddings at once, but not all of their graphs.
 
-1. Embed the batch chunk by chunk without gradients, each chunk under its own seed.
+1. Embed the batch chunk by chunk without gradients.
 2. Compute the loss of all embeddings, its gradient with respect to each (`cached_gradients`), and
    with respect to the loss's own parameters. The graph of this step holds no encoder.
-3. Embed each chunk again, now with gradients and under the same seed, so that dropout repeats, and
-   go backward from a scalar whose gradient with respect to the embeddings is the cached one
-   (`surrogate`). A learnt temperature is one more chunk.
+3. Embed each chunk again, now with gradients, and go backward from a scalar whose gradient with
+   respect to the embeddings is the cached one (`surrogate`). Dropout is the same as in step 1: it
+   is a function of the rows. A learnt temperature is one more chunk.
 
 By the chain rule the parameters' gradients are those of the whole batch, for one more forward pass:
 

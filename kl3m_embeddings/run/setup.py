@@ -12,7 +12,7 @@ import torch
 from transformers import PretrainedConfig
 
 from kl3m_embeddings.config.training import TrainingConfig
-from kl3m_embeddings.encoder.allocator import keep_freed_memory
+from kl3m_embeddings.encoder.allocator import KeptMemory, keep_freed_memory
 from kl3m_embeddings.encoder.hardware import (
     describe_hardware,
     describe_kernels,
@@ -107,7 +107,8 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
             say(f"{folder}: going on from {start.path.name}")
         torch.set_num_threads(start.manifest["num_threads"])  # sums depend on it
     objective, engine, state = load_engine(request, opened, device)
-    peak_flops = measure_peak_flops(device, DTYPES[training.precision])
+    measure_peak = partial(measure_peak_flops, device, DTYPES[training.precision])
+    peak_flops = measure_peak()
     evaluator = ranks.in_turn(lambda: build_evaluator(training, model, sources, objective))
     command = (request.launcher, *request.command)
     card = card_writer(folder, command, training, model, sources, objective, device)
@@ -145,6 +146,8 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
             ),
             flops_of=partial(step_flops, model.architecture),
             peak_flops=peak_flops,
+            measure_peak=measure_peak,
+            memory=KeptMemory() if device.type == "cpu" else None,
             last_step=last_step(request, state),
             quiet=request.quiet or not ranks.is_main,
         )

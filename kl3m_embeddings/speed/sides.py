@@ -82,14 +82,14 @@ def random_batch(config: PretrainedConfig, work: Work) -> Batch:
     input_ids = torch.randint(1, config.vocab_size, shape, generator=generator)
     positions = torch.randperm(work.num_tokens, generator=generator)[: work.num_targets]
     positions = positions.sort().values
-    return Batch(
+    batch = Batch(
         input_ids=input_ids,
         attention_mask=torch.ones_like(input_ids),
         target_positions=positions,
         target_labels=input_ids.flatten()[positions],
-        dropout_seed=0,
         info=BatchInfo(task="mlm", samples_by_dataset={}, tokens_by_dataset={}, documents={}),
     )
+    return batch.with_dropout(0, 0, work.batch_size)
 
 
 def ours(config: PretrainedConfig, work: Work, device: torch.device) -> Step:

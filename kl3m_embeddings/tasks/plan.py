@@ -71,16 +71,17 @@ class Planner:
         planned = self.tasks[name]
         mask = embedding_mask(self.hidden_size, reduced_dim)
         before = self._num_steps_before(step, name) if planned.task.has_own_samples else step - 1
+        dropout = derive_key(self.seed, "dropout", step)
         batches = []
         for index in range(self.accumulation):
             micro_step = before * self.accumulation + index
-            # this rank's slice of the global micro-batch
-            first_sample = (micro_step * self.world_size + self.rank) * planned.batch_size
-            batch = planned.task.batch(planned.source, first_sample, planned.batch_size)
-            # by the run's step, however samples are numbered; torch takes 63 bits
-            dropout = ((step - 1) * self.accumulation + index, self.rank)
-            seed = derive_key(self.seed, "dropout", *dropout)
-            batch = replace(batch, embedding_mask=mask, dropout_seed=seed >> 1)
+            # this rank's slice of the global micro-batch, among the task's samples and the step's
+            size = planned.batch_size
+            first_sample, first_of_step = (
+                (number * self.world_size + self.rank) * size for number in (micro_step, index)
+            )
+            batch = planned.task.batch(planned.source, first_sample, size)
+            batch = replace(batch, embedding_mask=mask).with_dropout(dropout, first_of_step, size)
             batches.append(batch.pinned() if self.pins_memory else batch)
         counts = {
             count: sum(batch.counts[count] for batch in batches) for count in batches[0].counts

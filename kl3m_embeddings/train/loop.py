@@ -16,6 +16,7 @@ from tqdm import tqdm
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.data.batch import Batch
 from kl3m_embeddings.data.prefetch import prefetched
+from kl3m_embeddings.encoder.allocator import KeptMemory
 from kl3m_embeddings.engine.base import Engine, TrainState
 from kl3m_embeddings.evaluation.evaluator import Evaluator
 from kl3m_embeddings.files.faults import fault_point
@@ -48,9 +49,13 @@ class Trainer:
     flops_of: Callable[[StepPlan], float]
     """Floating-point operations of a step on this device."""
     peak_flops: float
-    """Operations a second of a large matrix product on this device."""
+    """Operations a second of a large matrix product on this device, the best that was measured."""
+    measure_peak: Callable[[], float]
+    """Measures them again: a device that was busy at the start seemed slower than it is."""
     last_step: int
     """Stop after this step."""
+    memory: KeptMemory | None = None
+    """Of the CPU, where that is the device."""
     quiet: bool = False
     _pending: PendingRow | None = None
     """The step before, whose numbers are not yet read from the device."""
@@ -78,6 +83,8 @@ class Trainer:
                 self.state.step = plan.step
                 fault_point("after_step")
                 bar.update()
+                if self.memory is not None:
+                    self.memory.after_step()
                 stopping = self._between_steps(stop, bar)
 
     def _step(self, plan: StepPlan, timer: PhaseTimer) -> PendingRow:
@@ -135,6 +142,7 @@ class Trainer:
         evaluates = self._evaluation_due() and not stopping
         if not (evaluates or self._save_due() or stopping or final):
             return False
+        self.peak_flops = max(self.peak_flops, self.measure_peak())
         self._write_pending(bar)
         if evaluates:  # after the step's row is written, so that the logs are in order
             self._evaluate(stop, bar)

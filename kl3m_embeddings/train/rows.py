@@ -70,7 +70,8 @@ class PendingRow:
         Args:
             shares: of all ranks.
             total_time: seconds of the steps before this one.
-            peak_flops: operations a second of a large matrix product on one device.
+            peak_flops: operations a second of a large matrix product on one device, the best that
+                was measured so far.
         """
         seconds = self.timer.read()
         step_time = sum(seconds.values())
@@ -104,6 +105,7 @@ class PendingRow:
             "token_rate": num_tokens / step_time,
             "padding_fraction": 1.0 - num_tokens / sum(one["num_slots"] for one in shares),
             "device_mb": max(one["device_mb"] for one in shares),
+            "peak_flops": peak_flops,
             "mfu": sum(one["flops"] for one in shares) / (step_time * peak_flops * len(shares)),
             **({"num_devices": len(shares)} if len(shares) > 1 else {}),
             "time": datetime.now().astimezone().isoformat(),

@@ -23,10 +23,13 @@ def test_each_part_is_as_long_as_its_longest_row():
 
 def test_rows_are_cut_to_the_longest_of_them():
     batch = batch_of([2, 5, 1], 8, parts=(torch.arange(3),), pair_targets=PairTargets())
-    part = batch.rows(torch.tensor([2, 0]), dropout_seed=7)
+    batch = batch.with_dropout(7, 0, 3)
+    part = batch.rows(torch.tensor([2, 0]))
     assert part.input_ids.tolist() == [[16, 0], [0, 1]]
     assert part.attention_mask.tolist() == [[1, 0], [1, 1]]
-    assert (part.parts, part.pair_targets, part.dropout_seed) == ((), None, 7)
+    assert (part.parts, part.pair_targets, part.trains) == ((), None, True)
+    assert torch.equal(part.row_keys, batch.row_keys[[2, 0]])
+    assert not batch.without_dropout().rows(torch.tensor([1])).trains
 
 
 @pytest.mark.parametrize("num_parts", [1, 2, 3, 5, 8])

@@ -6,6 +6,9 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from kl3m_embeddings.encoder.encode import encode_ids
 from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.encoder.heads import MASKED_HEADS
+from kl3m_embeddings.encoder.kernels.dropout import TokenKeys, keyed_by
+from kl3m_embeddings.encoder.stock import without_padding
+from kl3m_embeddings.encoder.stock.without_padding import PACKED_TYPES
 from kl3m_embeddings.errors import ConfigError
 from tests.encoder.tiny import PAD_ID, tiny_batch, tiny_config
 
@@ -129,6 +132,72 @@ def test_with_checkpointing_gradients_are_the_same_and_less_is_kept(name, autoca
     assert saved_again < saved / 4
     other = passed(checkpointed, seed=4, autocast=autocast)
     assert not torch.equal(other[0], hidden), "there is no dropout to repeat"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_with_checkpointing_dropout_by_token_repeats_itself(name):
+    """Under the keys of its own forward pass, though another came between."""
+    results = []
+    for encoder in pair(name):
+        losses = []
+        for step in (1, 2):
+            keys = torch.tensor([step, -step, 2**40 + step]), torch.tensor([step])
+            with keyed_by(TokenKeys.of(*keys, 24)):
+                losses.append(encoder.hidden_states(*tiny_batch()).sin().mean())
+        assert losses[0].item() != losses[1].item()
+        sum(losses).backward()
+        grads = [one.grad for one in encoder.parameters() if one.grad is not None]
+        results.append([*losses, *grads])
+    for plain, checkpointed in zip(*results, strict=True):
+        assert torch.equal(plain, checkpointed)
+
+
+ROW_KEYS = torch.tensor([5, -(2**61), 2**40 + 7, 77, 2**50])
+DROPS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+DROPS += ("embedding_dropout", "mlp_dropout")
+EVERY_KIND = {
+    **{name: {} for name in ("deberta-v2", "mpnet", *sorted(PACKED_TYPES))},
+    "deberta-v2, convolution": {"conv_kernel_size": 3},
+    "deberta-v2, c2p only": {"pos_att_type": ["c2p"]},
+    "bert, long rows": {},
+}
+
+
+def with_dropout(encoder, rows, length, positions=None):
+    """Hidden states of some rows of a batch, cut to a length, under their keys."""
+    lengths = torch.tensor([24, 17, 9, 24, 3])[rows]
+    input_ids = torch.randint(5, 50, (5, 24), generator=torch.Generator().manual_seed(0))[rows]
+    mask = torch.arange(length) < lengths[:, None]
+    keys = TokenKeys.of(ROW_KEYS[rows], torch.tensor([3]), length)
+    with keyed_by(keys):
+        states = encoder.hidden_states(input_ids[:, :length], mask, positions=positions)
+    return states if positions is not None else states[mask]
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("name", EVERY_KIND)
+def test_dropout_of_a_row_does_not_depend_on_its_batch(name, autocast, monkeypatch):
+    """Nor on its place there, nor on the padding: so a rank's slice has the masks of the whole."""
+    limit = 8 if name.endswith("long rows") else 1024  # beyond it: with padding, by the formula
+    monkeypatch.setattr(without_padding, "MAX_PACKED_LENGTH", limit)
+    kind = name.split(",")[0]
+    config = tiny_config(kind, **dict.fromkeys(DROPS, 0.2), **EVERY_KIND[name])
+    encoder = build_encoder(config, seed=1).train()
+    tolerance = {"rtol": 0.02, "atol": 0.05} if autocast else {"rtol": 1e-4, "atol": 1e-5}
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        whole = with_dropout(encoder, torch.arange(5), 24).split([24, 17, 9, 24, 3])
+        assert not torch.allclose(
+            with_dropout(encoder.eval(), torch.tensor([0]), 24), whole[0], **tolerance
+        )
+        encoder.train()
+        for rows, length in (([3, 0], 24), ([4, 2], 9), ([1], 17)):
+            found = with_dropout(encoder, torch.tensor(rows), length)
+            wanted = torch.cat([whole[row] for row in rows])
+            torch.testing.assert_close(found, wanted, **tolerance)
+        positions = torch.tensor([24 * 3 + 5, 2, 24 * 4])
+        some = with_dropout(encoder, torch.arange(5), 24, positions)
+        wanted = torch.stack([whole[3][5], whole[0][2], whole[4][0]])
+        torch.testing.assert_close(some, wanted, **tolerance)
 
 
 @pytest.mark.gpu

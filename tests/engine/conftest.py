@@ -38,6 +38,4 @@ def batches(make_sources):
         MaskedLanguageModelling(MlmOptions(probability=1.0)),
     ]
     made = [tasks[n % 2].batch(source, 4 * n, 4) for n in range(6)]
-    for number, batch in enumerate(made):
-        object.__setattr__(batch, "dropout_seed", 1000 + number)
-    return made
+    return [batch.with_dropout(1000 + number, 0, 4) for number, batch in enumerate(made)]

@@ -1,6 +1,6 @@
 """Two ranks with half of each micro-batch = one device with the whole, in every ZeRO stage.
 
-fp32, no dropout. Losses and norms agree to 1e-5, weights to 2e-5 after 6 steps of AdamW: what is
+fp32, with dropout. Losses and norms agree to 1e-5, weights to 2e-5 after 6 steps of AdamW: what is
 left is the order of sums.
 """
 
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from kl3m_embeddings.commands.train import main
 from tests.engine.ranks import launch
 from tests.engine.train_folders import __file__ as TRAIN_FOLDERS
-from tests.tiny_model import NO_DROPOUT
+from tests.tiny_model import TINY_CONFIG
 from tests.train.runs import log_rows
 
 # not imported here: it would be in every child that later tests fork
@@ -27,6 +27,7 @@ TASKS = {
     "gradcache": {"pairs": PAIRS | {"chunk_tokens": 40}},
 }
 STEPS = 6
+assert TINY_CONFIG["hidden_dropout_prob"] == TINY_CONFIG["attention_probs_dropout_prob"] == 0.1
 
 
 @pytest.fixture
@@ -47,9 +48,7 @@ def make_pair_of_folders(make_model_folder):
         } | fields
         section = {"zero_optimization": {"stage": stage}}
         return [
-            make_model_folder(
-                f"{name}-{kind}", config=NO_DROPOUT, batch_size=size, deepspeed=section, **common
-            )
+            make_model_folder(f"{name}-{kind}", batch_size=size, deepspeed=section, **common)
             for kind, size in (("two", 4), ("one", 8))
         ]
 

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -118,13 +116,13 @@ def test_dropout_is_a_function_of_the_batch(make_engine, batches):
     engine = make_engine()
     losses = [engine.forward(batches[0], grad=False).target_losses for _ in range(2)]
     assert torch.equal(*losses)
-    other = replace(batches[0], dropout_seed=7)
+    other = batches[0].with_dropout(7, 0, 4)
     assert not torch.equal(losses[0], engine.forward(other, grad=False).target_losses)
 
 
 def test_without_a_seed_there_is_no_dropout_and_no_random_number(make_engine, batches):
     engine = make_engine()
-    batch = replace(batches[0], dropout_seed=None)
+    batch = batches[0].without_dropout()
     before = torch.get_rng_state()
     losses = [engine.forward(batch, grad=False).target_losses for _ in range(2)]
     assert torch.equal(*losses)

@@ -100,7 +100,7 @@ def test_a_plan_is_a_pure_function_of_its_step(make_planner):
         again, before = make_planner(accumulation=2).plan(step), in_order[step - 1]
         assert (again.task, again.reduced_dim) == (before.task, before.reduced_dim)
         for one, other in zip(again.batches, before.batches, strict=True):
-            assert one.dropout_seed == other.dropout_seed
+            assert torch.equal(one.row_keys, other.row_keys)
             assert torch.equal(one.input_ids, other.input_ids)
 
 
@@ -121,11 +121,26 @@ def test_no_sample_is_left_out_or_used_twice(make_planner):
     assert sorted(seen) == list(range(5 * 2 * 2 * 4))
 
 
-def test_every_forward_pass_has_its_own_dropout(make_planner):
+def test_every_row_of_every_step_has_its_own_dropout(make_planner):
     planners = [make_planner(accumulation=2, world_size=2, rank=rank) for rank in range(2)]
-    seeds = [b.dropout_seed for p in planners for plan in p.plans(1, 10) for b in plan.batches]
-    assert len(set(seeds)) == 40
-    assert all(0 <= seed < 2**63 for seed in seeds)
+    batches = [b for p in planners for plan in p.plans(1, 10) for b in plan.batches]
+    keys = [key for batch in batches for key in batch.row_keys.tolist()]
+    assert len(set(keys)) == len(keys) == 40 * 4
+
+
+@pytest.mark.parametrize("task", ["mlm", "nsp", "simcse"])
+def test_dropout_of_a_row_is_the_same_in_each_micro_batch_and_on_each_device(make_planner, task):
+    """Of a batch with several rows a sample, too: one column of them after another."""
+    whole = make_planner({task: 1.0}, batch_size=8).plan(5).batches[0]
+    cut = [
+        make_planner({task: 1.0}, batch_size=2, accumulation=2, world_size=2, rank=rank)
+        for rank in range(2)
+    ]
+    parts = [planner.plan(5).batches for planner in cut]
+    slices = [parts[rank][index] for index in range(2) for rank in range(2)]
+    by_sample = torch.cat([part.row_keys.view(-1, 2) for part in slices], dim=1)
+    assert torch.equal(by_sample, whole.row_keys.view(-1, 8))
+    assert all(torch.equal(part.step_key, whole.step_key) for part in slices)
 
 
 def draws(planner, count=8000):

@@ -21,7 +21,8 @@ def run_forked(*arguments, fault=None, prepare=None):
 
 TIMINGS = {
     "sample_time", "forward_time", "backward_time", "optimizer_time", "step_time", "total_time",
-    "token_rate", "device_mb", "mfu", "time", "eval_time", "text_time", "pairs_time", "tasks_time",
+    "token_rate", "device_mb", "peak_flops", "mfu", "time", "eval_time", "text_time",
+    "pairs_time", "tasks_time",
 }  # fmt: skip
 
 

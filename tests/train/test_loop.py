@@ -2,7 +2,6 @@
 
 import json
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 import torch
@@ -50,13 +49,13 @@ def gradients_of(trainer, step):
 
 @pytest.mark.parametrize("task", FOUR_TASKS)
 def test_accumulated_gradients_are_those_of_the_whole_batch(make_model_folder, task):
-    """Also where micro-batches have unequal numbers of targets: means of means would differ."""
+    """With dropout; and where micro-batches have unequal numbers of targets, whose mean is not that
+    of the micro-batches' means.
+    """
     settings = {"tasks": {task: 1.0}, "num_eval_samples": 0, "max_length": 32}
     optimizer = {"total_steps": 4, "gradient_accumulation_steps": 3}
-    whole = make_model_folder("whole", config=NO_DROPOUT, batch_size=6, **settings)
-    parts = make_model_folder(
-        "parts", config=NO_DROPOUT, batch_size=2, optimizer=optimizer, **settings
-    )
+    whole = make_model_folder("whole", batch_size=6, **settings)
+    parts = make_model_folder("parts", batch_size=2, optimizer=optimizer, **settings)
     unequal = 0
     with opened(whole) as one, opened(parts) as other:
         for step in (1, 2, 3):
@@ -79,7 +78,7 @@ def test_the_logged_loss_is_the_mean_over_the_targets(make_model_folder):
     with opened(folder) as trainer:
         _, pending = gradients_of(trainer, 1)
         batch = trainer.planner.plan(1).batches[0]
-        losses = trainer.engine.forward(replace(batch, dropout_seed=None), grad=False).target_losses
+        losses = trainer.engine.forward(batch.without_dropout(), grad=False).target_losses
         assert pending.loss.item() == pytest.approx(losses.sum().item() / batch.counts["mlm"])
 
 
@@ -127,6 +126,18 @@ def stop_in_step(trainer, stop, step):
         return take_step(lr, max_norm)
 
     return wrapped
+
+
+def test_the_peak_is_measured_again_and_the_best_counts(make_model_folder):
+    """A start on a busy device: what was measured at evaluations and saves is more, then less."""
+    folder = make_model_folder(steps_per_eval=4, num_eval_samples=2, steps_per_save=100)
+    with opened(folder, "optimizer.total_steps=10") as trainer:
+        at_start = trainer.peak_flops
+        peaks = iter([at_start / 2, at_start * 3, at_start * 2, at_start])
+        trainer.measure_peak = lambda: next(peaks)
+        trainer.train(StopRequest())
+    logged = [row["peak_flops"] / at_start for row in rows_of(folder)]
+    assert logged == pytest.approx([1.0] * 3 + [3.0] * 7)
 
 
 def test_stop_after_counts_from_here_and_ends_at_the_schedules_end(make_model_folder):

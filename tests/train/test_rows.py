@@ -18,7 +18,7 @@ PUBLISHED = {
 }  # fmt: skip
 ADDED = {
     "accuracy", "num_targets", "num_fallback", "skipped", "grad_norm", "clip_threshold",
-    "padding_fraction", "device_mb", "mfu",
+    "padding_fraction", "device_mb", "peak_flops", "mfu",
 }  # fmt: skip
 TIMES = {"sample": 0.25, "forward": 1.0, "backward": 2.0, "optimizer": 0.5, "other": 0.25}
 

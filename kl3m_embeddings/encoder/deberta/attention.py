@@ -25,11 +25,11 @@ DeBERTa: https://arxiv.org/abs/2006.03654, section 3.1
 from importlib.util import find_spec
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from kl3m_embeddings.encoder.kernels.cpu_attention import DisentangledAttentionCPU
+from kl3m_embeddings.encoder.kernels.dropout import bits_of_heads, dropped_out, site_keys
 from kl3m_embeddings.encoder.kernels.native_attention import AttentionNative, is_native
 from kl3m_embeddings.encoder.kernels.sequences import Sequences
 
@@ -50,10 +50,10 @@ def disentangled_attention(
     length-1 down to 1-length; `scale` is a factor on the sum of the scores.
     """
     context: Tensor
+    keys = site_keys(query) if dropout else None
     if is_fused(query):
         from kl3m_embeddings.encoder.kernels.triton_attention import attend_packed
 
-        seed = torch.randint(2**63 - 1, (1,), device=query.device)
         context = attend_packed(
             query.flatten(0, 1),
             key.flatten(0, 1),
@@ -64,19 +64,20 @@ def disentangled_attention(
             sequences.max_length,
             scale,
             dropout,
-            seed,
+            None if keys is None else keys.flatten(),
+            is_key=sequences.attention_mask.flatten().to(torch.uint8),
         )
         return context.view(query.shape)
     # By q-k ascending: a row of K PQ' is of one key, and along it q grows, as k does along Q PK'.
     pos_query = None if pos_query is None else pos_query.flip(-2)
     matrices = query, key, value, pos_key, pos_query
     if is_native(query):
-        context = AttentionNative.apply(*matrices, sequences, scale, dropout)
+        context = AttentionNative.apply(*matrices, sequences, scale, dropout, keys)
         return context
     if query.is_cpu and pos_key is not None and pos_query is not None:
         everything = not sequences.is_packed and bool(sequences.attention_mask.all())
         bias = None if everything else sequences.bias(query.dtype)
-        context = DisentangledAttentionCPU.apply(*matrices, bias, scale, dropout)
+        context = DisentangledAttentionCPU.apply(*matrices, bias, scale, dropout, keys)
         return context
     length = query.shape[1]
     query, key, value = (states.transpose(1, 2) for states in (query, key, value))  # BxHxLxD
@@ -86,7 +87,10 @@ def disentangled_attention(
     if pos_query is not None:
         scores_BxHxLxL = scores_BxHxLxL + shifted(key @ pos_query.mT, length).mT
     scores_BxHxLxL = scores_BxHxLxL * scale + sequences.bias(query.dtype)[:, None]
-    weights_BxHxLxL = F.dropout(torch.softmax(scores_BxHxLxL, dim=-1), dropout)
+    weights_BxHxLxL = torch.softmax(scores_BxHxLxL, dim=-1)
+    if keys is not None:
+        rows = bits_of_heads(keys, query.shape[1])
+        weights_BxHxLxL = dropped_out(weights_BxHxLxL, rows.flatten(), dropout)
     return (weights_BxHxLxL @ value).transpose(1, 2)
 
 

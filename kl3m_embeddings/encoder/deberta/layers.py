@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
         hidden = hidden.to(compute_dtype(hidden))
         pos_key = pos_query = None
         if relative is not None and rows is not None:
-            offsets = self.pos_dropout(relative).index_select(0, rows)  # Rxh
+            offsets = self.pos_dropout.shared(relative).index_select(0, rows)  # Rxh
             shared = self.shares_projections
             if self.has_c2p:
                 project = self.key_proj if shared else self.pos_key_proj
@@ -92,14 +92,18 @@ class ResidualOutput(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(
-        self, states: Float[Tensor, "*rows input"], residual: Float[Tensor, "*rows hidden"]
+        self,
+        states: Float[Tensor, "*rows input"],
+        residual: Float[Tensor, "*rows hidden"],
+        positions: Int[Tensor, " positions"] | None = None,
     ) -> Float[Tensor, "*rows hidden"]:
-        """Return LayerNorm(dropout(dense(states)) + residual)."""
+        """Return LayerNorm(dropout(dense(states)) + residual); rows are at `positions`, or all."""
         if residual.dtype == states.dtype and native_layers.is_native(states, self.dense):
-            return native_layers.project_add_norm(
-                states, residual, self.dense, self.LayerNorm, self.dropout.rate
-            )
-        normalised: Tensor = self.LayerNorm(self.dropout(self.dense(states)) + residual)
+            drawn = self.dropout.drawn(states, positions)
+            rest = self.dense, self.LayerNorm, self.dropout.rate, drawn
+            return native_layers.project_add_norm(states, residual, *rest)
+        projected = self.dropout(self.dense(states), positions)
+        normalised: Tensor = self.LayerNorm(projected + residual)
         return normalised
 
 
@@ -131,15 +135,15 @@ class Layer(nn.Module):
             context, hidden = (
                 states.flatten(0, 1).index_select(0, positions) for states in (context, hidden)
             )
-        hidden = self.attention["output"](context, hidden)
+        hidden = self.attention["output"](context, hidden, positions)
         inner, outer = self.intermediate["dense"], self.output
         assert isinstance(inner, nn.Linear)
         if self.has_gelu and native_layers.is_native(hidden, inner):
-            return native_layers.feed_forward(
-                hidden, inner, outer.dense, outer.LayerNorm, outer.dropout.rate
-            )
+            drawn = outer.dropout.drawn(hidden, positions)
+            rest = outer.dense, outer.LayerNorm, outer.dropout.rate, drawn
+            return native_layers.feed_forward(hidden, inner, *rest)
         states = self.activation(inner(hidden))
-        output: Tensor = self.output(states, hidden)
+        output: Tensor = self.output(states, hidden, positions)
         return output
 
 

@@ -23,7 +23,7 @@ Dimensions: B batch, L length, R = 2 L - 1 offsets, h hidden size.
 He et al., DeBERTa (https://arxiv.org/abs/2006.03654); DeBERTaV3 (https://arxiv.org/abs/2111.09543).
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -33,7 +33,7 @@ from transformers import DebertaV2Config
 from transformers.activations import ACT2FN
 
 from kl3m_embeddings.encoder.deberta.layers import Convolution, Layer
-from kl3m_embeddings.encoder.kernels.dropout import Dropout
+from kl3m_embeddings.encoder.kernels.dropout import Dropout, contexts_of_recomputation
 from kl3m_embeddings.encoder.kernels.native_library import serves
 from kl3m_embeddings.encoder.kernels.precision import compute_dtype
 from kl3m_embeddings.encoder.kernels.sequences import Sequences
@@ -149,12 +149,18 @@ class Encoder(nn.Module):
         last = len(self.layer) - 1
         for index, layer in enumerate(self.layer):
             inputs = hidden, sequences, relative, rows, positions if index == last else None
-            hidden = (
-                checkpoint(layer, *inputs, use_reentrant=False) if recompute else layer(*inputs)
-            )
+            hidden = recomputed(layer, *inputs) if recompute else layer(*inputs)
             if index == 0 and self.conv is not None:
                 hidden = self.conv(embeddings, hidden, sequences.attention_mask)
         return hidden
+
+
+def recomputed(layer: nn.Module, *inputs: object) -> Tensor:
+    """The layer's output, for which the backward pass runs the layer again."""
+    # Bound first: as an argument of the call itself a compiler does not take it.
+    run = partial(checkpoint, use_reentrant=False, context_fn=contexts_of_recomputation)
+    output: Tensor = run(layer, *inputs)
+    return output
 
 
 class DebertaV2Model(nn.Module):

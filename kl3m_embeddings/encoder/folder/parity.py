@@ -31,7 +31,7 @@ from kl3m_embeddings.encoder.folder.opened import OpenedModel, shortest
 from kl3m_embeddings.encoder.folder.sentence_modules import build_embedding_head
 from kl3m_embeddings.encoder.heads import Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, first_line, is_out_of_memory
 
 MIN_COSINE = 0.999
 MAX_NORM_ERROR = 0.01
@@ -135,7 +135,16 @@ class ParityCheck:
         network.eval()
         for text in self.texts:
             inputs = self.tokenizer(text, truncation=True, max_length=longest, return_tensors="pt")
-            states = network.base_model(**inputs).last_hidden_state
+            try:
+                states = network.base_model(**inputs).last_hidden_state
+            except Exception as error:  # whatever an architecture raises that needs more than this
+                if is_out_of_memory(error):
+                    raise
+                raise ConfigError(
+                    f"{self.model.source}: transformers' own network "
+                    f"({self.model.config.model_type}) cannot embed {text[:40]!r}: "
+                    f"{first_line(error)}"
+                ) from error
             self._vectors.append(self.head(states, inputs["attention_mask"])[0])
         network.train(was_training)
 

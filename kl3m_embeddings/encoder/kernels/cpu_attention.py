@@ -25,14 +25,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from kl3m_embeddings.encoder.kernels.dropout import sign_of_dropped
+from kl3m_embeddings.encoder.kernels.dropout import bits_of_heads, is_dropped, kept_scale
 
 Context = Any  # torch's annotation of it knows one saved tensor only
-
-INTEGER_OF_SIZE = {4: torch.int32, 8: torch.int64}
 
 # Scores of this many pairs of positions exist at a time: 4 MB in bf16.
 NUM_SCORES_AT_ONCE = 2**21
@@ -56,8 +54,9 @@ class DisentangledAttentionCPU(torch.autograd.Function):
         bias: Tensor | None,
         scale: float,
         dropout: float,
+        dropout_keys: Tensor | None,
     ) -> Tensor:
-        """Attend, group by group."""
+        """Attend, group by group; `dropout_keys` are the site's, BxL."""
         num_heads = query.shape[2]
         output = torch.empty_like(query)
         kept_weights = []
@@ -67,7 +66,10 @@ class DisentangledAttentionCPU(torch.autograd.Function):
             scores = position_scores(q, k, pos_key, pos_query * scale).baddbmm_(q, k.mT)
             if bias is not None:
                 scores.view(num_heads, -1, *scores.shape[1:]).add_(bias[group])
-            context, weights = attend(scores, v, dropout)
+            drawn = (
+                None if dropout_keys is None else bits_of_matrices(dropout_keys[group], num_heads)
+            )
+            context, weights = attend(scores, v, dropout, drawn)
             output[group] = by_sequence(context, num_heads)
             if any(ctx.needs_input_grad):
                 kept_weights.append(weights)
@@ -106,7 +108,7 @@ class DisentangledAttentionCPU(torch.autograd.Function):
                 whole[group] = by_sequence(part, num_heads)
         grad_pos_query *= ctx.scale
         tables = grad_pos_key.to(pos_key.dtype), grad_pos_query.to(pos_query.dtype)
-        return (*grads, *tables, None, None, None)
+        return (*grads, *tables, None, None, None, None)
 
 
 def position_scores(
@@ -127,13 +129,25 @@ def attend(
     scores: Float[Tensor, "matrices length length"],
     v: Float[Tensor, "matrices length size"],
     dropout: float,
+    drawn: Int[Tensor, "matrices length"] | None,
 ) -> tuple[Float[Tensor, "matrices length size"], Float[Tensor, "matrices length length"]]:
-    """A group's outputs, and its weights, which take the place of `scores`."""
+    """A group's outputs, and its weights, which take the place of `scores`.
+
+    `drawn` are the bits of each query from which its dropped weights follow.
+    """
     weights = torch.softmax(scores, dim=-1, out=scores)
-    if not dropout:
+    if drawn is None:
         return torch.bmm(weights, v), weights
-    mark_dropped(weights, dropout)
-    return torch.bmm(torch.relu(weights), v).mul_(1 / (1 - dropout)), weights
+    dropped = is_dropped(drawn.flatten(), weights.shape[-1], dropout).view(weights.shape)
+    torch.where(dropped, -weights, weights, out=weights)
+    return torch.bmm(torch.relu(weights), v).mul_(kept_scale(dropout)), weights
+
+
+def bits_of_matrices(
+    dropout_keys: Int[Tensor, "sequences length"], num_heads: int
+) -> Int[Tensor, "matrices length"]:
+    """The bits of each query in each head; matrices are those of `by_head`."""
+    return bits_of_heads(dropout_keys, num_heads).transpose(0, 1).flatten(0, 1)
 
 
 def softmax_gradients(
@@ -144,7 +158,7 @@ def softmax_gradients(
     dropout: float,
 ) -> tuple[Float[Tensor, "matrices length length"], Float[Tensor, "matrices length size"]]:
     """Gradients of a group's scores and values; `row_sums` are those of dO * O."""
-    grad_context = grad_context * (1 / (1 - dropout))
+    grad_context = grad_context * kept_scale(dropout)
     weights = torch.relu(signed_weights)
     grad_v = weights.mT @ grad_context
     grad_scores = torch.bmm(grad_context, v.mT).mul_(weights)
@@ -195,11 +209,3 @@ def shifted(
     num_matrices = table_scores.numel() // (length * num_offsets)
     strides = (length * num_offsets, num_offsets - 1, 1)
     return table_scores.as_strided((num_matrices, length, length), strides, length - 1)
-
-
-def mark_dropped(weights: Tensor, p: float) -> None:
-    """Turn the sign of each of the weights, which are not negative, with probability p."""
-    sign = sign_of_dropped(weights.numel(), p).view(weights.shape)
-    if weights.itemsize > 2:  # the sign is the highest bit of wider numbers, too
-        sign = sign.to(INTEGER_OF_SIZE[weights.itemsize]) << (8 * weights.itemsize - 16)
-    weights.view(sign.dtype).bitwise_or_(sign)

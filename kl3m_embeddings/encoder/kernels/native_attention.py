@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kl3m_embeddings.encoder.kernels.dropout import drop_below, kept_scale
 from kl3m_embeddings.encoder.kernels.native_library import run, serves
 from kl3m_embeddings.encoder.kernels.sequences import Sequences
 
@@ -48,8 +49,12 @@ class AttentionNative(torch.autograd.Function):
         sequences: Sequences,
         scale: float,
         dropout: float,
+        dropout_keys: Tensor | None,
     ) -> Tensor:
-        """Attend; only where something will go backward are the weights kept."""
+        """Attend; only where something will go backward are the weights kept.
+
+        `dropout_keys` are those of the site, int32, of all tokens; None: there is no dropout.
+        """
         inputs = mapped(Tensor.contiguous, (query, key, value, pos_key, pos_query))
         bounds = sequences.bounds.long().contiguous()  # Sx2, flat tokens
         output = empty_or_zero(query, sequences)
@@ -58,10 +63,9 @@ class AttentionNative(torch.autograd.Function):
             # For each head and sequence a square matrix, of the length rounded up.
             padded = -(-(bounds[:, 1] - bounds[:, 0]) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
             weights = output.new_empty(query.shape[2] * int(padded.square().sum()))
-        seed = int(torch.randint(2**63 - 1, ())) if dropout else 0
         shape = shape_of(query, sequences)
-        tensors = (*inputs, key_bias(sequences), bounds, output, weights)
-        run("attention_forward", *tensors, *shape, scale, dropout, seed)
+        tensors = (*inputs, key_bias(sequences), bounds, dropout_keys, output, weights)
+        run("attention_forward", *tensors, *shape, scale, kept_scale(dropout), drop_below(dropout))
         ctx.save_for_backward(*inputs, bounds, output, weights)
         ctx.sequences, ctx.scale, ctx.dropout = sequences, scale, dropout
         return output
@@ -76,8 +80,15 @@ class AttentionNative(torch.autograd.Function):
         tables = mapped(partial(torch.empty_like, dtype=torch.float32), inputs[3:])
         shape = shape_of(output, ctx.sequences)
         tensors = (*inputs, bounds, output, weights, grad_output.contiguous(), *grads, *tables)
-        run("attention_backward", *tensors, *shape, ctx.scale, ctx.dropout)
-        return (*grads, *mapped(lambda table: table.to(output.dtype), tables), None, None, None)
+        run("attention_backward", *tensors, *shape, ctx.scale, kept_scale(ctx.dropout))
+        return (
+            *grads,
+            *mapped(lambda table: table.to(output.dtype), tables),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def mapped(

@@ -5,8 +5,8 @@
 
 Matrix products are torch's. Everything between two of them is one pass, forward and backward: on a
 CPU the time of such passes is that of reading and writing memory. A dropout mask is not kept but
-drawn again from its seed. The residual stream is bfloat16, sums and the gradients of weights are
-float32. `native/fused.cpp` has the formulas of the gradients.
+made again of its rows' bits (`dropout.py`). The residual stream is bfloat16, sums and the gradients
+of weights are float32. `native/fused.cpp` has the formulas of the gradients.
 
 Dimensions: N rows (tokens), h hidden size, i intermediate size.
 """
@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from kl3m_embeddings.encoder.kernels.dropout import drop_below, kept_scale
 from kl3m_embeddings.encoder.kernels.native_library import run, serves
 
 Context = Any  # torch's annotation of it knows one saved tensor only
@@ -40,12 +41,15 @@ def project_add_norm(
     residual: Float[Tensor, "*rows hidden"],
     dense: nn.Linear,
     norm: nn.LayerNorm,
-    dropout: float,
+    dropout: float = 0.0,
+    drawn: Int[Tensor, " num_rows"] | None = None,
 ) -> Float[Tensor, "*rows hidden"]:
-    """LayerNorm(dropout(states W' + b) + residual), W and b those of `dense`."""
-    normalised: Tensor = ProjectAddNorm.apply(
-        states, residual, dense.weight, dense.bias, norm.weight, norm.bias, norm.eps, dropout
-    )
+    """LayerNorm(dropout(states W' + b) + residual), W and b those of `dense`.
+
+    `drawn` are the bits of each row from which its dropped columns follow (`dropout.row_bits`).
+    """
+    weights = dense.weight, dense.bias, norm.weight, norm.bias
+    normalised: Tensor = ProjectAddNorm.apply(states, residual, *weights, norm.eps, dropout, drawn)
     return normalised
 
 
@@ -54,11 +58,12 @@ def feed_forward(
     inner: nn.Linear,
     outer: nn.Linear,
     norm: nn.LayerNorm,
-    dropout: float,
+    dropout: float = 0.0,
+    drawn: Int[Tensor, " num_rows"] | None = None,
 ) -> Float[Tensor, "*rows hidden"]:
     """LayerNorm(dropout(gelu(states U' + c) W' + b) + states); U, c of `inner`, W, b of `outer`."""
     weights = inner.weight, inner.bias, outer.weight, outer.bias, norm.weight, norm.bias
-    transformed: Tensor = FeedForward.apply(states, *weights, norm.eps, dropout)
+    transformed: Tensor = FeedForward.apply(states, *weights, norm.eps, dropout, drawn)
     return transformed
 
 
@@ -76,13 +81,14 @@ class ProjectAddNorm(torch.autograd.Function):
         norm_bias: Tensor,
         epsilon: float,
         dropout: float,
+        drawn: Tensor | None,
     ) -> Tensor:
         """One product, one pass."""
         rows, weight = states.flatten(0, -2), weight.bfloat16()  # Nx(h or i), hx(h or i)
-        add_norm = AddNorm.drawn(rows @ weight.t(), bias, residual, norm_weight, dropout)
+        add_norm = AddNorm.begun((rows @ weight.t(), bias, residual, norm_weight), dropout, drawn)
         output = add_norm.forward(norm_bias, epsilon)
         ctx.save_for_backward(rows, weight, *add_norm.saved())
-        ctx.dropout, ctx.seed = dropout, add_norm.seed
+        ctx.dropout = dropout
         return output
 
     @staticmethod
@@ -90,12 +96,12 @@ class ProjectAddNorm(torch.autograd.Function):
     def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """One pass, two products."""
         rows, weight, *saved = ctx.saved_tensors
-        add_norm = AddNorm.restored(saved, ctx.dropout, ctx.seed)
+        add_norm = AddNorm.restored(saved, ctx.dropout)
         grad, grad_residual, (grad_scale, grad_shift, grad_bias) = add_norm.backward(grad_output)
         grad_states = (grad @ weight).view(*grad_output.shape[:-1], weight.shape[1])
         grad_weight = (grad.t() @ rows).float()
         norm_grads = grad_scale, grad_shift
-        return grad_states, grad_residual, grad_weight, grad_bias, *norm_grads, None, None
+        return grad_states, grad_residual, grad_weight, grad_bias, *norm_grads, None, None, None
 
 
 class FeedForward(torch.autograd.Function):
@@ -113,6 +119,7 @@ class FeedForward(torch.autograd.Function):
         norm_bias: Tensor,
         epsilon: float,
         dropout: float,
+        drawn: Tensor | None,
     ) -> Tensor:
         """Two products, a pass after each."""
         rows = states.flatten(0, -2)  # Nxh
@@ -120,13 +127,13 @@ class FeedForward(torch.autograd.Function):
         inner = rows @ inner_weight.t()  # Nxi, without its bias: the kernel adds it
         activated = torch.empty_like(inner)
         run("gelu_forward", inner, inner_bias, activated, *inner.shape)
-        add_norm = AddNorm.drawn(
-            activated @ outer_weight.t(), outer_bias, states, norm_weight, dropout
+        add_norm = AddNorm.begun(
+            (activated @ outer_weight.t(), outer_bias, states, norm_weight), dropout, drawn
         )
         output = add_norm.forward(norm_bias, epsilon)
         kept = inner, inner_bias, activated, inner_weight, outer_weight
         ctx.save_for_backward(*kept, *add_norm.saved())
-        ctx.dropout, ctx.seed = dropout, add_norm.seed
+        ctx.dropout = dropout
         return output
 
     @staticmethod
@@ -134,7 +141,7 @@ class FeedForward(torch.autograd.Function):
     def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """Four products, two passes."""
         inner, inner_bias, activated, inner_weight, outer_weight, *saved = ctx.saved_tensors
-        add_norm = AddNorm.restored(saved, ctx.dropout, ctx.seed)
+        add_norm = AddNorm.restored(saved, ctx.dropout)
         # The states are both the input and the residual: their two gradients are added up below.
         grad, grad_states, (grad_scale, grad_shift, grad_bias) = add_norm.backward(grad_output)
         grad_outer = (grad.t() @ activated).float()
@@ -146,7 +153,7 @@ class FeedForward(torch.autograd.Function):
         grad_inner = (grad_inner_states.t() @ rows).float()
         grad_states.flatten(0, -2).addmm_(grad_inner_states, inner_weight)
         weight_grads = grad_inner, grad_inner_bias, grad_outer, grad_bias, grad_scale, grad_shift
-        return grad_states, *weight_grads, None, None
+        return grad_states, *weight_grads, None, None, None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,29 +165,34 @@ class AddNorm:
     moments: Tensor
     """2xN: mean and inverse deviation of each row; the forward pass fills it."""
     dropout: float
-    seed: int
+    drawn: Tensor | None
+    """N: the bits of each row from which its dropped columns follow."""
 
     @classmethod
-    def drawn(
-        cls, projected: Tensor, bias: Tensor, residual: Tensor, norm_weight: Tensor, dropout: float
-    ) -> "AddNorm":
-        """For the forward pass, with a mask of its own: a seed from torch's CPU generator."""
+    def begun(cls, inputs: tuple[Tensor, ...], dropout: float, drawn: Tensor | None) -> "AddNorm":
+        """For the forward pass."""
+        projected, bias, residual, norm_weight = inputs
         return cls(
             inputs=(projected, bias, residual.contiguous(), norm_weight),
             moments=projected.new_empty(2, len(projected), dtype=torch.float32),
             dropout=dropout,
-            seed=int(torch.randint(2**63 - 1, ())) if dropout else 0,
+            drawn=drawn,
         )
 
     @classmethod
-    def restored(cls, saved: list[Tensor], dropout: float, seed: int) -> "AddNorm":
+    def restored(cls, saved: list[Any], dropout: float) -> "AddNorm":
         """For the backward pass, from what `saved` gave."""
-        *inputs, moments = saved
-        return cls(inputs=tuple(inputs), moments=moments, dropout=dropout, seed=seed)
+        *inputs, moments, drawn = saved
+        return cls(inputs=tuple(inputs), moments=moments, dropout=dropout, drawn=drawn)
 
-    def saved(self) -> tuple[Tensor, ...]:
+    def saved(self) -> tuple[Tensor | None, ...]:
         """The tensors that `restored` takes."""
-        return *self.inputs, self.moments
+        return *self.inputs, self.moments, self.drawn
+
+    @property
+    def of_dropout(self) -> tuple[float, int]:
+        """What kept elements are multiplied by, and the bits below which they are dropped."""
+        return kept_scale(self.dropout), drop_below(self.dropout)
 
     @property
     def projected(self) -> Tensor:
@@ -195,17 +207,17 @@ class AddNorm:
     def forward(self, norm_bias: Tensor, epsilon: float) -> Tensor:
         """The output, shaped like the residual."""
         output = torch.empty_like(self.residual)
-        tensors = (*self.inputs, norm_bias, output, *self.moments)
+        tensors = (*self.inputs, norm_bias, self.drawn, output, *self.moments)
         shape = self.projected.shape
-        run("add_norm_forward", *tensors, *shape, epsilon, self.dropout, self.seed)
+        run("add_norm_forward", *tensors, *shape, epsilon, *self.of_dropout)
         return output
 
     def backward(self, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of `projected` and `residual`; of the norm's weight and bias, and of `bias`."""
         grad, grad_residual = torch.empty_like(self.projected), torch.empty_like(self.residual)
         totals = self.moments.new_empty(3, self.projected.shape[1])
-        inputs = grad_output.contiguous(), *self.inputs, *self.moments
+        inputs = grad_output.contiguous(), *self.inputs, *self.moments, self.drawn
         shape = self.projected.shape
         results = grad, grad_residual, totals
-        run("add_norm_backward", *inputs, *results, *shape, self.dropout, self.seed)
+        run("add_norm_backward", *inputs, *results, *shape, *self.of_dropout)
         return grad, grad_residual, totals

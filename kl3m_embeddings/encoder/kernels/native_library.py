@@ -139,18 +139,12 @@ def run(kernel: str, *arguments: Tensor | float | int | None) -> None:
 
 
 # P: a pointer, NULL for None.
-P, INT, LONG, FLOAT, SEED = (
-    ctypes.c_void_p,
-    ctypes.c_int,
-    ctypes.c_int64,
-    ctypes.c_float,
-    ctypes.c_uint64,
-)
+P, INT, LONG, FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 SIGNATURES = {
-    "attention_forward": [P] * 9 + [LONG] + [INT] * 4 + [FLOAT, FLOAT, SEED],
+    "attention_forward": [P] * 10 + [LONG] + [INT] * 4 + [FLOAT, FLOAT, INT],
     "attention_backward": [P] * 14 + [LONG] + [INT] * 4 + [FLOAT, FLOAT],
-    "add_norm_forward": [P] * 8 + [LONG, INT, FLOAT, FLOAT, SEED],
-    "add_norm_backward": [P] * 10 + [LONG, INT, FLOAT, SEED],
+    "add_norm_forward": [P] * 9 + [LONG, INT, FLOAT, FLOAT, INT],
+    "add_norm_backward": [P] * 11 + [LONG, INT, FLOAT, INT],
     "gelu_forward": [P] * 3 + [LONG, INT],
     "gelu_backward": [P] * 4 + [LONG, INT],
     "cross_entropy": [P] * 5 + [LONG, LONG],

@@ -7,10 +7,11 @@
    The backward pass itself holds the gradients of scores twice: 4 * heads * tokens * max_length
    bytes in 16 bits, 400 MB for 16,384 tokens in rows of 512 at 12 heads.
 2. Grids depend on shapes and `max_length` alone, and lengths are read on the device: nothing waits
-   for the GPU, and a CUDA graph may be replayed with other rows and another seed. Programs that
+   for the GPU, and a CUDA graph may be replayed with other rows and other masks. Programs that
    find no query return at once.
-3. Which weights are dropped is a hash of seed, head, query and key position (`dropout_mask`), which
-   the backward pass computes again. A kept mask would be as large as the scores.
+3. Which weights are dropped is a hash of the query's token, the head and the key's position in its
+   row (`dropout.py`), which the backward pass computes again. A kept mask would be as large as the
+   scores.
 4. Nothing is added atomically. The tables' gradients are sums over programs, each of which writes
    its part; the parts are added afterwards. Results are the same, bit by bit, each time.
 
@@ -23,10 +24,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kl3m_embeddings.encoder.kernels.dropout import drop_below, kept_scale
 from kl3m_embeddings.encoder.kernels.triton_kernels import (
     attention_kernel,
     row_sum_kernel,
@@ -40,7 +42,6 @@ Context = Any  # torch's annotation of it knows one saved tensor only
 # Blocks of a table are few, and those in the middle meet most scores: several programs a
 # multiprocessor even that out.
 NUM_TABLE_PROGRAMS = 1024
-WORD = 2**32 - 1
 
 
 def attend_packed(
@@ -52,9 +53,10 @@ def attend_packed(
     bounds: Int[Tensor, "rows 2"],
     max_length: int,
     scale: float,
-    dropout: float,
-    seed: Int[Tensor, " 1"],
+    dropout: float = 0.0,
+    dropout_keys: Int[Tensor, " tokens"] | None = None,
     *,
+    is_key: UInt8[Tensor, " tokens"] | None = None,
     block: int | None = None,
 ) -> Float[Tensor, "tokens heads size"]:
     """Let the tokens of each row attend to each other.
@@ -63,8 +65,10 @@ def attend_packed(
     Output and gradients are zero for tokens of no row. The tables have a row for each offset
     query - key, from max_length - 1 down to 1 - max_length; None: the scores lack that term. `size`
     is a power of two, 16 at least; so is `block`, which replaces the number of positions that a
-    program takes at a time.
+    program takes at a time. `dropout_keys` are those of the site (`dropout.py`), wherever there is
+    dropout. Nothing attends to tokens whose `is_key` is 0; the first of a row is a key.
     """
+    assert dropout_keys is not None or not dropout
     num_tokens, num_heads, size = query.shape
     launch = Launch(
         num_rows=len(bounds),
@@ -84,7 +88,7 @@ def attend_packed(
     )
     with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]
         output: Tensor = PackedDisentangledAttention.apply(
-            query, key, value, *tables, bounds, seed, launch
+            query, key, value, *tables, bounds, is_key, dropout_keys if dropout else None, launch
         )
     return output
 
@@ -142,12 +146,10 @@ class Launch:
         Loading the next tile ahead doubles the shared memory of states. Beyond some size, two
         programs at a time hide more of the wait than one that loads ahead.
         """
-        # The bits of a weight are an int32, uniform: it is dropped if they are below this one.
-        drop_below = round(self.dropout * 2**32) - 2**31 if self.dropout else None
         prefetches = self.has_large_memory and self.size <= max_prefetched_size
         return self.numbers | {
-            "DROP_BELOW": drop_below,
-            "kept_scale": 1 / (1 - self.dropout),
+            "DROP_BELOW": drop_below(self.dropout) if self.dropout else None,
+            "kept_scale": kept_scale(self.dropout),
             "num_stages": 2 if prefetches else 1,
         }
 
@@ -172,13 +174,14 @@ class PackedDisentangledAttention(torch.autograd.Function):
         pos_key: Tensor | None,
         pos_query: Tensor | None,
         bounds: Tensor,
-        seed: Tensor,
+        is_key: Tensor | None,
+        dropout_keys: Tensor | None,
         launch: Launch,
     ) -> Tensor:
         """Attend, and keep the inputs, the output and log2 of the softmax' denominators."""
         matrices = (query, key, value, pos_key, pos_query)
         inputs = [None if matrix is None else matrix.contiguous() for matrix in matrices]
-        inputs += [bounds, seed]
+        inputs += [bounds, is_key, dropout_keys]
         output = torch.zeros(query.shape, dtype=query.dtype, device=query.device)
         log_sums = output.new_empty(launch.num_heads, launch.num_tokens, dtype=torch.float32)  # HxN
         attention_kernel[launch.by_block](*inputs, output, log_sums, **launch.with_dropout(64))
@@ -191,7 +194,7 @@ class PackedDisentangledAttention(torch.autograd.Function):
     def backward(ctx: Context, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the five matrices."""
         *inputs, output, log_sums = ctx.saved_tensors
-        query, key, _, pos_key, pos_query, bounds, _ = inputs
+        query, key, _, pos_key, pos_query, bounds, _, _ = inputs
         launch: Launch = ctx.launch
         grad_output = grad_output.contiguous()
         grad_value = torch.zeros_like(output)
@@ -210,7 +213,8 @@ class PackedDisentangledAttention(torch.autograd.Function):
             grad_pos_key = table_gradient(by_query, query, bounds, launch, mirrored=False)
         if pos_query is not None:
             grad_pos_query = table_gradient(by_key, key, bounds, launch, mirrored=True)
-        return grad_query, grad_key, grad_value, grad_pos_key, grad_pos_query, None, None, None
+        grads = grad_query, grad_key, grad_value, grad_pos_key, grad_pos_query
+        return *grads, None, None, None, None
 
 
 def sums_of_rows(
@@ -259,25 +263,3 @@ def table_gradient(
         MIRRORED=mirrored, **launch.numbers,
     )  # fmt: skip
     return parts.sum(0).to(own_states.dtype)
-
-
-def dropout_mask(
-    seed: Int[Tensor, " 1"], dropout: float, num_tokens: int, num_heads: int, max_length: int
-) -> Bool[Tensor, "tokens heads keys"]:
-    """Which weights `attend_packed` keeps, of each query to each key position in its row.
-
-    It repeats `query_bits` and `dropout_factors` of `triton_tiles.py`, for the tests.
-    """
-    state = mixed((seed & WORD) ^ mixed(seed >> 32 & WORD))
-    queries = torch.arange(num_tokens * num_heads, device=seed.device).view(-1, num_heads, 1)
-    keys = torch.arange(max_length, device=seed.device)
-    bits = (mixed(queries + state & WORD) ^ mixed(keys)) * 0x7FEB352D & WORD
-    bits = (bits ^ bits >> 15) * 0x846CA68B
-    return (bits + 2**31 & WORD) >= round(dropout * 2**32)
-
-
-def mixed(bits: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
-    """The hash of `triton_tiles.py`, of 32 bits in each int64."""
-    bits = (bits ^ bits >> 16) * 0x7FEB352D & WORD
-    bits = (bits ^ bits >> 15) * 0x846CA68B & WORD
-    return bits ^ bits >> 16

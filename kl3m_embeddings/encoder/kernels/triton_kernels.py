@@ -39,6 +39,7 @@ import triton.language as tl
 
 from kl3m_embeddings.encoder.kernels.triton_tiles import (
     LOG2_E,
+    are_keys,
     dot,
     dropout_factors,
     layout_of_scores,
@@ -73,7 +74,8 @@ def attention_kernel(
     pos_key,
     pos_query,
     bounds,
-    seed,
+    is_key,
+    dropout_keys,
     output,
     log_sums,
     num_tokens,
@@ -92,7 +94,7 @@ def attention_kernel(
         return
     head, own_token = tl.program_id(1), own_first + tl.arange(0, BLOCK)
     pos_key, pos_query = of_head(pos_key, head, SIZE), of_head(pos_query, head, SIZE)
-    bits = query_bits(seed, own_token, head, HEADS)[:, None]  # Bx1
+    bits = query_bits(dropout_keys, own_token, end, head)[:, None]  # Bx1
     q = load_rows(query + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
     own_left = own_products(q, pos_key, start - own_first, max_length, False, STRIDE, BLOCK, SIZE)
     largest = tl.full([BLOCK], float("-inf"), tl.float32)  # m, l and A of the online softmax
@@ -107,7 +109,8 @@ def attention_kernel(
             False, STRIDE, BLOCK, SIZE,
         )  # fmt: skip
         # BxB, queries by keys, in units of log2; the first block has a key, so no row is all -inf.
-        scores = tl.where((token < end)[None, :], scores * (scale * LOG2_E), float("-inf"))
+        seen = are_keys(is_key, token, end)[None, :]
+        scores = tl.where(seen, scores * (scale * LOG2_E), float("-inf"))
         largest_yet = tl.maximum(largest, tl.max(scores, 1))
         weights = tl.exp2(scores - largest_yet[:, None])
         correction = tl.exp2(largest - largest_yet)
@@ -151,7 +154,8 @@ def score_gradient_kernel(
     pos_key,
     pos_query,
     bounds,
-    seed,
+    is_key,
+    dropout_keys,
     log_sums,
     row_sums,
     grad_output,
@@ -179,22 +183,21 @@ def score_gradient_kernel(
     v = load_rows(value + head * SIZE, own_first, end, STRIDE, BLOCK, SIZE)
     own_left = own_products(k, pos_query, start - own_first, max_length, True, STRIDE, BLOCK, SIZE)
     grad_v = tl.zeros([BLOCK, SIZE], tl.float32)
+    seen = are_keys(is_key, own_token, end)[:, None]
     for first in range(start, end, BLOCK):
         token = first + tl.arange(0, BLOCK)
         q = load_rows(query + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
         grad_o = load_rows(grad_output + head * SIZE, first, end, STRIDE, BLOCK, SIZE)
-        of_query = head * num_tokens + token
-        # Infinity: weights of queries beyond the row are zero.
+        of_query = head * num_tokens + token  # beyond the row: infinity, so that weights are zero
         log_sum = tl.load(log_sums + of_query, mask=token < end, other=float("inf"))
         row_sum = tl.load(row_sums + of_query, mask=token < end, other=0.0)
         scores, own_left = score_tile(
             k, q, own_left, pos_query, pos_key, first - own_first, max_length,
             True, STRIDE, BLOCK, SIZE,
         )  # fmt: skip
-        # BxB, keys by queries.
-        weights = tl.exp2(scores * (scale * LOG2_E) - log_sum[None, :])
-        weights = tl.where((own_token < end)[:, None], weights, 0.0)
-        bits = query_bits(seed, token, head, HEADS)[None, :]
+        weights = tl.exp2(scores * (scale * LOG2_E) - log_sum[None, :])  # BxB, keys by queries
+        weights = tl.where(seen, weights, 0.0)
+        bits = query_bits(dropout_keys, token, end, head)[None, :]
         factors = dropout_factors(bits, (own_token - start)[:, None], kept_scale, DROP_BELOW)
         grad_v += dot((weights * factors).to(q.dtype), grad_o)  # BxB times BxD
         grad = (weights * (factors * dot(v, tl.trans(grad_o)) - row_sum[None, :])).to(q.dtype)

@@ -224,10 +224,7 @@ def score_tile(
 @triton.jit
 @no_type_check
 def mixed(bits):
-    """A bijection of 32 bits: turning any bit of the input turns each of the output half the time.
-
-    The multipliers are those of https://nullprogram.com/blog/2018/07/31/.
-    """
+    """`mixed` of `dropout.py`, of unsigned integers."""
     bits ^= bits >> 16
     bits *= 0x7FEB352D
     bits ^= bits >> 15
@@ -237,15 +234,27 @@ def mixed(bits):
 
 @triton.jit
 @no_type_check
-def query_bits(seed, tokens, head, HEADS: tl.constexpr):
-    """32 random bits for each query token and head; no two have the same: `mixed` is a bijection.
+def are_keys(is_key, tokens, end):
+    """Which of the tokens may be attended to: those before `end`, but for the masked ones."""
+    if is_key is None:
+        return tokens < end
+    else:  # noqa: RET505
+        return tl.load(is_key + tokens, mask=tokens < end, other=0) != 0
 
-    Counters and a hash in place of a stream of numbers: forward has programs of queries, backward
-    of keys, and both have to find the same weights dropped.
+
+@triton.jit
+@no_type_check
+def query_bits(dropout_keys, tokens, end, head):
+    """32 random bits for each query token in a head: the hash of a row in `dropout.py`.
+
+    A function in place of a stream of numbers: forward has programs of queries, backward of keys,
+    and both have to find the same weights dropped.
     """
-    words = tl.load(seed)
-    upper = mixed((words >> 32).to(tl.uint32))
-    return mixed(mixed(words.to(tl.uint32) ^ upper) + (tokens * HEADS + head).to(tl.uint32))
+    if dropout_keys is None:
+        return tokens
+    else:  # noqa: RET505
+        keys = tl.load(dropout_keys + tokens, mask=tokens < end, other=0)
+        return mixed((keys + head).to(tl.uint32, bitcast=True))
 
 
 @triton.jit

@@ -14,7 +14,9 @@ The formulas of the backward pass are those of `kernels/cpu_attention.py`.
 Dimensions: T tokens of all rows, H heads, D size of a head; of a group N rows, L their length.
 
 A network of transformers finds it under the name `IMPLEMENTATION` and hands on the rows that the
-network was called with, as `packed_rows`. Without them it is transformers' own (torch's SDPA).
+network was called with, as `packed_rows`. Without them it is transformers' own (torch's SDPA), and
+with dropout, which has to be the tokens' own, the formula (`padded_attention`). On CUDA it is SDPA
+all the same, which keeps no weights, and draws dropout from torch's generator.
 """
 
 from collections.abc import Sequence
@@ -32,9 +34,16 @@ from transformers.masking_utils import sdpa_mask
 from kl3m_embeddings.encoder.kernels.cpu_attention import (
     Context,
     attend,
+    bits_of_matrices,
     by_head,
     by_sequence,
     softmax_gradients,
+)
+from kl3m_embeddings.encoder.kernels.dropout import (
+    bits_of_heads,
+    dropped_out,
+    keys_in_force,
+    site_keys,
 )
 from kl3m_embeddings.encoder.kernels.native_attention import AttentionNative, is_native
 from kl3m_embeddings.encoder.kernels.sequences import Sequences
@@ -85,6 +94,15 @@ class RowGroup:
             empty = states.new_zeros(self.num_rows * self.length, *states.shape[1:])
             states = empty.index_copy_(0, self.slots, states)
         return by_head(states.view(self.num_rows, self.length, *states.shape[1:]))
+
+    def drawn(
+        self, dropout_keys: Int[Tensor, " all_tokens"], num_heads: int
+    ) -> Int[Tensor, "matrices length"]:
+        """The bits of each query in each head, from which its dropped weights follow."""
+        keys = dropout_keys[self.tokens]
+        if self.slots is not None:
+            keys = keys.new_zeros(self.num_rows * self.length).index_copy_(0, self.slots, keys)
+        return bits_of_matrices(keys.view(self.num_rows, self.length), num_heads)
 
     def collect(
         self,
@@ -139,8 +157,12 @@ class PackedAttentionCPU(torch.autograd.Function):
         window: int | None,
         scale: float,
         dropout: float,
+        dropout_keys: Tensor | None,
     ) -> Tensor:
-        """Attend; all are TxHxD. Spread states are kept, which the backward pass needs again."""
+        """Attend; all are TxHxD, and the site's keys T.
+
+        Spread states are kept, which the backward pass needs again.
+        """
         num_heads = query.shape[1]
         output = query.new_empty(query.shape)
         kept = []
@@ -150,7 +172,8 @@ class PackedAttentionCPU(torch.autograd.Function):
             scores = torch.bmm(q, k.mT)  # (H*N)xLxL
             if (bias := score_bias(group, window, scores.dtype)) is not None:
                 scores.view(num_heads, -1, *scores.shape[1:]).add_(bias)
-            context, weights = attend(scores, v, dropout)
+            drawn = None if dropout_keys is None else group.drawn(dropout_keys, num_heads)
+            context, weights = attend(scores, v, dropout, drawn)
             group.collect(context, output)
             if any(ctx.needs_input_grad):
                 kept += [q, k, v, weights]
@@ -172,7 +195,7 @@ class PackedAttentionCPU(torch.autograd.Function):
             grad_k = torch.bmm(grad_scores.mT, q)
             for whole, part in zip(grads, (grad_q, grad_k, grad_v), strict=True):
                 group.collect(part, whole)
-        return (*grads, None, None, None, None)
+        return (*grads, None, None, None, None, None)
 
 
 def score_bias(
@@ -193,6 +216,25 @@ def score_bias(
     return bias.masked_fill_(forbidden, torch.finfo(dtype).min)
 
 
+def padded_attention(
+    query: Float[Tensor, "batch heads length size"],
+    key: Float[Tensor, "batch heads length size"],
+    value: Float[Tensor, "batch heads length size"],
+    attention_mask: Tensor | None,
+    scale: float,
+    dropout: float,
+) -> Float[Tensor, "batch length heads size"]:
+    """Attention in rows with padding, by its formula; torch's own draws dropout from a stream."""
+    scores = (query @ key.mT) * scale
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    elif attention_mask is not None:
+        scores = scores + attention_mask
+    drawn = bits_of_heads(site_keys(query.transpose(1, 2)), query.shape[1])
+    weights = dropped_out(scores.softmax(-1), drawn.flatten(), dropout)
+    return (weights @ value).transpose(1, 2).contiguous()
+
+
 def packed_attention(
     module: nn.Module,
     query: Float[Tensor, "batch heads length size"],
@@ -207,20 +249,24 @@ def packed_attention(
     **settings: Any,  # noqa: ANN401
 ) -> tuple[Float[Tensor, "batch length heads size"], None]:
     """Transformers' interface: a batch of one sequence, all rows one after another."""
+    states = [matrix.transpose(1, 2) for matrix in (query, key, value)]
     if packed_rows is None:
+        if dropout and keys_in_force() is not None and not query.is_cuda:
+            return padded_attention(query, key, value, attention_mask, scaling, dropout), None
         context, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **settings
         )
         return context, None
-    states = [matrix.transpose(1, 2) for matrix in (query, key, value)]
+    keys = site_keys(states[0]).flatten() if dropout else None
     sees_all = sliding_window is None or sliding_window >= packed_rows.lengths[0]
     if sees_all and is_native(states[0]):
         context = AttentionNative.apply(
-            *states, None, None, packed_rows.sequences, scaling, dropout
+            *states, None, None, packed_rows.sequences, scaling, dropout, keys
         )
         return context, None
     rows = (matrix[0] for matrix in states)
-    context = PackedAttentionCPU.apply(*rows, packed_rows.groups, sliding_window, scaling, dropout)
+    limits = packed_rows.groups, sliding_window
+    context = PackedAttentionCPU.apply(*rows, *limits, scaling, dropout, keys)
     return context[None], None
 
 

@@ -25,7 +25,9 @@ SIMILARITIES = (
 )  # fmt: skip
 # what only tasks have that compare the vectors of texts
 OF_EMBEDDING_TASKS = ("num_pairs", "num_clashes", *SIMILARITIES)
-DOUBLE = ("lr", "loss", "total_time", "token_rate", "num_samples", "num_tokens")
+DOUBLE = (
+    "lr", "loss", "total_time", "token_rate", "num_samples", "num_tokens", "peak_flops",
+)  # fmt: skip
 BY_DATASET = ("samples_by_dataset", "tokens_by_dataset")
 SCHEMA: Schema = {
     "step": pl.Int64,

@@ -1,10 +1,12 @@
 """What steps cost and how they went: speed, phases, clipping, skipped steps, the data they saw."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
-from kl3m_embeddings.report.read.run import Run
+from kl3m_embeddings.report.read.run import Run, is_real
 from kl3m_embeddings.report.statistics.columns import (
     Summary,
     last,
@@ -20,7 +22,7 @@ NUM_SKIPPED_NAMED = 10
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedStatistics:
-    """How fast the steps were; `mfu` is model FLOPs utilisation, from 0 to 1."""
+    """How fast the steps were; `mfu` is model FLOPs utilisation, which 1 is the most of."""
 
     tokens_per_s: float | None
     """All tokens over all step times."""
@@ -78,8 +80,9 @@ class DatasetStatistics:
     share_of_tokens: float | None
 
 
-def speed(steps: pl.DataFrame) -> SpeedStatistics:
+def speed(run: Run) -> SpeedStatistics:
     """Tokens a second, by the step times and as logged; the device's memory and use."""
+    steps = run.steps
     timed = steps.select("num_tokens", "step_time").drop_nulls()
     num_tokens, seconds = total(timed["num_tokens"]), total(timed["step_time"])
     return SpeedStatistics(
@@ -87,8 +90,38 @@ def speed(steps: pl.DataFrame) -> SpeedStatistics:
         token_rate=summary(steps["token_rate"]),
         step_time_s=summary(steps["step_time"]),
         device_mb_max=percentile(steps["device_mb"], 100),
-        mfu=summary(steps["mfu"]),
+        mfu=summary(mfu_of_best_peak(steps, run.starts)),
     )
+
+
+def mfu_of_best_peak(steps: pl.DataFrame, starts: Sequence[Mapping[str, Any]]) -> pl.Series:
+    """`mfu` out of the best peak that was measured on the step's device, be it before or after.
+
+    A device that was busy when its peak was measured seems to be used better than it is. What it
+    did once it can do always. Rows without `peak_flops` have that of the start before them.
+    """
+    devices = [
+        (
+            start["step"],
+            str(hardware.get("device_name")),
+            as_number(hardware.get("peak_flops")),
+        )
+        for start in starts
+        if isinstance(hardware := start.get("hardware"), dict)
+    ]
+    schema = {"first": pl.Int64, "device": pl.String, "at_start": pl.Float64}
+    table = pl.DataFrame(devices, schema=schema, orient="row").sort("first", maintain_order=True)
+    # a start at step 100 is of the rows from 101 on
+    before = steps.select("mfu", "peak_flops", first=pl.col("step") - 1).set_sorted("first")
+    of_device = before.join_asof(table.set_sorted("first"), on="first", check_sortedness=False)
+    peak = pl.coalesce("peak_flops", "at_start")
+    best = pl.max_horizontal(peak.max(), pl.col("at_start").max()).over("device")
+    return of_device.select((pl.col("mfu") * (peak / best).fill_null(1.0)).alias("mfu"))["mfu"]
+
+
+def as_number(value: object) -> float | None:
+    """The number, if it is one."""
+    return float(value) if isinstance(value, int | float) and is_real(value) else None
 
 
 def phases(steps: pl.DataFrame) -> list[PhaseTime]:

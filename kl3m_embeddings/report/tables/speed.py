@@ -32,8 +32,15 @@ def speed_rows(speed: SpeedStatistics) -> list[tuple[str, str | None]]:
         ),
         ("step time", spread(speed.step_time_s, duration)),
         ("device memory", None if memory_mb is None else f"{number(memory_mb)} MB at most"),
-        ("use of the device (MFU)", percent(mfu.median) if mfu else None),
+        ("use of the device (MFU)", use_of_device(mfu.median) if mfu else None),
     ]
+
+
+def use_of_device(mfu: float | None) -> str:
+    """A share of the device's peak; marked where it cannot be, above 100%."""
+    if mfu is None or mfu <= 1:
+        return percent(mfu)
+    return f"{percent(mfu)}: cannot be, the device was busy whenever its peak was measured"
 
 
 def evaluation_times(evals: EvalStatistics | None, steps_s: float | None) -> str | None:

@@ -4,8 +4,8 @@
    or what else its loss is made for (`TextColumns`).
 2. The texts of all columns are rows of one batch. Rows of similar length are embedded together, so
    that little of it is padding; the graphs of all parts stay, and the loss sees all vectors.
-3. With `chunk_tokens` no graph stays: GradCache embeds each part twice (losses/gradcache.py). A
-   part has its own dropout seed, so both times it draws the same masks.
+3. With `chunk_tokens` no graph stays: GradCache embeds each part twice (losses/gradcache.py).
+   Dropout masks belong to rows, so that both times they are the same.
 """
 
 from abc import ABC, abstractmethod
@@ -221,8 +221,7 @@ class EmbeddingTask(ABC, Generic[SourceT, OptionsT]):
         for name, gradient in cached.parameters.items():
             share = surrogate(self.loss.get_parameter(name), gradient * weight, share)
         for index, rows in enumerate(batch.parts):
-            part = batch.rows(rows, _part_seed(batch, index))
-            outputs = _vectors(forward(part))
+            outputs = _vectors(forward(batch.rows(rows)))
             loss = surrogate(outputs, gradients[rows.to(gradients.device)], share)
             yield LossPart(loss, index == len(batch.parts) - 1, measures)
             share, measures = torch.zeros_like(cached.loss), {}
@@ -250,10 +249,7 @@ def split_by_length(
 
 def _embed(forward: Forward, batch: Batch, *, grad: bool) -> Float[Tensor, "rows dim"]:
     """The vectors of all rows, in the batch's order."""
-    vectors = [
-        _vectors(forward(batch.rows(rows, _part_seed(batch, index)), grad=grad))
-        for index, rows in enumerate(batch.parts)
-    ]
+    vectors = [_vectors(forward(batch.rows(rows), grad=grad)) for rows in batch.parts]
     together = torch.cat(vectors)
     return together[torch.cat(batch.parts).argsort().to(together.device)]
 
@@ -261,11 +257,6 @@ def _embed(forward: Forward, batch: Batch, *, grad: bool) -> Float[Tensor, "rows
 def _vectors(outputs: Outputs) -> Float[Tensor, "rows dim"]:
     assert outputs.embeddings is not None
     return outputs.embeddings
-
-
-def _part_seed(batch: Batch, index: int) -> int | None:
-    """Every part has masks of its own, the same ones in both passes."""
-    return None if batch.dropout_seed is None else batch.dropout_seed ^ index
 
 
 def _targets(texts: TextColumns) -> PairTargets:

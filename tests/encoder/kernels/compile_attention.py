@@ -24,7 +24,8 @@ LAUNCH = Launch(
 )
 TYPES = {
     "bounds": "*i32",
-    "seed": "*i64",
+    "is_key": "*u8",
+    "dropout_keys": "*i32",
     "num_rows": "i32",
     "num_tokens": "i32",
     "max_length": "i32",

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kl3m_embeddings.encoder.kernels import native_library
+from kl3m_embeddings.encoder.kernels.dropout import site_keys
 from kl3m_embeddings.encoder.kernels.native_attention import AttentionNative
 from kl3m_embeddings.encoder.kernels.sequences import Sequences
 
@@ -29,5 +30,6 @@ def attention_inputs(batch, length, heads, size):
 
 def attend(inputs, mask, dropout=0.0):
     leaves = [None if one is None else one.clone().requires_grad_() for one in inputs]
-    output = AttentionNative.apply(*leaves, Sequences.of(mask), 0.1, dropout)
+    keys = site_keys(inputs[0]) if dropout else None
+    output = AttentionNative.apply(*leaves, Sequences.of(mask), 0.1, dropout, keys)
     return output, leaves

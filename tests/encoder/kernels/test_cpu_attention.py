@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from kl3m_embeddings.encoder.kernels import cpu_attention
 from kl3m_embeddings.encoder.kernels.cpu_attention import (
     DisentangledAttentionCPU,
+    attend,
     band_shape,
     by_head,
     by_sequence,
     groups,
-    mark_dropped,
     shifted,
 )
+from kl3m_embeddings.encoder.kernels.dropout import is_dropped, mixed
 
 BATCH, LENGTH, HEADS, SIZE = 5, 6, 3, 4
 
@@ -34,7 +35,7 @@ def test_without_positions_it_is_scaled_dot_product_attention(monkeypatch, num_s
     bias = torch.zeros(BATCH, 1, LENGTH, dtype=dtype).masked_fill(
         ~allowed[:, None], torch.finfo(dtype).min
     )
-    ours = DisentangledAttentionCPU.apply(*states, *tables, bias, 0.3, 0.0)
+    ours = DisentangledAttentionCPU.apply(*states, *tables, bias, 0.3, 0.0, None)
     theirs = F.scaled_dot_product_attention(
         *(one.transpose(1, 2) for one in states), attn_mask=allowed[:, None, None], scale=0.3
     ).transpose(1, 2)
@@ -76,9 +77,17 @@ def test_row_i_of_a_shifted_table_begins_i_columns_before_the_middle():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_what_is_dropped_keeps_its_size_under_another_sign(dtype):
-    weights = normal(40, 50).abs().to(dtype)
-    before = weights.clone()
-    torch.manual_seed(0)
-    mark_dropped(weights, 0.25)
-    assert torch.equal(weights.abs(), before)
-    assert weights.signbit().double().mean().item() == pytest.approx(0.25, abs=0.03)
+    scores, v = normal(40, 50, 50).to(dtype), normal(40, 50, 4).to(dtype)
+    drawn = mixed(torch.arange(2000).int()).view(40, 50)
+    _, plain = attend(scores.clone(), v, 0.0, None)
+    output, weights = attend(scores.clone(), v, 0.25, drawn)
+    assert torch.equal(weights.abs(), plain)
+    dropped = is_dropped(drawn.flatten(), 50, 0.25).view(40, 50, 50)
+    assert torch.equal(weights.signbit(), dropped)
+    torch.testing.assert_close(output, (plain * ~dropped) @ v / 0.75)
+
+
+def test_where_all_weights_are_dropped_nothing_is_left():
+    drawn = mixed(torch.arange(12).int()).view(2, 6)
+    output, _ = attend(normal(2, 6, 6), normal(2, 6, 4), 1.0, drawn)
+    assert not output.any()

@@ -1,10 +1,10 @@
 """The attention kernel for the CPU against float32, and its dropout against Philox."""
 
-import numpy as np
 import pytest
 import torch
 
 from kl3m_embeddings.encoder.kernels.cpu_attention import DisentangledAttentionCPU
+from kl3m_embeddings.encoder.kernels.dropout import bits_of_heads, is_dropped, mixed
 from kl3m_embeddings.encoder.kernels.native_attention import AttentionNative
 from kl3m_embeddings.encoder.kernels.sequences import Sequences
 from tests.encoder.kernels.kernel_inputs import (
@@ -28,7 +28,7 @@ def test_attention_and_its_gradients_are_float32s_rounded(shape):
     output, leaves = attend(inputs, mask)
     exact_leaves = [one.float().requires_grad_() for one in inputs]
     bias = Sequences.of(mask).bias(torch.float32)
-    exact = DisentangledAttentionCPU.apply(*exact_leaves, bias, 0.1, 0.0)
+    exact = DisentangledAttentionCPU.apply(*exact_leaves, bias, 0.1, 0.0, None)
     weights = torch.randn(exact.shape) * mask[:, :, None, None]
     assert relative_error(output * weights, exact * weights) < BFLOAT16_ERROR
     grads = torch.autograd.grad(output, leaves, weights.bfloat16())
@@ -93,44 +93,34 @@ def test_sequences_one_after_another_attend_as_rows_do():
     packed = [one[mask][None] for one in inputs]
     sequences = Sequences.one_after_another(lengths)
     assert sequences.bounds.tolist() == [[0, 70], [70, 103], [103, 135], [135, 136]]
-    output = AttentionNative.apply(*packed, None, None, sequences, 0.1, 0.0)
+    output = AttentionNative.apply(*packed, None, None, sequences, 0.1, 0.0, None)
     assert torch.equal(output[0], by_row[mask])
 
 
-def philox(seed, counters):
-    """Philox4x32-7 by its definition; counters of shape (count, 4)."""
-    words = counters.astype(np.uint64)
-    keys = [seed & 0xFFFFFFFF, seed >> 32]
-    for _ in range(7):
-        first, second = words[:, 0] * 0xD2511F53, words[:, 2] * 0xCD9E8D57
-        columns = [
-            (second >> 32) ^ words[:, 1] ^ keys[0],
-            second & 0xFFFFFFFF,
-            (first >> 32) ^ words[:, 3] ^ keys[1],
-            first & 0xFFFFFFFF,
-        ]
-        words = np.stack(columns, axis=1).astype(np.uint64)
-        keys = [(keys[0] + 0x9E3779B9) & 0xFFFFFFFF, (keys[1] + 0xBB67AE85) & 0xFFFFFFFF]
-    return words.astype(np.uint32)
-
-
-def test_philox_has_its_authors_answer():
-    """From Random123's known answers."""
-    known = [0x5F6FB709, 0x0D893F64, 0x4F121F81, 0x4F730A48]
-    assert philox(0, np.zeros((1, 4)))[0].tolist() == known
-
-
 @needs_kernels
-def test_dropout_is_drawn_by_philox_from_seed_row_and_column():
-    inputs, mask = attention_inputs(1, 128, 1, 32), torch.ones(1, 128, dtype=torch.bool)
-    torch.manual_seed(5)
-    seed = int(torch.randint(2**63 - 1, ()))
-    torch.manual_seed(5)
-    output, _ = attend(inputs, mask, dropout=0.5)
-    dropped = output.grad_fn.saved_tensors[-1].view(128, 128).float().signbit()
-    for row in (0, 1, 127):
-        counters = np.zeros((16, 4), np.uint64)
-        counters[:, 0], counters[:, 2] = row, np.arange(16)
-        words = philox(seed, counters).T  # [word, lane]
-        halves = np.stack([words & 0xFFFF, words >> 16], axis=1).reshape(128)
-        assert dropped[row].tolist() == (halves < 2**15).tolist()
+def test_weights_are_dropped_as_torchs_operations_drop_them():
+    """Of sequences that begin anywhere, in each head; queries beyond their ends are nobody's."""
+    inputs = attention_inputs(1, 200, 3, 32)[:3]
+    lengths = [70, 33, 96, 1]
+    keys = mixed(torch.arange(200).int())
+    output = AttentionNative.apply(
+        *(one.requires_grad_() for one in inputs),
+        None, None, Sequences.one_after_another(lengths), 0.1, 0.3, keys,
+    )  # fmt: skip
+    signed, wanted = output.grad_fn.saved_tensors[-1].float().signbit(), []
+    for head in range(3):
+        start = 0
+        for length in lengths:
+            padded = -(-length // 32) * 32
+            rows = bits_of_heads(keys[None, start : start + length], 3)[0, head]
+            one = is_dropped(rows, padded, 0.3)
+            wanted.append(torch.cat([one, torch.zeros(padded - length, padded).bool()]).flatten())
+            start += length
+    first = 0
+    for index, one in enumerate(wanted):
+        padded = int(len(one) ** 0.5)
+        length = lengths[index % len(lengths)]
+        ours = signed[first : first + len(one)].view(padded, padded)[:length]
+        assert torch.equal(ours, one.view(padded, padded)[:length])
+        first += len(one)
+    assert first == len(signed)

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import AutoModelForMaskedLM
 
 from kl3m_embeddings.encoder.folder.load import build_encoder
+from kl3m_embeddings.encoder.kernels.dropout import is_dropped, mixed
 from kl3m_embeddings.encoder.kernels.masked_loss import linear_cross_entropy
 from kl3m_embeddings.encoder.kernels.native_layers import feed_forward, project_add_norm
 from tests.encoder.kernels.kernel_inputs import (
@@ -32,28 +33,19 @@ def layer_parts(size=48, inner=80):
     return dense, outer, norm, states, context
 
 
-def mask_of(rows, size, dropout):
-    """Which of a residual connection's numbers are kept under torch's seed 7."""
-    dense, norm = nn.Linear(16, size), nn.LayerNorm(size)
-    nn.init.zeros_(dense.weight)
-    nn.init.ones_(dense.bias)
-    zeros = torch.zeros(rows, 16).bfloat16(), torch.zeros(rows, size).bfloat16()
-    torch.manual_seed(7)
-    return project_add_norm(*zeros, dense, norm, dropout).float() > 0
-
-
 @needs_kernels
 @pytest.mark.parametrize("dropout", [0.0, 0.25])
 def test_half_layers_and_their_gradients_are_float32s_rounded(dropout):
+    """Under the masks of torch's operations."""
     dense, outer, norm, states, context = layer_parts()
-    kept = mask_of(150, 48, dropout).view(3, 50, 48) if dropout else torch.ones(3, 50, 48)
+    drawn = mixed(torch.arange(150).int())
+    kept = ~is_dropped(drawn, 48, dropout).view(3, 50, 48)
     assert kept.float().mean().item() == pytest.approx(1 - dropout, abs=0.02)
 
     def ours(states, context):
-        torch.manual_seed(7)
-        first = project_add_norm(context, states, outer, norm, dropout)
-        torch.manual_seed(7)
-        return feed_forward(first, dense, outer, norm, dropout)
+        rest = (dropout, drawn) if dropout else ()
+        first = project_add_norm(context, states, outer, norm, *rest)
+        return feed_forward(first, dense, outer, norm, *rest)
 
     def exact(states, context):
         def add_norm(projected, residual):
@@ -142,7 +134,8 @@ def test_results_do_not_depend_on_the_number_of_threads():
         torch.manual_seed(0)
         output, leaves = attend(inputs, mask, dropout=0.1)
         result = [output, *torch.autograd.grad(output.float().square().sum(), leaves)]
-        transformed = feed_forward(states, dense, outer, norm, 0.1)
+        drawn = mixed(torch.arange(150).int())
+        transformed = feed_forward(states, dense, outer, norm, 0.1, drawn)
         result += [transformed, *torch.autograd.grad(transformed.float().sum(), [norm.weight])]
         results.append(result)
     torch.set_num_threads(1)

@@ -9,15 +9,21 @@ import pytest
 import torch
 
 from kl3m_embeddings.encoder.kernels.cpu_attention import DisentangledAttentionCPU
+from kl3m_embeddings.encoder.kernels.dropout import (
+    bits_of_heads,
+    is_dropped,
+    kept_scale,
+    token_bits,
+)
 
 pytest.importorskip("triton")
 
-from kl3m_embeddings.encoder.kernels.triton_attention import attend_packed, dropout_mask
+from kl3m_embeddings.encoder.kernels.triton_attention import attend_packed
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BLOCK, HEADS, SIZE = 16, 2, 16
 SCALE = 0.2
-SEED = torch.tensor([2**40 + 17], device=DEVICE)
+ROW_KEY = torch.tensor([2**40 + 17], device=DEVICE)
 
 
 def bounds_of(lengths):
@@ -36,15 +42,21 @@ def inputs(lengths, max_length, dtype=torch.float32, heads=HEADS, size=SIZE):
     return [*states, *(normal(heads, 2 * max_length - 1, size) for _ in range(2))]
 
 
-def attend(tensors, lengths, max_length, dropout=0.0, block=BLOCK):
-    bounds = bounds_of(lengths)
-    return attend_packed(*tensors, bounds, max_length, SCALE, dropout, SEED, block=block)
+def dropout_keys(num_tokens):
+    return token_bits(ROW_KEY, torch.arange(num_tokens, device=DEVICE).int())
 
 
-def by_definition(tensors, lengths, max_length, dropout=0.0):
-    """Every score by its formula, and the weights that the mask of `SEED` keeps."""
+def attend(tensors, lengths, max_length, dropout=0.0, block=BLOCK, is_key=None):
+    keys = dropout_keys(len(tensors[0])) if dropout else None
+    rest = bounds_of(lengths), max_length, SCALE, dropout, keys
+    return attend_packed(*tensors, *rest, is_key=is_key, block=block)
+
+
+def by_definition(tensors, lengths, max_length, dropout=0.0, is_key=None):
+    """Every score by its formula, and the weights that torch's operations keep."""
     query, key, value, pos_key, pos_query = tensors
-    kept = dropout_mask(SEED, dropout, len(query), query.shape[1], max_length)
+    bits = bits_of_heads(dropout_keys(len(query))[None], query.shape[1])[0]
+    kept = ~is_dropped(bits.flatten(), max_length, dropout).view(*bits.shape, -1)  # heads first
     outputs, start = [], 0
     for length in lengths:
         tokens = slice(start, start + length)
@@ -55,8 +67,10 @@ def by_definition(tensors, lengths, max_length, dropout=0.0):
             scores = scores + torch.einsum("qhd,hqkd->hqk", query[tokens], pos_key[:, row])
         if pos_query is not None:
             scores = scores + torch.einsum("khd,hqkd->hqk", key[tokens], pos_query[:, row])
-        weights = (scores * SCALE).softmax(-1) * kept[tokens, :, :length].transpose(0, 1)
-        outputs.append(torch.einsum("hqk,khd->qhd", weights / (1 - dropout), value[tokens]))
+        if is_key is not None:
+            scores = scores.masked_fill(is_key[tokens] == 0, -math.inf)
+        weights = (scores * SCALE).softmax(-1) * kept[:, tokens, :length] * kept_scale(dropout)
+        outputs.append(torch.einsum("hqk,khd->qhd", weights, value[tokens]))
         start += length
     return torch.cat(outputs)
 
@@ -82,10 +96,12 @@ def assert_same(ours, theirs, tensors, in_double, tolerance):
             torch.testing.assert_close(exact, wanted, atol=tolerance, rtol=tolerance)
 
 
-def assert_by_definition(tensors, lengths, max_length, dropout=0.0, block=BLOCK, tolerance=1e-5):
+def assert_by_definition(
+    tensors, lengths, max_length, dropout=0.0, block=BLOCK, tolerance=1e-5, is_key=None
+):
     in_double = [None if one is None else one.detach().double().requires_grad_() for one in tensors]
-    ours = attend(tensors, lengths, max_length, dropout, block)
-    theirs = by_definition(in_double, lengths, max_length, dropout)
+    ours = attend(tensors, lengths, max_length, dropout, block, is_key)
+    theirs = by_definition(in_double, lengths, max_length, dropout, is_key)
     assert_same(ours, theirs, tensors, in_double, tolerance)
 
 
@@ -108,9 +124,19 @@ def test_scores_may_lack_a_term(missing, dropout):
     assert_by_definition(tensors, lengths, 18, dropout)
 
 
-def test_dropout_drops_what_its_mask_says():
+@pytest.mark.parametrize("p", [0.3, 1.0])
+def test_dropout_drops_what_its_mask_says(p):
     lengths = [7, 21]
-    assert_by_definition(inputs(lengths, 21), lengths, 21, dropout=0.3)
+    assert_by_definition(inputs(lengths, 21), lengths, 21, dropout=p)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_masked_tokens_inside_of_a_row_are_seen_by_none(dropout):
+    """One, several, and more than a block at a time."""
+    lengths = [7, 40]
+    is_key = torch.ones(47, dtype=torch.uint8, device=DEVICE)
+    is_key[3] = is_key[12:30] = is_key[46] = 0
+    assert_by_definition(inputs(lengths, 40), lengths, 40, dropout, is_key=is_key)
 
 
 # Triton's interpreter multiplies bfloat16 as if its bits were integers.
@@ -158,29 +184,11 @@ def test_it_agrees_with_attention_on_the_cpu():
     )
     tables = in_double[3], in_double[4].flip(1)
     bias = torch.zeros(3, length, dtype=torch.double).masked_fill_(~is_token, -math.inf)
-    theirs = DisentangledAttentionCPU.apply(*padded, *tables, bias[:, None], SCALE, 0.0)[is_token]
+    theirs = DisentangledAttentionCPU.apply(*padded, *tables, bias[:, None], SCALE, 0.0, None)[
+        is_token
+    ]
     ours = attend(tensors, lengths, length)
     assert_same(ours.cpu(), theirs, tensors, in_double, 1e-5)
-
-
-@pytest.mark.parametrize("p", [0.05, 0.1, 0.5])
-def test_the_mask_drops_its_share_and_neighbours_are_independent(p):
-    dropped = (~dropout_mask(SEED, p, 512, 4, 128)).double() - p
-    deviation = math.sqrt(p * (1 - p) / dropped.numel())
-    assert abs(dropped.mean().item()) < 4 * deviation
-    for dim in range(3):
-        for distance in (1, 2):
-            size = dropped.shape[dim] - distance
-            products = dropped.narrow(dim, 0, size) * dropped.narrow(dim, distance, size)
-            assert abs(products.mean().item()) < 4 * p * (1 - p) / math.sqrt(products.numel())
-
-
-def test_the_mask_follows_the_whole_seed():
-    seeds = [0, 1, 2**32, -1]
-    masks = [dropout_mask(torch.tensor([seed]), 0.5, 64, 2, 64) for seed in seeds]
-    for number, one in enumerate(masks):
-        for other in masks[:number]:
-            assert (one == other).double().mean().item() == pytest.approx(0.5, abs=0.03)
 
 
 @pytest.mark.slow
@@ -219,11 +227,11 @@ def test_every_size_fits_on_the_device(size, dtype):
 
 
 @pytest.mark.gpu
-def test_a_cuda_graph_is_replayed_with_other_rows_and_another_seed():
-    tensors, seed, bounds = full_size([512, 512]), SEED.clone(), bounds_of([512, 512])
+def test_a_cuda_graph_is_replayed_with_other_rows_and_other_masks():
+    tensors, keys, bounds = full_size([512, 512]), dropout_keys(1024), bounds_of([512, 512])
 
     def step():
-        output = attend_packed(*tensors, bounds, 512, SCALE, 0.1, seed)
+        output = attend_packed(*tensors, bounds, 512, SCALE, 0.1, keys)
         return [output, *torch.autograd.grad(output, tensors, torch.ones_like(output))]
 
     stream = torch.cuda.Stream()
@@ -234,7 +242,7 @@ def test_a_cuda_graph_is_replayed_with_other_rows_and_another_seed():
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = step()
-    seed += 1
+    keys += 1
     bounds.copy_(bounds_of([300, 411]))
     graph.replay()
     for replayed, eager in zip(captured, step(), strict=True):

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kl3m_embeddings.encoder.kernels.dropout import site_keys
 from kl3m_embeddings.encoder.stock import attention as module
 from kl3m_embeddings.encoder.stock.attention import PackedAttentionCPU, row_groups
 
@@ -29,7 +30,8 @@ def inputs(dtype=torch.float64, heads=HEADS, size=SIZE, lengths=LENGTHS):
 
 
 def attend(*tensors, window=None, dropout=0.0, lengths=LENGTHS):
-    return PackedAttentionCPU.apply(*tensors, row_groups(lengths), window, SCALE, dropout)
+    keys = site_keys(tensors[0][None]).flatten() if dropout else None
+    return PackedAttentionCPU.apply(*tensors, row_groups(lengths), window, SCALE, dropout, keys)
 
 
 def weights_by_definition(query, key, window=None, lengths=LENGTHS):

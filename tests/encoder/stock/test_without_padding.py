@@ -11,6 +11,7 @@ from kl3m_embeddings.encoder.kernels.dropout import Dropout
 from kl3m_embeddings.encoder.stock import attention, without_padding
 from kl3m_embeddings.encoder.stock.without_padding import (
     PACKED_TYPES,
+    filling_lengths,
     speed_up,
     stock_hidden_states,
 )
@@ -84,8 +85,24 @@ def test_it_sees_no_padding_where_it_can(model_type, monkeypatch):
     assert states.isfinite().all()
     monkeypatch.setattr(without_padding, "MAX_PACKED_LENGTH", 23)
     stock_hidden_states(fast, input_ids, attention_mask)
-    first = (5, 24) if model_type == "mpnet" else (1, int(attention_mask.sum()))
+    assert attention_mask.sum() == 82
+    first = (5, 24) if model_type == "mpnet" else (1, 96)
     assert seen == [first, (5, 24)]
+
+
+@pytest.mark.parametrize(("num_tokens", "length"), [(82, 24), (4400, 128), (4608, 512), (1, 3)])
+def test_tokens_are_filled_up_by_rows_that_fit(num_tokens, length):
+    rows = filling_lengths(num_tokens, length)
+    wanted = {82: 96, 4400: 4608, 4608: 4608, 1: 32}[num_tokens]
+    assert num_tokens + sum(rows) == wanted
+    assert all(0 < row <= length for row in rows)
+
+
+def test_numbers_of_tokens_are_few_and_little_is_added():
+    numbers = range(1024, 16385)
+    filled = [number + sum(filling_lengths(number, 128)) for number in numbers]
+    assert len(set(filled)) <= 4 * 16 + 1
+    assert max(one / number for one, number in zip(filled, numbers, strict=True)) < 1 + 1 / 16
 
 
 @pytest.mark.parametrize("model_type", ["bert", "modernbert"])

@@ -6,7 +6,7 @@ import pytest
 from kl3m_embeddings.report.read.run import read_run
 from kl3m_embeddings.report.statistics.run_statistics import describe_run
 from kl3m_embeddings.report.statistics.steps import FallbackStatistics, SkippedSteps
-from tests.report.logs import write_run
+from tests.report.logs import write_lines, write_run
 
 
 def test_speed_and_phases(masked_rows, masked_statistics):
@@ -50,6 +50,38 @@ def test_datasets(masked_rows, masked_statistics):
             whole = sum(sum(row[field].values()) for row in masked_rows)
             assert getattr(entry, f"num_{key}") == mine
             assert getattr(entry, f"share_of_{key}") == pytest.approx(mine / whole)
+
+
+def write_peaks(folder, rows, starts):
+    """A run whose steps used half of a peak; rows and starts: what they say of peaks."""
+    steps = [{"step": n, "mfu": 0.5, **row} for n, row in enumerate(rows, 1)]
+    log = write_run(folder, rows=steps)
+    lines = [{"step": step, "hardware": hardware} for step, hardware in starts]
+    write_lines(folder / "run.jsonl", lines)
+    return describe_run(read_run(log)).speed.mfu
+
+
+def test_mfu_is_out_of_the_best_peak_whenever_it_was_measured(tmp_path):
+    """Of a peak of 10, 20 and 40: all steps before and after are out of 40."""
+    peaks = [{"peak_flops": peak} for peak in (10.0, 20.0, 40.0, 40.0)]
+    mfu = write_peaks(tmp_path, peaks, [(0, {"device_name": "a", "peak_flops": 10.0})])
+    assert (mfu.min, mfu.max, mfu.last) == (0.125, 0.5, 0.5)
+
+
+def test_logs_without_peaks_have_those_of_their_starts_and_devices_their_own(tmp_path):
+    """A start at step 2 is of the steps from 3 on."""
+    starts = [
+        (0, {"device_name": "a", "peak_flops": 10.0}),
+        (2, {"device_name": "a", "peak_flops": 20.0}),
+        (3, {"device_name": "b", "peak_flops": 80.0}),
+    ]
+    mfu = write_peaks(tmp_path, [{}, {}, {}, {}], starts)
+    assert (mfu.min, mfu.median, mfu.last) == (0.25, 0.375, 0.5)
+
+
+@pytest.mark.parametrize("starts", [[], [(0, None)], [(0, {"device_name": "a"})]], ids=str)
+def test_mfu_is_as_logged_where_no_peak_is_known(tmp_path, starts):
+    assert write_peaks(tmp_path, [{}, {}], starts).last == 0.5
 
 
 def test_phases_longer_than_the_step_are_shares_of_their_sum(tmp_path):

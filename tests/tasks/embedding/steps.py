@@ -1,7 +1,5 @@
 """Steps of the task `pairs`: their batches, losses and gradients."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from transformers import AutoConfig
@@ -50,7 +48,9 @@ def gradients(options, batches, **config):
 def batches_of(options, source, *, count=8, number=1, seed=77, part_tokens=4096):
     task = Pairs(options, 32, part_tokens)
     made = [task.batch(source, n * count, count) for n in range(number)]
-    return [replace(batch, dropout_seed=seed) for batch in made]
+    if seed is None:
+        return made
+    return [batch.with_dropout(seed, n * count, count) for n, batch in enumerate(made)]
 
 
 def assert_same(one, other, rtol=1e-5):
@@ -58,4 +58,4 @@ def assert_same(one, other, rtol=1e-5):
     assert one[1] == pytest.approx(other[1], rel=rtol, abs=1e-6)
     assert one[2].keys() == other[2].keys()
     for name, gradient in one[2].items():
-        torch.testing.assert_close(gradient, other[2][name], rtol=rtol, atol=1e-6, msg=name)
+        torch.testing.assert_close(gradient, other[2][name], rtol=rtol, atol=4e-6, msg=name)

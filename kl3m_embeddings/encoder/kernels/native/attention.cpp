@@ -66,27 +66,29 @@ void sum_tables(const float* partial, const Shape& shape, int num_groups, float*
 extern "C" {
 
 // pos_key, pos_query: [H][2 max_length - 1][D] by k - q and by q - k ascending, or null. key_bias: [tokens] or
-// null. weights: as WeightStarts says, or null; a dropped one has its sign set.
+// null. dropout_keys: [tokens], or null where there is no dropout. weights: as WeightStarts says, or null; a
+// dropped one has its sign set.
 void attention_forward(const bf16* query, const bf16* key, const bf16* value, const bf16* pos_key,
-                       const bf16* pos_query, const float* key_bias, const int64_t* bounds, bf16* output,
-                       bf16* weights, int64_t tokens, int sequences, int max_length, int heads, int size, float scale,
-                       float dropout, uint64_t seed) {
+                       const bf16* pos_query, const float* key_bias, const int64_t* bounds,
+                       const uint32_t* dropout_keys, bf16* output, bf16* weights, int64_t tokens, int sequences,
+                       int max_length, int heads, int size, float scale, float factor, int32_t drop_below) {
     const Shape shape{bounds, tokens, sequences, max_length, heads, size};
     const WeightStarts weight_starts(shape);
     const std::vector<int> starts = group_starts(shape);
+    const std::vector<uint32_t> columns = mixed_columns(shape.padded());
     for_each_task(shape, int(starts.size()) - 1, pos_key, pos_query, [&](int head, int group, const Table* keys, const Table* queries) {
-        Forward task{shape, query, key, value, keys, queries, key_bias, scale, {dropout, seed}, weight_starts,
-                     output, weights, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+        Forward task{shape, query, key, value, keys, queries, key_bias, scale, {dropout_keys, factor, drop_below}, columns,
+                     weight_starts, output, weights, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
         task.run_all(head, starts[group], starts[group + 1]);
     });
 }
 
-// `seed` is not asked for: the signs of `weights` say what was dropped. grad_pos_*: like pos_*, in float32.
+// Keys are not asked for: the signs of `weights` say what was dropped. grad_pos_*: like pos_*, in float32.
 void attention_backward(const bf16* query, const bf16* key, const bf16* value, const bf16* pos_key,
                         const bf16* pos_query, const int64_t* bounds, const bf16* output, const bf16* weights,
                         const bf16* grad_output, bf16* grad_query, bf16* grad_key, bf16* grad_value,
                         float* grad_pos_key, float* grad_pos_query, int64_t tokens, int sequences, int max_length,
-                        int heads, int size, float scale, float dropout) {
+                        int heads, int size, float scale, float factor) {
     const Shape shape{bounds, tokens, sequences, max_length, heads, size};
     const WeightStarts weight_starts(shape);
     const std::vector<int> starts = group_starts(shape);
@@ -98,7 +100,7 @@ void attention_backward(const bf16* query, const bf16* key, const bf16* value, c
         const size_t at = (size_t(head) * num_groups + group) * partial_size;
         float *grad_keys = pos_key ? keys.data() + at : nullptr, *grad_queries = pos_query ? queries.data() + at : nullptr;
         Backward task{shape, query, key, value, output, weights, grad_output, key_table, query_table, scale,
-                      {dropout, 0}, weight_starts, grad_query, grad_key, grad_value, grad_keys, grad_queries,
+                      factor, weight_starts, grad_query, grad_key, grad_value, grad_keys, grad_queries,
                       {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}};
         task.run_all(head, starts[group], starts[group + 1]);
     });

@@ -11,7 +11,7 @@ struct Backward {
     const bf16 *query, *key, *value, *output, *weights, *grad_output;
     const Table *pos_key, *pos_query;
     float scale;
-    Dropout dropout;
+    float dropout_factor;  // of the weights that are kept
     const WeightStarts& weight_starts;
     bf16 *grad_query, *grad_key, *grad_value;
     float *grad_pos_key, *grad_pos_query;  // of this task: [D][R]
@@ -62,7 +62,7 @@ struct Backward {
             write(grad_q.data(), grad_query + at + first * shape.stride(), std::min(num_queries, length - first), 1);
         }
         write(grad_k.data(), grad_key + at, length, 1);
-        write(grad_v.data(), grad_value + at, length, dropout.factor());
+        write(grad_v.data(), grad_value + at, length, dropout_factor);
     }
 
     void prepare(ptrdiff_t at, int length, int n) {
@@ -97,7 +97,7 @@ struct Backward {
         product(grad.data() + size_t(first) * size, size, values.data(), n, grad_weights.data(), n, num_queries, n,
                 size / 2, false);
         const bf16* of_tile = weights + weight_starts(sequence, head) + ptrdiff_t(first) * n;
-        const Floats factor = all(dropout.factor());
+        const Floats factor = all(dropout_factor);
         for (int row = 0; row < num_queries; row += 2)
             for (int column = 0; column < n; column += LANES) {
                 __m256i scores[2], kept[2];

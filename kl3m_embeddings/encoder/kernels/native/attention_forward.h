@@ -17,6 +17,7 @@ struct Forward {
     const float* key_bias;             // [tokens], 0 or FORBIDDEN; null: no key is masked
     float scale;
     Dropout dropout;
+    const std::vector<uint32_t>& columns;  // [padded max_length]: the mixed positions of keys
     const WeightStarts& weight_starts;
     bf16 *output, *weights;  // [tokens][H][D]; as WeightStarts says, or null where nothing goes backward
 
@@ -96,7 +97,7 @@ struct Forward {
             softmax(sequence, head, query_at + i, scores.data() + size_t(row + i) * n,
                     pos_key ? window.data() + i * width + TILE - 1 - i : nullptr, kept.data() + size_t(i) * n, n);
         product(kept.data(), n, values.data(), size, context.data(), size, TILE, size, n / 2, false);
-        const Floats factor = all(dropout.factor());
+        const Floats factor = all(dropout.factor);
         for (int i = 0; i < TILE && query_at + i < length; ++i)
             for (int column = 0; column < size; column += LANES)
                 store(output + shape.row(sequence, head) + (query_at + i) * shape.stride() + column,
@@ -128,19 +129,11 @@ struct Forward {
         }
         const Floats factor = all(1 / _mm512_reduce_add_ps(total));
         bf16* signed_to = weights ? weights + weight_starts(sequence, head) + ptrdiff_t(query_at) * n : nullptr;
-        __m512i random[4];
-        const int stretch = DRAWS * LANES;  // keys whose fate one call of random_words decides
-        // Unique for each head and query token, whichever thread works on it.
-        const int64_t index = head * shape.tokens + shape.token(sequence) + query_at;
+        const int query = std::min(query_at, shape.length(sequence) - 1);  // those beyond have no key, nor any use
+        const uint32_t drawn = dropout.keys ? dropout.row(shape.token(sequence) + query, head) : 0;
         for (int key_at = 0; key_at < n; key_at += LANES) {
             const __m256i weight = rounded(_mm512_mul_ps(load(row + key_at), factor));
-            __mmask16 drop = 0;
-            if (dropout.probability > 0) {
-                if (key_at % stretch == 0)
-                    random_words(dropout.seed, index * ((shape.padded() + stretch - 1) / stretch) + key_at / stretch,
-                                 random);
-                drop = dropped(random, key_at / LANES % DRAWS, dropout.threshold());
-            }
+            const __mmask16 drop = dropout.keys ? dropped(drawn, columns.data() + key_at, dropout.drop_below) : 0;
             const __m256i sign = _mm256_maskz_set1_epi16(drop, short(0x8000));
             if (signed_to)
                 _mm256_storeu_si256(reinterpret_cast<__m256i*>(signed_to + key_at), _mm256_or_si256(weight, sign));

@@ -148,11 +148,11 @@ struct Table {
 };
 
 struct Dropout {
-    float probability;
-    uint64_t seed;
-    // A weight is dropped if 16 random bits are below it: p is met to within 2^-17.
-    uint32_t threshold() const { return uint32_t(probability * 65536 + 0.5f); }
-    float factor() const { return probability < 1 ? 1 / (1 - probability) : 0; }
+    const uint32_t* keys;  // [tokens]: those of the site, to which heads are added; null: no dropout
+    float factor;          // of the weights that are kept
+    int32_t drop_below;
+
+    uint32_t row(int64_t token, int head) const { return mixed(keys[token] + head); }
 };
 
 }  // namespace

@@ -47,31 +47,27 @@ inline Floats error_function(Floats x, Floats& gaussian) {
     return _mm512_mask_sub_ps(result, negative, _mm512_setzero_ps(), result);
 }
 
-// dropout(states + bias) + residual of one row, to `sums`. The mask is a function of (seed, row, column):
-// backward draws it again, and computes the sums again, instead of reading what forward would have kept.
+// dropout(states + bias) + residual of one row, to `sums`. The mask is a function of (row, column): backward
+// computes it again, and the sums, instead of reading what forward would have kept.
 struct ResidualRows {
     const bf16* states;
     const float* bias;
     const bf16* residual;
     int size;
-    float dropout;
-    uint64_t seed;
+    const uint32_t* drawn;  // [rows]: the bits of each row's mask; null: no dropout
+    float factor;           // of what is kept
+    int32_t drop_below;
+    std::vector<uint32_t> columns = mixed_columns(drawn ? size : 0);
 
-    // Which of 16 columns are kept; `random` is filled anew every `stretch` columns.
-    __mmask16 kept(int64_t row, int column, __m512i random[4]) const {
-        const int stretch = DRAWS * LANES;
-        if (dropout == 0) return 0xFFFF;
-        if (column % stretch == 0)
-            random_words(seed, row * ((size + stretch - 1) / stretch) + column / stretch, random);
-        return ~dropped(random, column / LANES % DRAWS, uint32_t(dropout * 65536 + 0.5f));
+    // Which of 16 columns are kept.
+    __mmask16 kept(int64_t row, int column) const {
+        return drawn ? ~dropped(drawn[row], columns.data() + column, drop_below) : 0xFFFF;
     }
     void add(int64_t row, float* sums) const {
-        const Floats factor = all(1 / (1 - dropout));
-        __m512i random[4];
         for (int column = 0; column < size; column += LANES) {
             const Floats state = _mm512_add_ps(load(states + row * size + column), load(bias + column));
             const Floats old = load(residual + row * size + column);
-            store(sums + column, _mm512_mask3_fmadd_ps(state, factor, old, kept(row, column, random)));
+            store(sums + column, _mm512_mask3_fmadd_ps(state, all(factor), old, kept(row, column)));
         }
     }
 };
@@ -83,9 +79,9 @@ extern "C" {
 // LayerNorm(dropout(states + states_bias) + residual), with LayerNorm(z) = (z - mean) / deviation * weight
 // + bias. Kept are the two moments of each row: [rows]. Ba et al. 2016, https://arxiv.org/abs/1607.06450.
 void add_norm_forward(const bf16* states, const float* states_bias, const bf16* residual, const float* weight, const float* bias,
-                      bf16* output, float* means, float* inverse_deviations, int64_t rows, int size, float epsilon,
-                      float dropout, uint64_t seed) {
-    const ResidualRows inputs{states, states_bias, residual, size, dropout, seed};
+                      const uint32_t* drawn, bf16* output, float* means, float* inverse_deviations, int64_t rows, int size,
+                      float epsilon, float factor, int32_t drop_below) {
+    const ResidualRows inputs{states, states_bias, residual, size, drawn, factor, drop_below};
     for_each_block(rows, [&](int64_t, int64_t first, int64_t last) {
         std::vector<float> sums(size);
         for (int64_t row = first; row < last; ++row) {
@@ -114,14 +110,13 @@ void add_norm_forward(const bf16* states, const float* states_bias, const bf16* 
 // dz goes to the residual as it is, and through the mask to the states. grad_totals: [3][size], the
 // gradients of weight, bias and states_bias.
 void add_norm_backward(const bf16* grad_output, const bf16* states, const float* states_bias, const bf16* residual,
-                       const float* weight, const float* means, const float* inverse_deviations, bf16* grad_states, bf16* grad_residual,
-                       float* grad_totals, int64_t rows, int size, float dropout, uint64_t seed) {
-    const ResidualRows inputs{states, states_bias, residual, size, dropout, seed};
+                       const float* weight, const float* means, const float* inverse_deviations, const uint32_t* drawn, bf16* grad_states,
+                       bf16* grad_residual, float* grad_totals, int64_t rows, int size, float factor, int32_t drop_below) {
+    const ResidualRows inputs{states, states_bias, residual, size, drawn, factor, drop_below};
     std::vector<float> partial((rows + ROWS - 1) / ROWS * 3 * size);
     for_each_block(rows, [&](int64_t block, int64_t first, int64_t last) {
         float* totals = partial.data() + block * 3 * size;
         std::vector<float> normal(size), weighted(size);
-        const Floats factor = all(1 / (1 - dropout));
         for (int64_t row = first; row < last; ++row) {
             inputs.add(row, normal.data());
             Floats sum = _mm512_setzero_ps(), along = _mm512_setzero_ps();
@@ -138,13 +133,12 @@ void add_norm_backward(const bf16* grad_output, const bf16* states, const float*
                 store(&weighted[column], product);
             }
             const Floats mean = all(_mm512_reduce_add_ps(sum) / size), slope = all(_mm512_reduce_add_ps(along) / size);
-            __m512i random[4];
             for (int column = 0; column < size; column += LANES) {
                 Floats gradient = _mm512_sub_ps(load(&weighted[column]), mean);
                 gradient = _mm512_fnmadd_ps(load(&normal[column]), slope, gradient);
                 gradient = _mm512_mul_ps(gradient, all(inverse_deviations[row]));
                 store(grad_residual + row * size + column, gradient);
-                gradient = _mm512_maskz_mul_ps(inputs.kept(row, column, random), gradient, factor);
+                gradient = _mm512_maskz_mul_ps(inputs.kept(row, column), gradient, all(factor));
                 store(grad_states + row * size + column, gradient);
                 add_to(totals + 2 * size + column, gradient);
             }

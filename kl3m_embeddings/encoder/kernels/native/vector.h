@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
+#include <vector>
 
 using bf16 = uint16_t;
 using Floats = __m512;
@@ -90,45 +91,26 @@ inline void transpose(__m512i rows[LANES]) {
     }
 }
 
-// Philox4x32-7: 64 random words, a pure function of (seed, counter), so that the backward pass draws a
-// mask again where keeping it would cost memory. Each lane runs the cipher on its own 128 bits (counter,
-// lane, 0) under the key `seed`; a round multiplies two of the four words and mixes the halves of the
-// 64-bit products into the others. Seven rounds pass BigCrush: Salmon et al. 2011, table 2,
-// https://doi.org/10.1145/2063384.2063405.
-inline void random_words(uint64_t seed, uint64_t counter, __m512i words[4]) {
-    const __m512i multiplier_0 = _mm512_set1_epi64(0xD2511F53), multiplier_1 = _mm512_set1_epi64(0xCD9E8D57);
-    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __mmask16 odd = 0xAAAA;
-    __m512i c0 = _mm512_set1_epi32(uint32_t(counter)), c1 = _mm512_set1_epi32(uint32_t(counter >> 32));
-    __m512i c2 = lane, c3 = _mm512_setzero_si512();
-    uint32_t key_0 = uint32_t(seed), key_1 = uint32_t(seed >> 32);
-    for (int round = 0; round < 7; ++round) {
-        // There is a 32 x 32 -> 64 bit product of even lanes only: odd ones are shifted there and back.
-        const __m512i even_0 = _mm512_mul_epu32(c0, multiplier_0);
-        const __m512i odd_0 = _mm512_mul_epu32(_mm512_srli_epi64(c0, 32), multiplier_0);
-        const __m512i even_1 = _mm512_mul_epu32(c2, multiplier_1);
-        const __m512i odd_1 = _mm512_mul_epu32(_mm512_srli_epi64(c2, 32), multiplier_1);
-        const __m512i high_0 = _mm512_mask_mov_epi32(_mm512_srli_epi64(even_0, 32), odd, odd_0);
-        const __m512i low_0 = _mm512_mask_mov_epi32(even_0, odd, _mm512_slli_epi64(odd_0, 32));
-        const __m512i high_1 = _mm512_mask_mov_epi32(_mm512_srli_epi64(even_1, 32), odd, odd_1);
-        const __m512i low_1 = _mm512_mask_mov_epi32(even_1, odd, _mm512_slli_epi64(odd_1, 32));
-        c0 = _mm512_xor_si512(_mm512_xor_si512(high_1, c1), _mm512_set1_epi32(key_0));
-        c2 = _mm512_xor_si512(_mm512_xor_si512(high_0, c3), _mm512_set1_epi32(key_1));
-        c1 = low_1;
-        c3 = low_0;
-        key_0 += 0x9E3779B9;  // the paper's round constants: golden ratio, and sqrt(3) - 1
-        key_1 += 0xBB67AE85;
-    }
-    words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
+// The masks of dropout.py, which has the formula: `mixed` is its bijection of 32 bits, `dropped` whether each
+// of 16 columns is, by the bits of their row and the mixed numbers of the columns (`mixed_columns`).
+inline uint32_t mixed(uint32_t bits) {
+    bits = (bits ^ bits >> 16) * 0x7FEB352Du;
+    bits = (bits ^ bits >> 15) * 0x846CA68Bu;
+    return bits ^ bits >> 16;
 }
 
-constexpr int DRAWS = 8;  // masks of 16 lanes from one call of random_words, of 16 bits a lane
+inline std::vector<uint32_t> mixed_columns(int count) {
+    std::vector<uint32_t> columns(count);
+    for (int column = 0; column < count; ++column) columns[column] = mixed(column);
+    return columns;
+}
 
-// For each lane, whether to drop it; `threshold` is the probability times 2^16.
-inline __mmask16 dropped(const __m512i words[4], int draw, uint32_t threshold) {
-    const __m512i word = words[draw / 2];
-    const __m512i bits = draw % 2 ? _mm512_srli_epi32(word, 16) : _mm512_and_si512(word, _mm512_set1_epi32(0xFFFF));
-    return _mm512_cmplt_epu32_mask(bits, _mm512_set1_epi32(threshold));
+inline __mmask16 dropped(uint32_t row, const uint32_t* columns, int32_t drop_below) {
+    __m512i bits = _mm512_xor_si512(_mm512_set1_epi32(row), _mm512_loadu_si512(columns));
+    bits = _mm512_mullo_epi32(bits, _mm512_set1_epi32(0x7FEB352D));
+    bits = _mm512_xor_si512(bits, _mm512_srli_epi32(bits, 15));
+    bits = _mm512_mullo_epi32(bits, _mm512_set1_epi32(int32_t(0x846CA68Bu)));
+    return _mm512_cmplt_epi32_mask(bits, _mm512_set1_epi32(drop_below));
 }
 
 inline void prefetch(const void* from) { _mm_prefetch(static_cast<const char*>(from), _MM_HINT_T0); }
