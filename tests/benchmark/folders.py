@@ -40,7 +40,8 @@ def write_run(folder, steps=()):
     folder.mkdir()
     (folder / "training.json").write_text("{}")
     for step in steps:
-        save_checkpoint(folder, step, lambda path, seed=step: write_model(path, seed=seed), {})
+        details = {"identity": {}, "num_threads": 1, "log_offsets": {}}
+        save_checkpoint(folder, step, lambda path, seed=step: write_model(path, seed=seed), details)
     return folder
 
 
