@@ -9,6 +9,7 @@ from kl3m_embeddings.encoder.folder.export import write_model_folder
 from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
 from kl3m_embeddings.files.checkpoint import save_checkpoint
+from kl3m_embeddings.files.latest import point_latest
 from tests.encoder.tiny import PAD_ID, tiny_config, tiny_tokenizer
 
 MAX_LENGTH = 16
@@ -42,6 +43,7 @@ def write_run(folder, steps=()):
     for step in steps:
         details = {"identity": {}, "num_threads": 1, "log_offsets": {}}
         save_checkpoint(folder, step, lambda path, seed=step: write_model(path, seed=seed), details)
+        point_latest(folder, f"checkpoint-{step}")
     return folder
 
 
