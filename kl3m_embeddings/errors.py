@@ -126,8 +126,8 @@ def explained(error: BaseException, place: Path | str | None = None) -> UserErro
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether host or device have too little memory for what was asked."""
-    if isinstance(error, MemoryError):
-        return True
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True  # the latter is torch's, which nothing here imports
     says_so = any(sign in str(error) for sign in OUT_OF_MEMORY)
     return isinstance(error, RuntimeError | ValueError) and says_so
 

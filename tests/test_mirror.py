@@ -4,6 +4,7 @@ What is held here, too, is how large a folder, a file and a function may grow.
 """
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -66,6 +67,17 @@ def test_the_tables_are_short_and_name_what_there_is():
     assert WITHOUT.keys() <= {path.as_posix() for path in MODULES}
     for name in WITHOUT:
         assert Path(name).with_name(f"test_{Path(name).name}") not in TEST_FILES, name
+
+
+def test_the_table_of_faults_names_tests_that_there_are():
+    table = (TESTS.parent / "docs" / "robustness.md").read_text(encoding="utf-8")
+    missing, path = [], ""
+    for cell in re.findall(r"`([\w/.]*::[\w:]+)`", table):
+        path, name = cell.split("::", 1)[0] or path, cell.rsplit("::", 1)[1]
+        if f"def {name}(" not in (TESTS / path).read_text(encoding="utf-8"):
+            missing.append(cell)
+    assert missing == []
+    assert len(re.findall("::test_", table)) > 50
 
 
 def imported(path):

@@ -41,11 +41,24 @@ class SealedFile(Record):
     sha256: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The model that a run began from, `init_from`."""
+
+    source: str
+    """As `init_from` named it."""
+    fingerprint: str
+    """Of its content, read with the run's tokenizer."""
+    has_tokenizer: bool = True
+    """Whether the run's tokenizer is its own."""
+
+
 class Manifest(Record):
     """What a manifest holds; one that is sealed may be another version's all the same."""
 
     step: Count
     identity: dict[str, Any]
+    base: Base | None = None
     num_threads: Annotated[int, Field(gt=0, le=MAX_THREADS)]
     num_devices: Positive = 1
     log_offsets: dict[str, Count]
@@ -63,6 +76,12 @@ class Checkpoint:
     def step(self) -> int:
         """Optimizer steps done."""
         return int(self.manifest["step"])
+
+    @property
+    def base(self) -> Base | None:
+        """What its run began from; None: random weights, or unsaid by an early release."""
+        found = self.manifest.get("base")
+        return found and check_record(self.path / MANIFEST, found, Base, NOT_WHOLE)
 
 
 def save_checkpoint(

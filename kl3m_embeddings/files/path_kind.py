@@ -10,6 +10,10 @@ from typing import Literal
 
 Wanted = Literal["file", "folder"]
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+LFS_MAX_BYTES = 1024
+"""The specification's own limit (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
+
 KINDS = {
     stat.S_IFREG: "a file",
     stat.S_IFDIR: "a folder",
@@ -33,7 +37,19 @@ def why_not(path: str | Path, wanted: Wanted) -> str | None:
         return f"no such {wanted}"
     if kind != f"a {wanted}":
         return f"{kind}, not a {wanted}"
-    return None if os.access(path, os.R_OK) else "may not be read: mend its rights"
+    if not os.access(path, os.R_OK):
+        return "may not be read: mend its rights"
+    if wanted == "file" and is_lfs_pointer(path):
+        return "a Git LFS pointer, not the file that it stands for: fetch that by `git lfs pull`"
+    return None
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a clone without Git LFS has left a few lines of text in place of a large file."""
+    if path.stat().st_size >= LFS_MAX_BYTES:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def readable_name(path: Path) -> str:

@@ -5,7 +5,7 @@ have moved meanwhile, be written otherwise, or be gone; another one is refused b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,10 @@ from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer, load_tokenizer
 from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model
 from kl3m_embeddings.encoder.folder.same_architecture import changes_network, differences
 from kl3m_embeddings.errors import ConfigError, UserError
+from kl3m_embeddings.files.checkpoint import Base, Checkpoint
 from kl3m_embeddings.messages import say, warn
 
-
-@dataclass(frozen=True, kw_only=True)
-class Base:
-    """What checkpoints record of the model that their run began from."""
-
-    source: str
-    """As `init_from` named it."""
-    fingerprint: str
-    """Of its content, read with the run's tokenizer."""
-    has_tokenizer: bool = True
-    """Whether the run's tokenizer is its own."""
+UNDO = "undo the change, or start a new run with --restart or in another folder"
 
 
 def base_of(opened: OpenedModel, given: Tokenizer | None) -> Base:
@@ -47,22 +38,23 @@ def is_tokenizer_of(opened: OpenedModel, given: Tokenizer) -> bool:
     return own.fingerprint == given.fingerprint and special[0] == special[1]
 
 
-def resumed_base(init_from: str, manifest: Mapping[str, Any], tokenizer: Tokenizer) -> Base:
+def resumed_base(init_from: str, start: Checkpoint, tokenizer: Tokenizer) -> Base:
     """What a run that goes on began from.
 
     Args:
         init_from: as it is named now; looked into if it is named otherwise, or a folder here.
-        manifest: of the checkpoint to go on from.
+        start: the checkpoint to go on from.
         tokenizer: of the run.
 
     Raises:
-        ConfigError: it is named otherwise, and is another model.
+        ConfigError: it is named otherwise, and is another model; or the run began from none.
     """
-    recorded = manifest.get("base")
-    if recorded is None:  # of a release that knew models by their names
-        name = manifest["identity"].get("init_from")
-        recorded = {"source": name, "fingerprint": name}
-    known = Base(**recorded)
+    known = start.base
+    if known is None:  # perhaps of a release that knew models by their names
+        name = start.manifest["identity"].get("init_from")
+        if name is None:
+            raise ConfigError(f"init_from: {init_from}: this run began from random weights: {UNDO}")
+        known = Base(source=str(name), fingerprint=str(name))
     is_renamed = init_from != known.source
     is_known_by_name = known.fingerprint == known.source
     if not is_renamed and (is_known_by_name or not Path(init_from).is_dir()):
@@ -73,7 +65,7 @@ def resumed_base(init_from: str, manifest: Mapping[str, Any], tokenizer: Tokeniz
     if is_renamed and found is not None:
         raise ConfigError(
             f"init_from: {init_from} is not the model that this run began from, {known.source}: "
-            "undo the change, or start a new run with --restart or in another folder"
+            f"{UNDO}"
         )
     what = "cannot be opened" if found is None else "has changed since the run began"
     warn(f"init_from: {init_from} {what}: going on from the checkpoint, which needs it no more")

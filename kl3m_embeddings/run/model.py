@@ -28,12 +28,12 @@ from kl3m_embeddings.encoder.folder.sentence_modules import (
 )
 from kl3m_embeddings.engine.base import TrainState
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.files.checkpoint import Checkpoint
+from kl3m_embeddings.files.checkpoint import Base, Checkpoint
 from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.files.whole import write_whole
 from kl3m_embeddings.losses.base import Compared
 from kl3m_embeddings.messages import say, warn
-from kl3m_embeddings.run.base import Base, base_of, check_same_network, resumed_base
+from kl3m_embeddings.run.base import base_of, check_same_network, resumed_base
 from kl3m_embeddings.tasks.objective import Objective
 
 
@@ -92,7 +92,7 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
         opened = open_model(start.path, given)
         known_length = start.manifest["identity"]["max_length"]
         if training.init_from:
-            base = resumed_base(training.init_from, start.manifest, opened.tokenizer)
+            base = resumed_base(training.init_from, start, opened.tokenizer)
     elif training.init_from:
         opened = open_model(training.init_from, given)
         known_length = opened.modules.max_seq_length

@@ -130,12 +130,7 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
                 folder=folder,
                 config=training.save,
                 write_model=model_writer(folder, objective, model, card),
-                details={
-                    "identity": opened.identity,
-                    "base": model.base and vars(model.base),
-                    "num_threads": torch.get_num_threads(),
-                    "num_devices": opened.devices.first_number,
-                },
+                details=manifest_details(opened),
                 verified_steps={start.step} if start and is_of(folder, start) else set(),
             ),
             checkpoints=GoodCheckpoints(
@@ -227,6 +222,16 @@ def begin_files(
     if evaluator and evaluator.text:
         write_samples(evaluator.text, request.folder / SAMPLES_FILE)
     return open_logs(request.folder, state, stack)
+
+
+def manifest_details(opened: OpenedFiles) -> dict[str, Any]:
+    """What the manifests of the run's checkpoints say of it."""
+    return {
+        "identity": opened.identity,
+        "base": opened.model.base and vars(opened.model.base),
+        "num_threads": torch.get_num_threads(),
+        "num_devices": opened.devices.first_number,
+    }
 
 
 def run_facts(

@@ -48,6 +48,11 @@ class GoodCheckpoints:
             aside = [set_aside(self.folder / f"checkpoint-{step}", "diverged") for step in steps]
         good = self._newest_before(doubtful)
         message = f"{self.folder}: {reason}"
+        if self.last_finite is None and self.start_step == 0:
+            return UserError(
+                f"{message}, before any step with a finite loss: no rate is to blame: try another "
+                "init_from or initializer_range, precision float32, or a larger temperature"
+            )
         if good is None:
             return UserError(
                 f"{message}; there is no checkpoint from before: start anew with --restart and a "

@@ -9,7 +9,9 @@ from kl3m_embeddings.encoder.folder.export import write_model_folder
 from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules
 from kl3m_embeddings.files.checkpoint import save_checkpoint
+from kl3m_embeddings.files.latest import point_latest
 from tests.encoder.tiny import PAD_ID, tiny_config, tiny_tokenizer
+from tests.files.sealed import DETAILS
 
 MAX_LENGTH = 16
 
@@ -40,7 +42,8 @@ def write_run(folder, steps=()):
     folder.mkdir()
     (folder / "training.json").write_text("{}")
     for step in steps:
-        save_checkpoint(folder, step, lambda path, seed=step: write_model(path, seed=seed), {})
+        save_checkpoint(folder, step, lambda path, seed=step: write_model(path, seed=seed), DETAILS)
+        point_latest(folder, f"checkpoint-{step}")
     return folder
 
 

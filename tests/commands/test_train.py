@@ -66,9 +66,8 @@ def test_initial_weights_of_another_shape(make_model_folder, capsys):
     assert train(base, "--stop-after", 1) == 0
     wide = make_model_folder("wide", config={"hidden_size": 64}, init_from=str(base))
     assert train(wide) == 2
-    message = capsys.readouterr().err
-    assert "embeddings.word_embeddings.weight: shape (320, 32)" in message
-    assert "(320, 64)" in message
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"not the architecture of init_from, {base}: hidden_size is 64, not 32; " in line
 
 
 def test_initial_weights_are_those_of_the_newest_checkpoint(make_model_folder):

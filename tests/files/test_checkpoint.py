@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from kl3m_embeddings.errors import DamagedError, DataError, OutputError
 from kl3m_embeddings.files.checkpoint import (
     MANIFEST,
+    Base,
     checkpoint_steps,
     newest_verified,
     prune,
@@ -32,6 +33,13 @@ def save(folder, step, write=write_model):
 
 def files_of(path):
     return sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def test_what_a_run_began_from_is_read_with_what_another_release_adds(tmp_path):
+    assert verify(save(tmp_path, 4)).base is None
+    base = {"source": "models/base", "fingerprint": "4d7a", "of_later": 1}
+    path = save_checkpoint(tmp_path, 8, write_model, DETAILS | {"base": base})
+    assert verify(path).base == Base(source="models/base", fingerprint="4d7a", has_tokenizer=True)
 
 
 def test_what_is_saved_is_verified(tmp_path):
@@ -90,6 +98,9 @@ def test_a_manifest_that_is_none(tmp_path, text):
         ("step", "4"),
         ("identity", None),
         ("identity", [1]),
+        ("base", {"source": "models/base"}),
+        ("base", {"source": "models/base", "fingerprint": 7}),
+        ("base", ["models/base"]),
         ("num_threads", None),
         ("num_threads", 0),
         ("num_threads", 10**9),

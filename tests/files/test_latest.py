@@ -7,6 +7,7 @@ import pytest
 
 from kl3m_embeddings.files.checkpoint import save_checkpoint, verify
 from kl3m_embeddings.files.latest import LATEST, point_latest, say_once
+from tests.files.sealed import DETAILS
 
 
 def write(path):
@@ -20,7 +21,7 @@ def run(tmp_path):
     """A model folder with two checkpoints, and nothing called `latest`."""
     say_once.cache_clear()
     for step in (4, 8):
-        save_checkpoint(tmp_path, step, write, {"num_threads": 1})
+        save_checkpoint(tmp_path, step, write, DETAILS)
     return tmp_path
 
 
@@ -92,7 +93,7 @@ def better_than_the_original(run):
 
 def of_another_run(run):
     copy_of(8)(run)
-    save_checkpoint(run / LATEST, 8, write, {"num_threads": 2})
+    save_checkpoint(run / LATEST, 8, write, DETAILS | {"num_threads": 2})
     shutil.copytree(run / LATEST / "checkpoint-8", run / LATEST, dirs_exist_ok=True)
     shutil.rmtree(run / LATEST / "checkpoint-8")
 

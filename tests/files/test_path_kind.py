@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kl3m_embeddings.errors import UserError
+from kl3m_embeddings.data.readers.documents import list_sources
+from kl3m_embeddings.errors import DataError, UserError
 from kl3m_embeddings.files.path_kind import readable_name, utf8_folder, walk, why_not
 from kl3m_embeddings.files.source import resolve_source
 from kl3m_embeddings.files.strict_json import read_json_object
@@ -48,6 +49,35 @@ def places(tmp_path, monkeypatch):
 )
 def test_each_kind_is_called_what_it_is(places, name, wanted, reason):
     assert why_not(places / name, wanted) == reason
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 90868376\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "is_pointer"),
+    [
+        (POINTER, True),
+        (POINTER.replace("\n", "\r\n"), True),
+        (f"Each {POINTER}", False),
+        (POINTER.ljust(1024), False),  # a text about them
+        (POINTER[:30], False),
+        ("", False),
+    ],
+)
+def test_a_large_file_that_was_not_fetched_is_told(tmp_path, content, is_pointer):
+    (tmp_path / "file").write_text(content, newline="")
+    reason = why_not(tmp_path / "file", "file")
+    assert ("git lfs pull" in (reason or "")) == is_pointer
+    assert is_pointer or reason is None
+
+
+@pytest.mark.parametrize("name", ["documents.txt", "rows.jsonl", "rows.csv", "rows.parquet"])
+def test_no_pointer_is_read_as_text_or_rows(tmp_path, name):
+    (tmp_path / name).write_text(POINTER)
+    for source in (tmp_path / name, tmp_path):
+        with pytest.raises(DataError, match=rf"{name}: a Git LFS pointer.*git lfs pull"):
+            list_sources(source)
 
 
 def test_what_may_not_be_read_is_told(places, monkeypatch):

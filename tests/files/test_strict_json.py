@@ -38,7 +38,7 @@ def test_a_missing_file_is_an_error(tmp_path):
 
 
 def test_what_cannot_be_read_is_an_error(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="a folder, not a file"):
         read_json_object(tmp_path)
 
 

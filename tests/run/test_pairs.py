@@ -11,7 +11,7 @@ import pytest
 from kl3m_embeddings.commands.train import main
 from kl3m_embeddings.files.hashes import sha256_of_file, sha256_of_files
 from kl3m_embeddings.run.pairs import VECTORS_FILE, has_whole_vectors
-from tests.run.tuned import PAIRS, WITH_MARGIN, train, tuned_folder
+from tests.run.tuned import PAIRS, WITH_MARGIN, read, train, tuned_folder
 from tests.train.runs import assert_same_run, log_rows
 
 
@@ -94,6 +94,28 @@ def test_a_run_does_not_go_on_with_another_guide(
     # how it compares its vectors is no part of them
     assert ("embedding" in message) == (not is_same and new != '"dot"')
     assert is_same or re.search(r"pairs\.train: was '\w+ with guide \w+ by \w+', is '", message)
+
+
+def test_a_guide_may_move_but_not_be_gone(make_model_folder, base, tmp_path, capsys):
+    guide = shutil.copytree(base, tmp_path / "guide")
+    whole, parts = (
+        tuned_folder(
+            make_model_folder, base, name, tasks={"pairs": WITH_MARGIN | {"guide": str(guide)}}
+        )
+        for name in ("whole", "parts")
+    )
+    assert train(whole, "--stop-after", 2) == 0
+    assert train(parts, "--stop-after", 1) == 0
+    moved = guide.rename(tmp_path / "moved")
+    capsys.readouterr()
+    assert train(parts) == 2
+    assert f"{guide}: no such folder" in capsys.readouterr().err
+    settings = read(parts / "training.json")
+    settings["tasks"]["pairs"]["guide"] = str(moved)
+    (parts / "training.json").write_text(json.dumps(settings))
+    assert train(parts, "--stop-after", 1) == 0
+    assert "embedding" not in capsys.readouterr().err  # its vectors are those in the cache
+    assert_same_run(parts, whole)
 
 
 @pytest.mark.parametrize(("limit", "num_documents"), [(40, 40), (500, 180), (None, 180)])

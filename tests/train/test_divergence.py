@@ -16,6 +16,7 @@ from kl3m_embeddings.files.checkpoint import checkpoint_steps, save_checkpoint
 from kl3m_embeddings.files.latest import point_latest
 from kl3m_embeddings.train.divergence import GoodCheckpoints, lower_rates
 from kl3m_embeddings.train.loop import Trainer
+from tests.files.sealed import DETAILS
 from tests.train.runs import log_rows
 
 
@@ -52,9 +53,7 @@ def spoil(monkeypatch, steps):
 def folder(tmp_path):
     """A model folder with nothing but checkpoints."""
     for step in (4, 8, 12):
-        save_checkpoint(
-            tmp_path, step, lambda path: (path / "weights").write_text("w"), {"num_threads": 1}
-        )
+        save_checkpoint(tmp_path, step, lambda path: (path / "weights").write_text("w"), DETAILS)
     point_latest(tmp_path, "checkpoint-12")
     return tmp_path
 
@@ -93,6 +92,29 @@ def test_what_was_before_the_last_finite_step_is_good(folder, start, last_finite
         *("--resume_from_checkpoint", str(folder / f"checkpoint-{good}")),
         *("--set", "optimizer.peak_lr=1e-05"),
     ]
+
+
+@pytest.mark.parametrize("steps", [(), (0,)])
+def test_before_any_step_with_a_finite_loss_no_rate_is_to_blame(tmp_path, steps):
+    """At step 0, before the first save; or in a streak from the first step on."""
+    for step in steps:
+        save_checkpoint(tmp_path, step, lambda path: (path / "weights").write_text("w"), DETAILS)
+    checkpoints = GoodCheckpoints(
+        folder=tmp_path, launcher="train.py", lower_rates={"optimizer.peak_lr": 1e-5}, start_step=0
+    )
+    message = str(checkpoints.end("why"))
+    assert message.startswith(f"{tmp_path}: why, before any step with a finite loss: ")
+    assert "peak_lr" not in message and "init_from" in message
+    assert checkpoint_steps(tmp_path) == list(steps)
+
+
+def test_weights_that_are_ruined_from_the_start_are_told_as_that(make_model_folder, capsys):
+    folder = make_model_folder(config={"initializer_range": 1e30})
+    assert train(folder) == 70
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "weights are not finite, or above 1e19, at step 0, before any step" in line
+    assert "initializer_range" in line and "rate: python" not in line
+    assert not list(folder.glob("checkpoint-*"))
 
 
 def test_a_damaged_checkpoint_is_not_good(folder):
@@ -145,7 +167,7 @@ def test_a_rate_beyond_reason_spoils_no_checkpoint(
     assert "checkpoint-0 is the last good one" in message
     assert (folder / "latest").resolve().name == "checkpoint-0"
     assert checkpoint_steps(folder) == [0]
-    assert train(folder, *SANE) == 0
+    assert train(folder, *SANE, "--stop-after", 2) == 0
     assert all(row["loss"] is not None for row in log_rows(folder / "log.jsonl"))
     weights = load_file(folder / "latest" / "model.safetensors")
     assert max(tensor.abs().max() for tensor in weights.values()) < 100

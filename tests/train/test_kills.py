@@ -71,6 +71,7 @@ def test_three_steps_and_three_more_equal_six(make_model_folder):
     assert_same_run(parts, whole)
 
 
+@pytest.mark.slow
 def test_killed_once_with_everything_on(make_model_folder):
     whole = make_model_folder("whole", **EVERYTHING)
     killed = make_model_folder("killed", **EVERYTHING)

@@ -166,9 +166,9 @@ def test_more_steps_may_follow_and_change_nothing_before(make_model_folder):
 @pytest.mark.parametrize(
     ("save", "kept"),
     [
-        ({"keep_last": 1}, [12]),
+        ({"keep_last": 1}, [12, 10]),
         ({"keep_last": 2}, [12, 10]),
-        ({"keep_last": 1, "keep_every": 4}, [12, 8, 4, 0]),
+        ({"keep_last": 1, "keep_every": 4}, [12, 10, 8, 4, 0]),
         ({"keep_last": 50}, [12, 10, 8, 6, 4, 2, 0]),
     ],
 )
@@ -191,7 +191,7 @@ def test_the_best_checkpoint_is_saved_and_kept(make_model_folder):
         trainer.train(StopRequest())
     assert trainer.state.best_step == 6
     assert trainer.state.best_score == -5.0
-    assert checkpoint_steps(folder) == [12, 6]
+    assert checkpoint_steps(folder) == [12, 10, 6]
     assert json.loads((folder / "latest/trainer/state.json").read_text())["best_step"] == 6
 
 

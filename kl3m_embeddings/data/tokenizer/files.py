@@ -11,6 +11,7 @@ that, as it does there.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,8 @@ import tokenizers
 from tokenizers.normalizers import Lowercase, Sequence
 
 from kl3m_embeddings.errors import ConfigError
-from kl3m_embeddings.files.path_kind import utf8_folder
-from kl3m_embeddings.files.source import VOCABULARIES, resolve_source
+from kl3m_embeddings.files.path_kind import utf8_folder, why_not
+from kl3m_embeddings.files.source import HUB_FILES, VOCABULARIES, resolve_source
 from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import quiet_transformers
 
@@ -65,6 +66,9 @@ def find_tokenizer(source: str | Path, *, of_model: bool = False) -> FoundTokeni
     is_whole = path.is_dir() and (of_model or (folder / "tokenizer_config.json").is_file())
     if not file.is_file() and not any(next(folder.glob(one), None) for one in VOCABULARIES):
         raise ConfigError(f"tokenizer {path}: no tokenizer.json in this folder")
+    for one in [file, *(one for names in HUB_FILES["tokenizer"] for one in folder.glob(names))]:
+        if os.path.lexists(one) and (why := why_not(one, "file")):
+            raise ConfigError(f"tokenizer {one}: {why}")
     if is_whole or not file.is_file():
         found = _built_by_transformers(folder)
     else:

@@ -17,7 +17,7 @@ transformers and sentence-transformers open, and in which a text becomes what it
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class Tokenizer:
     backend: tokenizers.Tokenizer
     vocab_size: int
     fingerprint: str
-    special_tokens: Mapping[str, str]
+    special_tokens: Mapping[str, str] = field(hash=False)
     prefix_ids: tuple[int, ...]
     suffix_ids: tuple[int, ...]
     cuts_left: bool = False

@@ -5,7 +5,8 @@
    source reads it, or if it is transformers' metadata. Anything else is an error with the nearest
    known name: a person has mistyped it. In a copy of a model's own file it is a warning: widely
    used models have keys of other programs and releases in theirs.
-3. transformers checks the types; the values are checked here. All errors are reported at once.
+3. What transformers passes over although it means another network is an error (`PLAIN`).
+4. transformers checks the types; the values are checked here. All errors are reported at once.
 """
 
 import importlib.util
@@ -29,16 +30,21 @@ DROPPED = {"_name_or_path", "auto_map", "dtype", "torch_dtype", "transformers_ve
 METADATA = DROPPED | {
     "finetuning_task",
     "gradient_checkpointing",
-    "is_decoder",
     "num_labels",
     "output_attentions",
-    "position_embedding_type",
-    "pruned_heads",
     "reference_compile",
     "repad_logits_with_grad",
     "tie_word_embeddings",
     "tokenizer_class",
     "use_cache",
+}
+# Where an architecture does not read these, they have no effect if they say this; anything else
+# is said of a network that transformers had once, or has for another use.
+PLAIN: dict[str, Any] = {
+    "add_cross_attention": False,
+    "is_decoder": False,
+    "position_embedding_type": "absolute",
+    "pruned_heads": {},
 }
 POSITIVE = (
     "vocab_size",
@@ -102,6 +108,7 @@ def load_architecture(
         for key in unknown
         if key not in strays
     ]
+    problems += plain_problems(config_class, settings)
     if strays:
         warn(f"{path}: without effect, as in the model that it is of: {', '.join(strays)}")
     config, type_problems = checked_types(config_class, settings)
@@ -123,11 +130,16 @@ def read_config(folder: Path) -> PretrainedConfig:
     Raises:
         ConfigError: transformers cannot.
     """
+    path = folder / "config.json"
+    settings = read_json_object(path)
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UNREADABLE as error:
         reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"{folder / 'config.json'}: {reason}") from error
+        raise ConfigError(f"{path}: {reason}") from error
+    for problem in plain_problems(type(config), settings):
+        raise ConfigError(f"{path}: {problem}")
+    return config
 
 
 def check_vocabulary(config: PretrainedConfig, tokenizer_vocab_size: int, path: Path) -> None:
@@ -148,7 +160,25 @@ def check_packing(config: PretrainedConfig, path: Path) -> None:
         )
 
 
+def plain_problems(
+    config_class: type[PretrainedConfig], settings: Mapping[str, Any]
+) -> Iterator[str]:
+    """A message for each setting that transformers passes over though it means another network."""
+    read = keys_read(config_class)
+    for key, plain in PLAIN.items():
+        if key not in read and settings.get(key, plain) not in (plain, None):
+            yield (
+                f"{key}: {settings[key]!r} is not what transformers computes for "
+                f"{config_class.model_type}: it always has {plain!r}"
+            )
+
+
 def known_keys(config_class: type[PretrainedConfig]) -> set[str]:
+    """Names that may stand in an architecture's config.json."""
+    return {*keys_read(config_class), *METADATA, *PLAIN}
+
+
+def keys_read(config_class: type[PretrainedConfig]) -> set[str]:
     """Names that the config class declares or that the architecture's source reads."""
     known = {field.name for field in fields(config_class)} | set(config_class.attribute_map)
     module = config_class.__module__
@@ -157,7 +187,7 @@ def known_keys(config_class: type[PretrainedConfig]) -> set[str]:
         if spec is not None and spec.origin is not None:
             reads = KEY_READ.findall(Path(spec.origin).read_text(encoding="utf-8"))
             known |= {key for groups in reads for key in groups if key}
-    return known | METADATA
+    return known
 
 
 def checked_types(

@@ -20,6 +20,7 @@ from kl3m_embeddings.encoder.deberta.model import DebertaV2ForMaskedLM
 from kl3m_embeddings.encoder.folder.architecture import UNREADABLE, read_config
 from kl3m_embeddings.encoder.folder.module_files import module_entries
 from kl3m_embeddings.encoder.folder.networks import auto_class
+from kl3m_embeddings.encoder.folder.weight_files import check_finite, weight_files
 from kl3m_embeddings.encoder.heads import Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.encoder.stock.without_padding import speed_up
@@ -82,8 +83,10 @@ def load_encoder(
 
     Raises:
         ConfigError: The folder is missing, or its weights do not fit its config.json.
+        DataError: Its weights are missing, no safetensors, or not finite.
     """
     folder = transformer_folder(folder)
+    weight_files(folder)  # which transformers would not all tell apart
     with seeded(seed), quiet_transformers():
         config = config or read_config(folder)
         try:
@@ -100,6 +103,7 @@ def load_encoder(
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(f"{folder}: {reason}") from error
         check_weights(str(folder), model, info)
+        check_finite(folder, model.named_parameters())
         if any(is_of_pooler(name) for name in info["missing_keys"]):
             model.base_model.pooler = None  # published without it, and nothing reads it
         observe(model)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from kl3m_embeddings.encoder.embedding_head import ACTIVATIONS, DenseSettings
+from kl3m_embeddings.encoder.folder.weight_files import check_finite, weight_files
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.path_kind import utf8_folder
 from kl3m_embeddings.files.source import is_inside
@@ -184,7 +184,7 @@ def read_dense(folder: Path) -> tuple[DenseSettings, Mapping[str, Tensor]]:
         bias=bool(fields.get("bias", True)),
         activation=activation_name(path, fields.get("activation_function", "torch.nn.Tanh")),
     )
-    return settings, read_dense_weights(folder / "model.safetensors", settings)
+    return settings, read_dense_weights(folder, settings)
 
 
 def activation_name(path: Path, full_name: object) -> str:
@@ -198,18 +198,12 @@ def activation_name(path: Path, full_name: object) -> str:
     return name
 
 
-def read_dense_weights(path: Path, settings: DenseSettings) -> dict[str, Tensor]:
+def read_dense_weights(folder: Path, settings: DenseSettings) -> dict[str, Tensor]:
     """The tensors of a dense layer, in fp32."""
-    if not path.is_file():
-        remedy = "load the model in sentence-transformers and save_pretrained it anew"
-        if path.with_name("pytorch_model.bin").is_file():
-            raise ConfigError(f"{path.with_name('pytorch_model.bin')}: pickled weights: {remedy}")
-        raise ConfigError(f"{path}: no such file: {remedy}")
-    try:
-        with utf8_folder(path.parent) as folder:
-            tensors = load_file(folder / path.name)
-    except (SafetensorError, OSError) as error:
-        raise ConfigError(f"{path}: {str(error).strip().splitlines()[0]}") from error
+    files = weight_files(folder)
+    with utf8_folder(folder) as place:
+        parts = [load_file(place / one.name) for one in files if one.suffix == ".safetensors"]
+    tensors = {name: tensor for part in parts for name, tensor in part.items()}
     shapes: dict[str, tuple[int, ...]] = {
         "linear.weight": (settings.out_features, settings.in_features)
     }
@@ -217,7 +211,8 @@ def read_dense_weights(path: Path, settings: DenseSettings) -> dict[str, Tensor]
         shapes["linear.bias"] = (settings.out_features,)
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != shapes:
-        raise ConfigError(f"{path}: holds {found}, but {shapes} by config.json")
+        raise ConfigError(f"{files[0]}: holds {found}, but {shapes} by config.json")
+    check_finite(files[0], tensors.items())
     return {name: tensor.float() for name, tensor in tensors.items()}
 
 

@@ -23,10 +23,9 @@ from kl3m_embeddings.encoder.folder.model_paths import model_paths
 from kl3m_embeddings.encoder.folder.module_files import module_entries
 from kl3m_embeddings.encoder.folder.networks import positions
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules, read_sentence_modules
-from kl3m_embeddings.errors import DataError
+from kl3m_embeddings.encoder.folder.weight_files import weight_files
 from kl3m_embeddings.files.hashes import sha256_of_file
 from kl3m_embeddings.files.source import resolve_source
-from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import warn
 
 
@@ -58,7 +57,7 @@ class OpenedModel:
         """SHA-256 of what vectors depend on: weights, architecture, tokenizer, modules, prompts.
 
         Raises:
-            DataError: it has no weights.
+            DataError: its weights are missing, or are no safetensors.
         """
         modules, config, tokenizer = self.modules, self.config.to_diff_dict(), self.tokenizer
         dense = [one.folder for one in module_entries(self.folder) if one.kind == "Dense"]
@@ -90,23 +89,6 @@ def longest_text(said: int | None, config: PretrainedConfig) -> int | None:
 def shortest(*lengths: int | None) -> int | None:
     """The shortest of the lengths that there are; None: there is none."""
     return min((length for length in lengths if length), default=None)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that weights are loaded from: one, or an index and the shards that it names.
-
-    Raises:
-        DataError: there are none.
-    """
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file():
-        return [whole]
-    if not index.is_file():
-        raise DataError(f"{folder}: no model.safetensors: its weights are missing")
-    shards = read_json_object(index).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(one, str) for one in shards.values()):
-        raise DataError(f"{index}: weight_map: must name a file for each weight: fetch it again")
-    return [index, *(folder / name for name in sorted(set(shards.values())))]
 
 
 def named_hashes(files: Sequence[Path]) -> list[tuple[str, str]]:

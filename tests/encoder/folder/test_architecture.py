@@ -3,6 +3,7 @@ import json
 import pytest
 
 from kl3m_embeddings.encoder.folder.architecture import (
+    PLAIN,
     check_vocabulary,
     load_architecture,
     read_config,
@@ -155,3 +156,32 @@ def test_code_of_a_folder_is_not_run_and_nobody_is_asked_to(tmp_path, monkeypatc
     monkeypatch.setattr("builtins.input", lambda _: "y")
     with pytest.raises(ConfigError, match=r"config\.json: .*custom code"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "key", "value"),
+    [
+        ("bert", "position_embedding_type", "relative_key"),
+        ("roberta", "position_embedding_type", "relative_key_query"),
+        ("electra", "pruned_heads", {"0": [1]}),
+        ("modernbert", "is_decoder", True),
+        ("deberta-v2", "add_cross_attention", True),
+    ],
+)
+def test_settings_that_transformers_passes_over_are_refused(tmp_path, model_type, key, value):
+    """They say of the weights that they are another network's."""
+    settings = json.loads(tiny_config(model_type).to_json_string(use_diff=False))
+    (told,) = messages(tmp_path, settings | {key: value})
+    assert told == (
+        f"{key}: {value!r} is not what transformers computes for {model_type}: "
+        f"it always has {PLAIN[key]!r}"
+    )
+    with pytest.raises(ConfigError, match=f"{key}: .* is not what transformers computes"):
+        read_config(tmp_path)
+    load_architecture(write(tmp_path, settings | {key: PLAIN[key]}))
+    read_config(tmp_path)
+
+
+def test_what_an_architecture_reads_itself_is_not_refused(tmp_path):
+    settings = json.loads(tiny_config("bert").to_json_string(use_diff=False))
+    assert load_architecture(write(tmp_path, settings | {"is_decoder": True})).is_decoder
