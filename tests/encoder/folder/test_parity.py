@@ -8,9 +8,8 @@ import pytest
 import tokenizers
 import torch
 from safetensors.torch import load_file
-from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForTextEncoding
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from tokenizers import normalizers
+from transformers import AutoConfig, AutoModel
 
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.folder.export import write_model_folder
@@ -19,37 +18,8 @@ from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.folder.parity import ParityCheck
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 from kl3m_embeddings.errors import ConfigError
-from tests.encoder.tiny import OWN_SETTINGS, SIZES
+from tests.encoder.folder.stock_folder import tiny_settings, write_network, write_tokenizer
 
-LETTERS = [chr(code) for code in range(33, 127)]
-SPECIAL = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
-VOCABULARY = [*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
-SETTINGS = {
-    **SIZES,
-    "vocab_size": len(VOCABULARY) + 6,
-    "max_position_embeddings": 40,
-    "type_vocab_size": 2,
-}
-OWN = {
-    **OWN_SETTINGS,
-    "bart": {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 48},
-    "big_bird": {"attention_type": "original_full"},
-    "canine": {"num_hash_buckets": 64, "downsampling_rate": 2, "local_transformer_stride": 8},
-    "convbert": {"embedding_size": 32, "head_ratio": 2, "conv_kernel_size": 3},
-    "flaubert": {"emb_dim": 32, "n_layers": 2, "n_heads": 4},
-    "funnel": {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48, "block_sizes": [1, 1]},
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40},
-    "longformer": {"attention_window": 8},
-    "mt5": {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
-    "nystromformer": {"segment_means_seq_len": 16, "num_landmarks": 4},
-    "rembert": {"input_embedding_size": 16, "output_embedding_size": 16},
-    "roformer": {"embedding_size": 32},
-    "squeezebert": {"embedding_size": 32},
-    "t5": {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
-    "umt5": {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
-    "xlm": {"emb_dim": 32, "n_layers": 2, "n_heads": 4},
-    "xlnet": {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48, "n_layer": 2},
-}
 # The first are enough for a change in passing; all are tried among the slow tests.
 USUAL = ["bert", "deberta-v2", "longformer", "modernbert", "mpnet", "roberta", "t5", "xlnet"]
 RARE = [
@@ -65,39 +35,6 @@ BY_BATCH = ["canine", "fnet", "funnel", "yoso"]
 # These need more than a text, or a text of one length, in transformers as well.
 UNFIT = ["nystromformer", "xmod"]
 TEXTS = ["a lamp", "How To Measure It", "café in the garden", "a long way home " * 12]
-
-
-def tiny_settings(kind):
-    """Of an architecture; where it names sizes by other words, those alone."""
-    own = OWN.get(kind, {})
-    renamed = {"d_model", "emb_dim", "n_embd", "dim"} & set(own)
-    kept = {"vocab_size", "pad_token_id", "initializer_range"} if renamed else set(SETTINGS)
-    return {key: value for key, value in SETTINGS.items() if key in kept} | own
-
-
-def write_tokenizer(folder, *, template="[CLS] $A [SEP]", lowercase=True, **config):
-    model = models.WordPiece({name: i for i, name in enumerate(VOCABULARY)}, unk_token="[UNK]")
-    backend = tokenizers.Tokenizer(model)
-    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.add_special_tokens([AddedToken(name, normalized=False) for name in SPECIAL])
-    special = [(name, VOCABULARY.index(name)) for name in SPECIAL]
-    backend.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
-    backend.save(str(folder / "tokenizer.json"))
-    names = {f"{name[1:-1].lower()}_token": name for name in SPECIAL}
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 24}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings | names | config))
-
-
-def write_network(folder, kind="bert", **changes):
-    """The files that transformers writes of a model that it made."""
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **tiny_settings(kind) | changes)
-    auto = AutoModelForMaskedLM if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES else AutoModel
-    if kind in ("t5", "mt5", "umt5"):
-        auto = AutoModelForTextEncoding
-    auto.from_config(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -204,6 +141,23 @@ def test_added_special_tokens_in_prompts_are_tokens(folder):
             theirs.encode(TEXTS, prompt_name=side),
         )
         assert cosines(vectors, expected).min() > 0.9999
+
+
+@pytest.mark.parametrize("kind", ["t5", "mt5"])
+def test_of_an_encoder_decoder_that_is_saved_whole_the_encoder_is_read(folder, kind):
+    torch.manual_seed(0)
+    whole = AutoModel.from_config(AutoConfig.for_model(kind, **tiny_settings(kind)))
+    whole.save_pretrained(folder)
+    write_tokenizer(folder)
+    vectors = TextEncoder.load(folder, precision="float32").encode(TEXTS)
+    assert cosines(vectors, expected_vectors(folder)).min() > 0.9999
+
+
+def test_how_results_are_handed_on_is_no_part_of_a_model(folder):
+    write_tokenizer(write_network(folder, return_dict=False))
+    assert json.loads((folder / "config.json").read_text())["return_dict"] is False
+    vectors = TextEncoder.load(folder, precision="float32").encode(TEXTS)
+    assert cosines(vectors, expected_vectors(folder)).min() > 0.9999
 
 
 def test_a_checkpoint_without_the_pooler_is_a_model(folder):
