@@ -16,6 +16,9 @@ ROWS = [
 ]
 
 
+LAST = {"question": "w7", "answer": "w8", "id": 4}
+
+
 @pytest.fixture
 def run():
     """Runs `kl3m task ...` in this process; its errors are raised."""
@@ -48,10 +51,12 @@ def test_a_table_is_made_a_task_and_its_content_is_told(run, table, tmp_path):
     }  # fmt: skip
 
 
-def test_name_score_and_number_of_rows_may_be_chosen(run, table, tmp_path):
-    options = ("--name", "Mine", "--main-score", "mrr_at_10", "--max-rows", 1)
+def test_name_score_and_number_of_rows_may_be_chosen(run, tmp_path):
+    table = tmp_path / "longer.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in [*ROWS[:2], LAST]))
+    options = ("--name", "Mine", "--main-score", "mrr_at_10", "--max-rows", 2)
     printed = run("make", table, tmp_path / "x", "--type", "Retrieval", *COLUMNS, *options)
-    assert "Mine: Retrieval, 1 queries, " in printed
+    assert "Mine: Retrieval, 2 queries, " in printed
     assert printed.strip().endswith("main score mrr_at_10")
 
 

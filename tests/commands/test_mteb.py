@@ -118,7 +118,7 @@ WRONG = {
     "no task": ((), "no task: name some of mteb's with --mteb, or a folder with --task"),
     "unknown": (("--mteb", "SciFakt"), "SciFakt: mteb .* has no such task .*did you mean SciFact"),
     "list": (("--mteb-file", "none.txt"), "none.txt: no such file"),
-    "folder": (("--task", "{tmp}/none"), "none/task.json: no such file: give a folder with a task"),
+    "folder": (("--task", "{tmp}/none"), "none: no such folder: give a folder with a task.json"),
     "twice": (
         ("--task", "{sts}", "--task", "{sts}"),
         "--task: two tasks are called 'alike': rename",
@@ -288,7 +288,7 @@ def test_describe_draws_though_a_score_is_missing(make_model_folder, tmp_path, c
     folder = make_model_folder("law", optimizer={"total_steps": 2, "warmup_steps": 1})
     assert train([str(folder), "--quiet"]) == 0
     assert describe([str(folder), "--task", str(tmp_path / "none")]) == 2
-    assert "none/task.json: no such file" in capsys.readouterr().err
+    assert "none: no such folder: give a folder with a task.json" in capsys.readouterr().err
     assert (folder / "report.html").exists()
     with pytest.raises(SystemExit) as caught:
         describe([str(folder), "--task", "x", "--watch"])
