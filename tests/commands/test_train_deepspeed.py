@@ -29,7 +29,7 @@ MIX = {
     "pairs": {"probability": 0.3, "num_negatives": 1, "chunk_tokens": 60},
     "simcse": 0.2,
 }
-SECONDS_TO_END = 60
+SECONDS_TO_END = 300
 
 
 @pytest.fixture
