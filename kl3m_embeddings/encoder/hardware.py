@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from kl3m_embeddings.encoder.kernels.native_library import library
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, first_line
 
 PACKAGES = ("kl3m-embeddings", "torch", "transformers", "tokenizers", "numpy", "deepspeed")
 MATRIX_SIZE = {"cuda": 8192, "mps": 4096, "cpu": 1024}
@@ -37,10 +37,9 @@ def named_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"--device {name}: {reason}: name a device that there is (cpu, cuda, cuda:1, mps), "
-            "or leave the option out"
+            f"--device {name}: {first_line(error)}: name a device that there is (cpu, cuda, "
+            "cuda:1, mps), or leave the option out"
         ) from error
     return device
 

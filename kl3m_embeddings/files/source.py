@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, first_line
 from kl3m_embeddings.files.path_kind import why_not
 
 Kind = Literal["model", "tokenizer"]
@@ -78,10 +78,9 @@ def hub_folder(name: str, kind: Kind) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(HUB_FILES[kind])))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"{name}: no such folder, and not from the hub: check the name, "
-            f"or download the {kind} and give its folder ({reason})"
+            f"or download the {kind} and give its folder ({first_line(error)})"
         ) from error
 
 

@@ -22,7 +22,7 @@ from kl3m_embeddings.data.readers.records import (
     require_column,
 )
 from kl3m_embeddings.data.readers.rows import require_distinct
-from kl3m_embeddings.errors import ConfigError, DataError
+from kl3m_embeddings.errors import ConfigError, DataError, first_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -85,7 +85,7 @@ def read_hub(
             yield record_of(values, name, row + 1, row + 1, options)
     except (OSError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
-            f"{location}: the hub does not give it ({_first_line(error)}); "
+            f"{location}: the hub does not give it ({first_line(error)}); "
             "is there a network, and is HF_HUB_OFFLINE unset?"
         ) from error
 
@@ -171,8 +171,4 @@ def readable_table(location: str) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{location}: cannot be read: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{location}: cannot be read: {first_line(error)}") from error

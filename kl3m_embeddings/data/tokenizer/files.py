@@ -20,7 +20,7 @@ from typing import Any
 import tokenizers
 from tokenizers.normalizers import Lowercase, Sequence
 
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, first_line
 from kl3m_embeddings.files.path_kind import utf8_folder, why_not
 from kl3m_embeddings.files.source import HUB_FILES, VOCABULARIES, resolve_source
 from kl3m_embeddings.files.strict_json import read_json_object
@@ -103,9 +103,9 @@ def _read_pipeline(file: Path) -> tokenizers.Tokenizer:
         # not from_file: it takes no name that is no UTF-8
         return tokenizers.Tokenizer.from_buffer(file.read_bytes())
     except Exception as error:  # tokenizers raises plain Exception
-        message = str(error).splitlines()[0]
         raise ConfigError(
-            f"tokenizer {file}: tokenizers {tokenizers.__version__} cannot read it ({message})"
+            f"tokenizer {file}: tokenizers {tokenizers.__version__} cannot read it "
+            f"({first_line(error)})"
         ) from error
 
 
@@ -137,10 +137,8 @@ def transformers_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - its classes c
         with quiet_transformers(), utf8_folder(folder) as place:
             return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except Exception as error:  # each class has its own ways to fail, tokenizers' plain ones too
-        lines = str(error).strip().splitlines()
         raise ConfigError(
-            f"tokenizer {folder}: transformers cannot read it "
-            f"({lines[0] if lines else type(error).__name__})"
+            f"tokenizer {folder}: transformers cannot read it ({first_line(error)})"
         ) from error
 
 

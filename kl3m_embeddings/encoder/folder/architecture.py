@@ -20,7 +20,7 @@ from huggingface_hub.errors import StrictDataclassError, StrictDataclassFieldVal
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 from transformers.activations import ACT2FN
 
-from kl3m_embeddings.errors import ConfigError, did_you_mean
+from kl3m_embeddings.errors import ConfigError, did_you_mean, first_line
 from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import warn
 
@@ -135,8 +135,7 @@ def read_config(folder: Path) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UNREADABLE as error:
-        reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"{path}: {reason}") from error
+        raise ConfigError(f"{path}: {first_line(error.__cause__ or error)}") from error
     for problem in plain_problems(type(config), settings):
         raise ConfigError(f"{path}: {problem}")
     return config
@@ -207,7 +206,7 @@ def checked_types(
             message = re.sub(r"<class '(\w+)'>", r"\1", message)
             problems.append(f"{key}: {message}")
         except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
-            return None, [*problems, str(error.__cause__ or error).strip().splitlines()[0]]
+            return None, [*problems, first_line(error.__cause__ or error)]
 
 
 def value_problems(config: PretrainedConfig) -> Iterator[str]:

@@ -24,7 +24,7 @@ from kl3m_embeddings.encoder.folder.weight_files import check_finite, weight_fil
 from kl3m_embeddings.encoder.heads import Network
 from kl3m_embeddings.encoder.masked_encoder import MaskedEncoder
 from kl3m_embeddings.encoder.stock.without_padding import speed_up
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, first_line
 from kl3m_embeddings.files.path_kind import utf8_folder
 from kl3m_embeddings.messages import quiet_transformers
 
@@ -101,8 +101,7 @@ def load_encoder(
                     output_loading_info=True,
                 )
         except (*UNREADABLE, RecursionError, SafetensorError, ImportError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ConfigError(f"{folder}: {reason}") from error
+            raise ConfigError(f"{folder}: {first_line(error)}") from error
         check_weights(str(folder), model, info)
         check_finite(folder, model.named_parameters())
         if any(is_of_pooler(name) for name in info["missing_keys"]):

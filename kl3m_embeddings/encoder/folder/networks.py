@@ -24,7 +24,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from kl3m_embeddings.encoder.heads import MASKED_HEADS
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, first_line
 
 POSITION_TABLE = "position_embeddings"
 # What other architectures call it: `embed_positions`, `wpe`.
@@ -112,8 +112,8 @@ def empty_network(config: PretrainedConfig) -> nn.Module:
         try:
             network: nn.Module = auto_class(config).from_config(copy.deepcopy(config))
         except Exception as error:  # whatever a class raises where settings do not fit together
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(
-                f"model_type {config.model_type!r}: transformers cannot build it ({reason})"
+                f"model_type {config.model_type!r}: transformers cannot build it "
+                f"({first_line(error)})"
             ) from error
     return network
