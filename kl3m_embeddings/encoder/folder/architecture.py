@@ -121,6 +121,7 @@ def load_architecture(
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
     if pad_token_id is not None:
         config.pad_token_id = pad_token_id
+    config.return_dict = True  # as in `read_config`
     return config
 
 
@@ -138,6 +139,7 @@ def read_config(folder: Path) -> PretrainedConfig:
         raise ConfigError(f"{path}: {first_line(error.__cause__ or error)}") from error
     for problem in plain_problems(type(config), settings):
         raise ConfigError(f"{path}: {problem}")
+    config.return_dict = True  # how results are handed on is no part of an architecture
     return config
 
 

@@ -89,7 +89,6 @@ def load_encoder(
     weight_files(folder)  # which transformers would not all tell apart
     with seeded(seed), quiet_transformers():
         config = config or read_config(folder)
-        config.return_dict = True  # some files say no, of how results are handed on
         try:
             with utf8_folder(folder) as place:
                 model, info = auto_class(config).from_pretrained(

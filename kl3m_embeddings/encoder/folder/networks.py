@@ -43,6 +43,10 @@ class Positions(NamedTuple):
     """Whether positions are counted from the padding's id, which must then stay what it is."""
 
 
+_KNOWN: dict[str, Positions] = {}
+"""By an architecture's settings: building a large network, even an empty one, takes a while."""
+
+
 def auto_class(config: PretrainedConfig) -> Any:  # noqa: ANN401 - transformers' Auto classes share no type
     """The class of transformers that builds and loads the network, its masked-language head too.
 
@@ -87,11 +91,18 @@ def check_sequence_length(config: PretrainedConfig, num_tokens: int, path: Path)
 
 
 def positions(config: PretrainedConfig) -> Positions:
-    """The positions of an architecture.
+    """The positions of an architecture, which is built once to count them.
 
     Raises:
         ConfigError: transformers cannot build a network of these settings.
     """
+    settings = config.to_json_string(use_diff=False)
+    if settings not in _KNOWN:
+        _KNOWN[settings] = _counted(config)
+    return _KNOWN[settings]
+
+
+def _counted(config: PretrainedConfig) -> Positions:
     declared = getattr(config, "max_position_embeddings", None)
     limits = [declared] if isinstance(declared, int) and declared > 0 else []
     from_padding = has_table = False

@@ -14,6 +14,7 @@ the tests. Below a cosine of 0.999 the model is refused, and what differs is nam
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -98,13 +99,13 @@ class ParityCheck:
         if read_transformer_settings(folder).get("do_lower_case"):
             lower_case(self.tokenizer.backend_tokenizer)
 
-    @property
+    @cached_property
     def texts(self) -> list[str]:
         """What is compared: with the model's prompts, and one that is longer than MAX_TOKENS."""
         prompts = sorted({prompt for prompt in self.model.modules.prompts.values() if prompt})
         return [*TEXTS, *(prompt + SHORT for prompt in prompts), words(MAX_TOKENS)]
 
-    @property
+    @cached_property
     def longest(self) -> int | None:
         """Where sentence-transformers cuts, or the architecture ends."""
         settings = read_transformer_settings(self.model.transformer)
