@@ -95,8 +95,8 @@ class Evaluator:
                 return self._embed(
                     engine,
                     lengths,
-                    lambda rows, longest: cut_and_padded(
-                        [texts[row] for row in rows], longest, self.tokenizer.cuts_left
+                    lambda rows, longest: padded(
+                        [self.tokenizer.cut(texts[row], longest) for row in rows]
                     ),
                     stopped,
                 )
@@ -161,15 +161,15 @@ class Evaluator:
         return -headline if headline is not None and self.text is not None else headline
 
 
-def cut_and_padded(
-    texts: Sequence[Sequence[int]], longest: int, cuts_left: bool
+def padded(
+    texts: Sequence[Sequence[int]],
 ) -> tuple[Int64[np.ndarray, "rows longest"], Int64[np.ndarray, " rows"]]:
-    """Token ids of at most `longest`, padded with zeros, and how many each text has."""
-    tokens = np.zeros((len(texts), longest), dtype=np.int64)
+    """Token ids, padded with zeros to the longest text, and how many each text has."""
+    lengths = np.array([len(text) for text in texts])
+    tokens = np.zeros((len(texts), lengths.max()), dtype=np.int64)
     for row, text in enumerate(texts):
-        cut = max(len(text) - longest, 0) if cuts_left else 0
-        tokens[row, : len(text)] = text[cut : cut + longest]
-    return tokens, np.array([min(len(text), longest) for text in texts])
+        tokens[row, : len(text)] = text
+    return tokens, lengths
 
 
 def spectra(weights: Mapping[str, Tensor]) -> dict[str, float]:

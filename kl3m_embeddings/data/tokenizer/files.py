@@ -150,7 +150,7 @@ def _built_by_transformers(folder: Path) -> FoundTokenizer:
             f"tokenizer {folder}: {type(tokenizer).__name__} is written in Python alone: "
             "only those with a tokenizer.json can be used here"
         )
-    backend = plain(tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()))
+    backend = plain(tokenizer.backend_tokenizer)
     tokens = {role: getattr(tokenizer, f"{role}_token", None) for role in ROLES}
     named = {role: str(token) for role, token in tokens.items() if token}
     prefix, suffix = _template(backend)

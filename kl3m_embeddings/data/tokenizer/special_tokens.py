@@ -39,10 +39,7 @@ def resolve(
         if (token := next(known, None)) is not None:
             tokens[role] = token
         elif role in required:
-            errors.append(
-                f"{name}: no {role} token; name it as {role}_token in special_tokens_map.json "
-                "beside the tokenizer"
-            )
+            errors.append(missing(name, role))
     chosen = [tokens[role] for role in required if role in tokens]
     if len(set(chosen)) < len(chosen):
         errors.append(alike(name, tokens))
@@ -64,6 +61,14 @@ def pipeline_of_documents(
     copied.add_special_tokens([*special_tokens.values()])
     copied.encode_special_tokens = True
     return copied
+
+
+def missing(name: str, role: str) -> str:
+    """What is said of a special token that there is none of."""
+    return (
+        f"{name}: no {role} token; name it as {role}_token in special_tokens_map.json "
+        "beside the tokenizer"
+    )
 
 
 def alike(name: str, tokens: Mapping[str, str]) -> str:

@@ -30,6 +30,7 @@ from kl3m_embeddings.data.tokenizer.files import find_tokenizer
 from kl3m_embeddings.data.tokenizer.special_tokens import (
     REQUIRED,
     alike,
+    missing,
     pipeline_of_documents,
     resolve,
     token_id,
@@ -86,10 +87,7 @@ class Tokenizer:
 
     def _special_id(self, role: str) -> int:
         if role not in self.special_tokens:
-            raise ConfigError(
-                f"{self.name}: no {role} token; name it as {role}_token in special_tokens_map.json "
-                "beside the tokenizer"
-            )
+            raise ConfigError(missing(self.name, role))
         return token_id(self.backend, self.special_tokens[role])
 
     @cached_property
@@ -123,10 +121,13 @@ class Tokenizer:
 
     def framed(self, ids: Sequence[int], max_length: int | None) -> list[int]:
         """A text's ids with what stands around them, cut to `max_length` in all; None: not cut."""
-        if max_length is not None and len(ids) + self.num_special > max_length:
-            room = max(max_length - self.num_special, 0)
-            ids = ids[len(ids) - room :] if self.cuts_left else ids[:room]
+        if max_length is not None:
+            ids = self.cut(ids, max(max_length - self.num_special, 0))
         return [*self.prefix_ids, *ids, *self.suffix_ids]
+
+    def cut(self, ids: Sequence[int], length: int) -> Sequence[int]:
+        """So many ids of a text at most, of the end that counts."""
+        return ids[max(len(ids) - length, 0) :] if self.cuts_left else ids[:length]
 
     def special_ids(self, *, of_roles: bool = True) -> Bool[np.ndarray, " vocab"]:
         """True for special tokens, and for ids that no token has.
@@ -139,9 +140,8 @@ class Tokenizer:
         added = self.backend.get_added_tokens_decoder()
         special[[index for index, token in added.items() if token.special]] = True
         if of_roles:
-            special[[token_id(self.backend, token) for token in self.special_tokens.values()]] = (
-                True
-            )
+            tokens = self.special_tokens.values()
+            special[[token_id(self.backend, token) for token in tokens]] = True
         return special
 
     def newline_ids(self) -> Bool[np.ndarray, " vocab"]:
