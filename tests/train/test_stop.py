@@ -8,6 +8,15 @@ import pytest
 from kl3m_embeddings.train.stop import stop_request
 
 
+@pytest.fixture
+def _with_a_terminal():
+    """Not under `nohup`, which the tests, too, may have been started by."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_with_a_terminal")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )

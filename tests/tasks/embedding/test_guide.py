@@ -91,8 +91,9 @@ def test_the_same_text_by_the_same_tokenizer_is_read_as_it_is(build, tiny_tokeni
 def test_no_text_is_longer_than_the_guide_has_positions_for(
     tiny_tokenizer, tiny_pair_files, tmp_path
 ):
-    """Whatever its own settings say."""
-    encoder = build_encoder(AutoConfig.for_model(**TINY_CONFIG), seed=0)
+    """Whatever its own settings say, where each position has a vector of its own."""
+    config = AutoConfig.for_model(**TINY_CONFIG | {"position_biased_input": True})
+    encoder = build_encoder(config, seed=0)
     write_model_folder(
         tmp_path / "guide", encoder, tokenizer_pad_id=tiny_tokenizer.pad_id, max_length=64
     )
