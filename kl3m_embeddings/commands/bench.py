@@ -30,7 +30,7 @@ def bench(
         str, typer.Option(help="Of ours, transformers, plain (BERT of the same sizes).")
     ] = "ours,transformers",
     device: Device = None,
-    precision: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    precision: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
     rounds: Annotated[int, typer.Option(min=1, help="The sides take turns so often.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps of a side in a round.")] = 3,
     compile_: Annotated[bool, typer.Option("--compile", help="Through torch.compile.")] = False,
@@ -43,6 +43,7 @@ def bench(
 ) -> None:
     """Time whole training steps side by side, each in a process of its own, in turns."""
     from kl3m_embeddings.encoder.folder.architecture import load_architecture
+    from kl3m_embeddings.encoder.hardware import choose_precision, pick_device
     from kl3m_embeddings.engine.single import DTYPES
     from kl3m_embeddings.speed.measure import describe_machine
     from kl3m_embeddings.speed.sides import SIDES, Work
@@ -52,8 +53,9 @@ def bench(
     names = [name.strip() for name in sides.split(",") if name.strip()]
     if unknown := [name for name in names if name not in SIDES]:
         raise ConfigError(f"--sides {unknown[0]}: choose of {', '.join(SIDES)}")
-    if precision not in DTYPES:
-        raise ConfigError(f"--precision {precision}: choose one of {', '.join(DTYPES)}")
+    if precision not in ("auto", *DTYPES):
+        raise ConfigError(f"--precision {precision}: choose one of auto, {', '.join(DTYPES)}")
+    precision = choose_precision(precision, pick_device(device))
     work = Work(batch_size=batch_size, length=length, precision=precision, compile=compile_)
     report: dict[str, Any] = {
         "machine": describe_machine(device),

@@ -176,8 +176,9 @@ class TrainingConfig(Section):
     sentence-transformers folder, a hub name, or `package:NAME/FOLDER` in an installed Python
     package. Its pooling, Dense layers, normalisation, similarity and prompts are kept. null: random
     weights."""
-    precision: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Of the computation; the weights that are trained are float32 always."""
+    precision: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Of the computation; the weights that are trained are float32 always. `auto`: bfloat16 where
+    the device multiplies in it, else float32."""
     batch_size: PositiveInt = 64
     """Samples of a micro-batch, per device."""
     max_length: Annotated[int, Field(ge=8)] | None = None

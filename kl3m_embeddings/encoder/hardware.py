@@ -10,12 +10,18 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from kl3m_embeddings.encoder.kernels.native_library import library
+from kl3m_embeddings.encoder.kernels.native_library import library, problem
+from kl3m_embeddings.encoder.kernels.precision import default_precision
 from kl3m_embeddings.errors import ConfigError, first_line
+from kl3m_embeddings.messages import warn
 
 PACKAGES = ("kl3m-embeddings", "torch", "transformers", "tokenizers", "numpy", "deepspeed")
-MATRIX_SIZE = {"cuda": 8192, "mps": 4096, "cpu": 1024}
+LARGEST_MATRIX = {"cuda": 8192, "mps": 4096, "cpu": 1024}
+SMALLEST_MATRIX = 128
+PRODUCT_S = 0.005
+"""A matrix product need not take longer to be timed."""
 
 
 def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
@@ -42,6 +48,25 @@ def named_device(name: str) -> torch.device:
             "cuda:1, mps), or leave the option out"
         ) from error
     return device
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """The precision of a run; for `auto` the one that the device computes fast in.
+
+    What makes it slow is told.
+    """
+    fast = default_precision(device)
+    if precision == "auto":
+        precision = fast
+    if device.type == "cpu" and precision != "float32":
+        if fast == "float32":
+            warn(
+                f"precision {precision}: this processor cannot multiply in it, and takes many "
+                "times as long as in float32: set precision to auto or float32"
+            )
+        elif precision == "bfloat16" and (reason := problem()):
+            warn(f"{reason}: training is slower; install a C++ compiler")
+    return precision
 
 
 def describe_hardware(device: torch.device) -> dict[str, Any]:
@@ -88,18 +113,31 @@ def processor_name() -> str:
 
 
 def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large square matrix product: what `mfu` is out of."""
-    size = MATRIX_SIZE[device.type]
+    """Floating-point operations a second of a large square matrix product: what `mfu` is out of.
+
+    As large as can be timed at once: a processor without products in bfloat16 would be at it for
+    half a minute, where the sizes that are smaller show the same rate.
+    """
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
-    seconds = []
-    for _ in range(5):  # the first one warms up
-        wait(device)
-        start = time.perf_counter()
-        torch.mm(left, right)
-        wait(device)
-        seconds.append(time.perf_counter() - start)
-    return 2.0 * size**3 / median(seconds[1:])  # a multiplication and an addition each
+    size = SMALLEST_MATRIX
+    while True:
+        shape = (2, size, size)
+        left, right = torch.randn(shape, generator=generator).to(device, dtype)
+        seconds = [time_product(left, right) for _ in range(2)][1]  # the first one warms up
+        if size >= LARGEST_MATRIX[device.type] or seconds > PRODUCT_S:
+            break
+        size *= 2
+    seconds = median(time_product(left, right) for _ in range(4))
+    return 2.0 * size**3 / seconds  # a multiplication and an addition each
+
+
+def time_product(left: Tensor, right: Tensor) -> float:
+    """Seconds of one matrix product."""
+    wait(left.device)
+    start = time.perf_counter()
+    torch.mm(left, right)
+    wait(left.device)
+    return time.perf_counter() - start
 
 
 def wait(device: torch.device) -> None:

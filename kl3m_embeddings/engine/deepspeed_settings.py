@@ -140,7 +140,7 @@ def _contradictions(
     for precision, key in PRECISIONS.items():
         given = section.get(key)
         enabled = given.get("enabled", True) if isinstance(given, Mapping) else given
-        if enabled and training.precision != precision:
+        if enabled and training.precision not in ("auto", precision):
             problems.append(
                 f"{key}: enabled, but precision is {training.precision}: set precision to "
                 f"{precision}, or remove it"

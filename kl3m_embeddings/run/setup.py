@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from transformers import PretrainedConfig
 from kl3m_embeddings.config.training import TrainingConfig
 from kl3m_embeddings.encoder.allocator import KeptMemory, keep_freed_memory
 from kl3m_embeddings.encoder.hardware import (
+    choose_precision,
     describe_hardware,
     describe_kernels,
     measure_peak_flops,
     pick_device,
 )
-from kl3m_embeddings.encoder.kernels.native_library import problem
 from kl3m_embeddings.engine.base import Engine, TrainState
 from kl3m_embeddings.engine.build import ENGINES
 from kl3m_embeddings.engine.ranks import Ranks
@@ -96,8 +96,9 @@ def open_run(request: RunRequest) -> Iterator[Trainer]:
         if ranks.is_main:
             remove_unfinished(folder)
         device = pick_device(request.device, ranks.local_rank)
-    if device.type == "cpu" and training.precision == "bfloat16" and (reason := problem()):
-        warn(f"{reason}: training is slower; install a C++ compiler")
+    precision = choose_precision(training.precision, device)
+    training = training.model_copy(update={"precision": precision})
+    request = replace(request, training=training)
     opened = ranks.in_turn(lambda: open_files(request, device))
     start, model, sources = opened.start, opened.model, opened.sources
     with ranks.together():

@@ -24,6 +24,7 @@ from kl3m_embeddings.encoder.hardware import (
     pick_device,
     wait,
 )
+from kl3m_embeddings.engine.single import DTYPES
 from kl3m_embeddings.errors import RetryError
 from kl3m_embeddings.speed.sides import SIDES, Step, Work, changed
 
@@ -50,7 +51,7 @@ def measure(
     timed = [run_step(step, device)[0] for _ in range(num_steps)]
     step_s = median(sum(seconds) for seconds in timed)
     memory_gb = peak_memory_gb(device)
-    limit = measure_peak_flops(device, torch.bfloat16)
+    limit = measure_peak_flops(device, DTYPES[work.precision])
     return {
         "step_s": step_s,
         "tokens_per_s": work.num_tokens / step_s,

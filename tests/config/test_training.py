@@ -86,7 +86,7 @@ def test_all_errors_are_reported_at_once_with_the_key_and_the_remedy():
         "optimizer.peak_rl: unknown key (did you mean peak_lr?)",
         'optimizer.warmup_steps: Input should be a valid integer (it is "many")',
         "data.laws.wieght: unknown key (did you mean weight?)",
-        "precision: Input should be 'bfloat16', 'float16' or 'float32' (it is \"fp16\")",
+        "precision: Input should be 'auto', 'bfloat16', 'float16' or 'float32' (it is \"fp16\")",
         "batch_size: Input should be greater than 0 (it is 0)",
         "matroyshka_probability: Input should be less than or equal to 1 (it is 1.5)",
         "seed: Input should be a valid integer (it is true)",

@@ -7,6 +7,7 @@ import torch
 
 from kl3m_embeddings.encoder import hardware
 from kl3m_embeddings.encoder.hardware import (
+    choose_precision,
     describe_hardware,
     describe_kernels,
     describe_versions,
@@ -73,9 +74,54 @@ def test_attention_is_computed_by_the_kernels_of_its_device(monkeypatch):
     assert describe_kernels(CPU, "bfloat16") == describe_kernels(cuda, "bfloat16") == "torch"
 
 
-def test_a_product_of_n_has_two_n_cubed_operations(monkeypatch):
-    """By a clock that says 1, 1, 2, 3 and 5 seconds; the first, which warms up, does not count."""
-    moments = iter([0, 1, 1, 2, 2, 4, 4, 7, 7, 12])
-    monkeypatch.setattr(hardware.time, "perf_counter", lambda: next(moments))
-    monkeypatch.setitem(hardware.MATRIX_SIZE, "cpu", 16)
-    assert measure_peak_flops(CPU, torch.float32) == 2 * 16**3 / 2.5
+@pytest.mark.parametrize(
+    ("seconds", "size"),
+    [
+        ([9, 0.004, 9, 0.004, 1, 2, 3, 9], 256),  # the largest that there is
+        ([9, 0.004, 9, 0.006, 1, 2, 3, 9], 256),
+        ([9, 0.006, 1, 2, 3, 9], 128),  # long enough to be timed
+    ],
+)
+def test_a_product_of_n_has_two_n_cubed_operations(monkeypatch, seconds, size):
+    """Of each size the first warms up; then the median of four is taken."""
+    left = iter(seconds)
+    sizes = []
+
+    def time_product(one, other):
+        sizes.append(one.shape)
+        assert one.shape == other.shape
+        return next(left)
+
+    monkeypatch.setattr(hardware, "time_product", time_product)
+    monkeypatch.setitem(hardware.LARGEST_MATRIX, "cpu", 256)
+    assert measure_peak_flops(CPU, torch.float32) == 2 * size**3 / 2.5
+    assert sizes[-1] == (size, size)
+    assert not list(left)
+
+
+@pytest.mark.parametrize(
+    ("asked", "fast", "chosen", "told"),
+    [
+        ("auto", "bfloat16", "bfloat16", ""),
+        ("auto", "float32", "float32", ""),
+        ("float32", "bfloat16", "float32", ""),
+        ("bfloat16", "bfloat16", "bfloat16", ""),
+        ("bfloat16", "float32", "bfloat16", "precision bfloat16: this processor cannot"),
+        ("float16", "float32", "float16", "precision float16: this processor cannot"),
+    ],
+)
+def test_the_precision_of_a_run(monkeypatch, capsys, asked, fast, chosen, told):
+    monkeypatch.setattr(hardware, "default_precision", lambda _: fast)
+    monkeypatch.setattr(hardware, "problem", lambda: None)
+    assert choose_precision(asked, CPU) == chosen
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {told}") if told else not said
+
+
+def test_a_missing_compiler_is_told_where_kernels_would_be_used(monkeypatch, capsys):
+    monkeypatch.setattr(hardware, "default_precision", lambda _: "bfloat16")
+    monkeypatch.setattr(hardware, "problem", lambda: "no C++ compiler")
+    choose_precision("float32", CPU)
+    assert not capsys.readouterr().err
+    assert choose_precision("auto", CPU) == "bfloat16"
+    assert "no C++ compiler: training is slower" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from tests.config.published import DEEPSPEED_BY_STAGE
 
 
 def training(section, **fields):
-    fields = {"tokenizer": "x", "optimizer": {"total_steps": 1}} | fields
+    fields = {"tokenizer": "x", "optimizer": {"total_steps": 1}, "precision": "bfloat16"} | fields
     return TrainingConfig.model_validate(fields | {"deepspeed": section})
 
 
@@ -98,3 +98,9 @@ def test_a_micro_batch_keeps_its_size_on_another_number_of_devices():
     assert Devices(number=4, first_number=2).share_of("batch_size", 6) == 3
     with pytest.raises(ConfigError, match="batch_size: the run began with micro-batches of 6"):
         Devices(number=4, first_number=1).share_of("batch_size", 6)
+
+
+@pytest.mark.parametrize("half", ["fp16", "bf16"])
+def test_a_precision_that_the_device_decides_contradicts_no_key_yet(half):
+    section = {"zero_optimization": {"stage": 2}, half: {"enabled": True}}
+    assert settings_of(section, precision="auto")["train_batch_size"] == 8
