@@ -11,6 +11,8 @@ export POETRY_VIRTUALENVS_IN_PROJECT = true
 export POETRY_NO_INTERACTION = 1
 # Poetry's own virtual environment must not be taken for the project's.
 unexport VIRTUAL_ENV
+# Hundreds of processes start in the tests: without bytecode each would compile all of torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 # DeepSpeed is for Linux; elsewhere one device trains without it.
 EXTRAS := $(if $(filter Linux,$(shell uname -s)),--extras deepspeed)
 

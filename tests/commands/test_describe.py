@@ -68,6 +68,7 @@ def test_several_logs_are_compared(tmp_path, capsys, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_runs_that_compare_vectors(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(

@@ -111,6 +111,7 @@ def test_config_errors_come_before_torch_is_imported(make_model_folder):
     assert "did you mean seed?" in result.stderr
 
 
+@pytest.mark.slow
 def test_training_needs_only_what_a_bare_gpu_image_has():
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({NOT_ON_A_BARE_IMAGE})); "

@@ -143,7 +143,8 @@ def cases(table, *ways):
                 continue  # no documents
             if way is task_table and "too long" in name:
                 continue  # its lines may be longer
-            found.append(pytest.param(way, *case, id=f"{way.__name__}: {name}"))
+            marks = [pytest.mark.slow] if "without end" in name else []  # 80 MB
+            found.append(pytest.param(way, *case, id=f"{way.__name__}: {name}", marks=marks))
     return found
 
 

@@ -28,22 +28,6 @@ def flip_byte(path):
     path.write_bytes(data)
 
 
-@pytest.fixture
-def half_done(make_model_folder):
-    """A run stopped at step 8 of 12, with checkpoints at 4 and 8."""
-    folder = make_model_folder()
-    assert train(folder, "--stop-after", 8) == 0
-    return folder
-
-
-@pytest.fixture
-def whole(make_model_folder):
-    """The same run, never interrupted."""
-    folder = make_model_folder("whole")
-    assert train(folder) == 0
-    return folder
-
-
 @pytest.mark.parametrize(
     ("damage", "says"),
     [

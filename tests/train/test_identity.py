@@ -14,6 +14,7 @@ FIELDS = {
     "tasks": {"mlm": {"probability": 0.5}, "nsp": 0.5},
     "data": {"a": {"path": "a"}, "b": {"path": "b"}},
     "optimizer": {"total_steps": 100},
+    "precision": "bfloat16",
 }
 HASHES = {"a": "11", "b": "22"}
 

@@ -72,10 +72,9 @@ def test_three_steps_and_three_more_equal_six(make_model_folder):
 
 
 @pytest.mark.slow
-def test_killed_once_with_everything_on(make_model_folder):
-    whole = make_model_folder("whole", **EVERYTHING)
+def test_killed_once_with_everything_on(make_model_folder, trained):
+    whole = trained("everything", **EVERYTHING)
     killed = make_model_folder("killed", **EVERYTHING)
-    assert run_forked(whole) == 0
     thresholds = {row["clip_threshold"] for row in log_rows(whole / "log.jsonl")}
     assert len(thresholds) > 5  # percentile clipping is at work
     assert run_forked(killed, fault="after_step:114") == -signal.SIGKILL
@@ -86,10 +85,9 @@ def test_killed_once_with_everything_on(make_model_folder):
 
 
 @pytest.mark.slow
-def test_killed_twenty_times(make_model_folder):
-    whole = make_model_folder("whole", **EVERYTHING)
+def test_killed_twenty_times(make_model_folder, trained):
+    whole = trained("everything", **EVERYTHING)
     killed = make_model_folder("killed", **EVERYTHING)
-    assert run_forked(whole) == 0
     generator = random.Random(0)
     for _ in range(20):
         steps = generator.randint(1, 14)
@@ -100,11 +98,10 @@ def test_killed_twenty_times(make_model_folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULT_POINTS)
-def test_killed_at_every_fault_point(make_model_folder, fault):
+def test_killed_at_every_fault_point(make_model_folder, trained, fault):
     fields = EVERYTHING | {"optimizer": EVERYTHING["optimizer"] | {"total_steps": 50}}
-    whole = make_model_folder("whole", **fields)
+    whole = trained("fifty-steps", **fields)
     killed = make_model_folder("killed", **fields)
-    assert run_forked(whole) == 0
     assert run_forked(killed, fault=fault) == -signal.SIGKILL
     assert run_forked(killed) == 0
     assert_same_run(killed, whole)

@@ -131,6 +131,7 @@ def test_dropout_drops_what_its_mask_says(p):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.slow
 def test_masked_tokens_inside_of_a_row_are_seen_by_none(dropout):
     """One, several, and more than a block at a time."""
     lengths = [7, 40]
@@ -151,6 +152,7 @@ def test_16_bits_round_inputs_and_weights_alone(dtype):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.slow
 def test_results_are_the_same_bit_by_bit(dropout):
     lengths = [18, 5]
     runs = []

@@ -111,6 +111,7 @@ def without_pictures(parsed):
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.slow
 def test_hostile_text_is_text(tmp_path):
     tame, wild = (
         Parsed(report(tmp_path / place, name).read_text(encoding="utf-8"))

@@ -103,6 +103,7 @@ def test_evaluations_without_steps(tmp_path):
     assert drawn == {"svd_metrics"}
 
 
+@pytest.mark.slow
 def test_hostile_and_many_names(tmp_path):
     names = [
         "$\\frac{$",
@@ -125,6 +126,7 @@ def test_hostile_and_many_names(tmp_path):
     assert draw(log, tmp_path) == (NAMES | OF_EMBEDDINGS, [])
 
 
+@pytest.mark.slow
 def test_spikes_and_values_over_scales(tmp_path):
     rows = [log_row(step, loss=10.0 ** (5 - step / 10), lr=0.9**step) for step in range(60)]
     rows[30] |= {"loss": 1e9, "step_time": 1e5}
@@ -184,6 +186,7 @@ def test_what_was_measured_is_drawn(tmp_path):
     assert titles["quality_by_dim"] == "The first 16 dimensions keep 48% of the score"
 
 
+@pytest.mark.slow
 def test_tasks_of_a_log_without_steps_and_of_mixed_losses(tmp_path):
     rows = [mixed_row(step) for step in range(1, 61)]
     for name, of_log, evals in (("a", [], probe_eval_row), ("b", rows, mixed_eval_row)):
@@ -192,6 +195,7 @@ def test_tasks_of_a_log_without_steps_and_of_mixed_losses(tmp_path):
         assert "tasks_by_step" in draw(log, tmp_path / name)[0]
 
 
+@pytest.mark.slow
 def test_odd_spectra_and_sizes(tmp_path):
     names = ["$\\frac{$", "\x1b[31m", "layer.0.", "0", "[b]", *(f"k{n}.a" for n in range(9))]
     spectra = [
