@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # DeepSpeed is for Linux; elsewhere one device trains without it.
 EXTRAS := $(if $(filter Linux,$(shell uname -s)),--extras deepspeed)
 
-# Fast tests run side by side, a file's in one process; slow ones launch processes themselves.
+# Tests run side by side; slow ones a file in one process, for what they train once.
 TEST_PROCESSES ?= 2
 
 .PHONY: setup lock lint quickstart test test-slow test-gpu docs
@@ -42,10 +42,10 @@ lint: setup
 	.venv/bin/lint-imports
 
 test: lint
-	.venv/bin/pytest -q -n $(TEST_PROCESSES) --dist loadfile
+	.venv/bin/pytest -q -n $(TEST_PROCESSES) --dist worksteal
 
 test-slow: setup
-	.venv/bin/pytest -q -m "slow and not gpu and not net"
+	.venv/bin/pytest -q -n $(TEST_PROCESSES) --dist loadfile -m "slow and not gpu and not net"
 
 test-gpu: setup
 	.venv/bin/pytest -q -m gpu

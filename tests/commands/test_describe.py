@@ -147,6 +147,7 @@ def test_usage_errors(arguments, capsys):
     assert "usage: describe.py" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_watch_draws_again_when_the_log_has_grown(tmp_path, capsys, monkeypatch):
     log = write_run(tmp_path, num_steps=5)
     naps = []

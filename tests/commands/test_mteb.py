@@ -243,6 +243,7 @@ def test_a_wrong_column_is_told(kl3m, tmp_path):
         assert message in errors[0]
 
 
+@pytest.mark.slow
 def test_describe_scores_a_run_beside_what_it_started_from(
     make_model_folder, model, tmp_path, capsys
 ):

@@ -172,6 +172,7 @@ def test_a_folder_without_an_architecture_goes_on_from_anothers_checkpoint(make_
     assert train(other, "--stop-after", 1) == 0
 
 
+@pytest.mark.slow
 def test_killed_while_its_architecture_is_written_a_run_begins_anew(make_model_folder, base):
     whole = tuned_folder(make_model_folder, base, "whole")
     assert run_forked(whole, "--stop-after", 1) == 0

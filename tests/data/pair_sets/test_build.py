@@ -212,6 +212,7 @@ build_pair_set("tiny", source, load_tokenizer(tokenizer), out, overwrite=True)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_what_was_there(build, tokenizer, tmp_path):
     pairs = build().pair_set
     before = contents(pairs.path)

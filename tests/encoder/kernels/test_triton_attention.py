@@ -107,8 +107,14 @@ def assert_by_definition(
 
 @pytest.mark.parametrize(
     ("lengths", "max_length"),
-    [([1], 1), ([9], 9), ([16], 16), ([9], 40), ([33], 33), ([5, 0, 37, 16], 41)],
-    ids=["one token", "below", "one block", "much below", "above", "rows"],
+    [
+        pytest.param([1], 1, id="one token"),
+        pytest.param([9], 9, id="below"),
+        pytest.param([16], 16, id="one block"),
+        pytest.param([9], 40, id="much below", marks=pytest.mark.slow),
+        pytest.param([33], 33, id="above", marks=pytest.mark.slow),
+        pytest.param([5, 0, 37, 16], 41, id="rows", marks=pytest.mark.slow),
+    ],
 )
 def test_output_and_gradients_follow_the_definition(lengths, max_length):
     assert_by_definition(inputs(lengths, max_length), lengths, max_length)
@@ -116,6 +122,7 @@ def test_output_and_gradients_follow_the_definition(lengths, max_length):
 
 @pytest.mark.parametrize("missing", [(3,), (4,), (3, 4)], ids=["c2p", "p2c", "both"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.slow
 def test_scores_may_lack_a_term(missing, dropout):
     lengths = [18, 3]
     tensors = inputs(lengths, 18)
@@ -125,6 +132,7 @@ def test_scores_may_lack_a_term(missing, dropout):
 
 
 @pytest.mark.parametrize("p", [0.3, 1.0])
+@pytest.mark.slow
 def test_dropout_drops_what_its_mask_says(p):
     lengths = [7, 21]
     assert_by_definition(inputs(lengths, 21), lengths, 21, dropout=p)

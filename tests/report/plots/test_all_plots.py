@@ -173,6 +173,7 @@ def test_titles_of_several_kinds_of_tasks_say_what_is_seen(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_drawn(tmp_path):
     write_measured(tmp_path)
     log = write_run(tmp_path, evals=probe_eval_row)
