@@ -20,7 +20,7 @@ from kl3m_embeddings.encoder.folder.architecture import (
 from kl3m_embeddings.encoder.folder.export import write_model_folder
 from kl3m_embeddings.encoder.folder.load import build_encoder
 from kl3m_embeddings.encoder.folder.networks import check_sequence_length, max_sequence_length
-from kl3m_embeddings.encoder.folder.opened import OpenedModel, open_model, shortest
+from kl3m_embeddings.encoder.folder.opened import OpenedModel, longest_text, open_model
 from kl3m_embeddings.encoder.folder.parity import load_opened
 from kl3m_embeddings.encoder.folder.sentence_modules import (
     SentenceModules,
@@ -102,12 +102,13 @@ def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | N
     tokenizer = given or (opened.tokenizer if opened else load_tokenizer(folder))
     path, settings, architecture = read_architecture(folder, opened, start, tokenizer.pad_id)
     check_vocabulary(architecture, tokenizer.vocab_size, path)
-    max_length = training.max_length or shortest(known_length, max_sequence_length(architecture))
+    own_length = longest_text(known_length, architecture)
+    max_length = training.max_length or own_length
     if max_length is None:
         raise ConfigError(f"max_length: set it: {path} has no limit, and the base names none")
     if training.masks_tokens:
         check_masking(tokenizer)
-    check_lengths(training, architecture, max_length, path)
+    check_lengths(training, architecture, max_length, path, own_length)
     modules = opened.modules if opened else SentenceModules()
     normalise = modules.normalise if training.normalise is None else training.normalise
     queries, documents = training.query_prefix, training.document_prefix
@@ -152,13 +153,29 @@ def read_architecture(
 
 
 def check_lengths(
-    training: TrainingConfig, architecture: PretrainedConfig, max_length: int, path: Path
+    training: TrainingConfig,
+    architecture: PretrainedConfig,
+    max_length: int,
+    path: Path,
+    own_length: int | None = None,
 ) -> None:
-    """Raise if the architecture, read from `path`, has no positions for what is asked of it."""
-    check_sequence_length(architecture, max_length, path)
+    """Raise if the architecture, read from `path`, has no positions for what is asked of it.
+
+    Args:
+        training: training.json.
+        architecture: of the run.
+        max_length: tokens of a sample.
+        path: of the architecture's file.
+        own_length: the longest text of what the run starts from, which rotary positions may let be
+            longer than the architecture's file says.
+    """
+    longest = max_sequence_length(architecture)
+    if longest and own_length:
+        longest = max(longest, own_length)
+    if longest is None or max_length > longest:
+        check_sequence_length(architecture, max_length, path)
     if training.tasks.mlm and training.tasks.mlm.pack:
         check_packing(architecture, path)
-    longest = max_sequence_length(architecture)
     for name, options in training.tasks.embedding().items():
         if options.seq_len and longest and options.seq_len > longest:
             raise ConfigError(

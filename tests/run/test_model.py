@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.folder.sentence_modules import read_sentence_modules
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
+from tests.encoder.folder.stock_folder import write_network, write_sentence_modules, write_tokenizer
 from tests.run.tuned import PAIRS, PROMPTS, read, train, tuned_folder
 from tests.train.runs import assert_same_run, log_rows
 
@@ -83,3 +85,24 @@ def test_texts_are_exported_as_long_as_they_were_evaluated(make_model_folder, ba
     vectors = trained.encode([text, trained.model.tokenizer.backend.decode(ids[:6])])
     np.testing.assert_allclose(exported.encode([text]), vectors[:1], atol=1e-5)
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "longest"), [("modernbert", 60), ("deberta-v2", 60), ("bert", 40)]
+)
+def test_texts_are_trained_as_long_as_the_base_embeds_them(
+    make_model_folder, tmp_path, kind, longest
+):
+    """Rotary and relative positions go on behind max_position_embeddings (40); tables end there."""
+    base = tmp_path / "base"
+    write_tokenizer(write_network(base, kind), model_max_length=512)
+    write_sentence_modules(base)
+    (base / "sentence_bert_config.json").write_text('{"max_seq_length": 60}')
+    assert open_model(base).max_length == longest
+    for name, given in (("unsaid", None), ("said", longest)):
+        folder = tuned_folder(make_model_folder, base, name, max_length=given)
+        assert train(folder, "--stop-after", 1) == 0
+        assert train(folder, "--stop-after", 1) == 0  # the run's own length stays as it was
+        assert open_model(folder).max_length == longest
+    folder = tuned_folder(make_model_folder, base, "longer", max_length=longest + 1)
+    assert train(folder, "--stop-after", 1) == 2

@@ -72,3 +72,16 @@ def write_network(folder, kind="bert", **changes):
         auto = AutoModelForTextEncoding
     auto.from_config(config).save_pretrained(folder)
     return folder
+
+
+def write_sentence_modules(folder):
+    """The mean pooling that sentence-transformers makes of a bare folder, written out."""
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    entries = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(entries))
+    (folder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))

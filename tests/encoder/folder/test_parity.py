@@ -18,7 +18,12 @@ from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.folder.parity import ParityCheck
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 from kl3m_embeddings.errors import ConfigError
-from tests.encoder.folder.stock_folder import tiny_settings, write_network, write_tokenizer
+from tests.encoder.folder.stock_folder import (
+    tiny_settings,
+    write_network,
+    write_sentence_modules,
+    write_tokenizer,
+)
 
 # The first are enough for a change in passing; all are tried among the slow tests.
 USUAL = ["bert", "deberta-v2", "longformer", "modernbert", "mpnet", "roberta", "t5", "xlnet"]
@@ -40,19 +45,6 @@ TEXTS = ["a lamp", "How To Measure It", "café in the garden", "a long way home 
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "model"
-
-
-def write_sentence_modules(folder):
-    """The mean pooling that sentence-transformers makes of a bare folder, written out."""
-    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    entries = [
-        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (path, kind) in enumerate(kinds)
-    ]
-    (folder / "modules.json").write_text(json.dumps(entries))
-    (folder / "1_Pooling").mkdir()
-    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
 
 
 def sentence_transformer(folder):
