@@ -260,7 +260,8 @@ def joined(title: str, text: str) -> str:
 
 
 def _title(place: str, values: Mapping[str, object]) -> str:
-    return _text(place, values, "title", may_be_empty=True) if values.get("title") else ""
+    is_there = values.get("title") is not None
+    return _text(place, values, "title", may_be_empty=True) if is_there else ""
 
 
 def _plain(place: str, values: Mapping[str, object], key: str) -> str:

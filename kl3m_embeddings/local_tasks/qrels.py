@@ -2,10 +2,12 @@
 
 Two forms, recognised by the first row: BEIR's `query-id, corpus-id, score` with a header or none,
 and TREC's `query-id 0 corpus-id score`. Cells are parted by tabs, or else by spaces; they may be
-quoted.
+quoted. A header whose names are in another order is an error: where queries and documents have the
+same ids, as numbers are, nothing else would tell.
 """
 
 import csv
+import re
 from collections.abc import Container, Iterator
 from pathlib import Path
 
@@ -16,6 +18,12 @@ from kl3m_embeddings.errors import DataError
 
 BEIR_CELLS, TREC_CELLS = 3, 4
 MAX_GRADE = 2**31
+# How the names of columns begin, and where the columns stand in a row.
+PLACES = {
+    re.compile(r"q(id|uer)|topic", re.IGNORECASE): 0,
+    re.compile(r"corpus|doc|pid|passage", re.IGNORECASE): -2,
+    re.compile(r"score|grade|rel|label|judg", re.IGNORECASE): -1,
+}
 
 
 def read_qrels(
@@ -58,6 +66,7 @@ def _judgements(path: Path, queries: Container[str]) -> Iterator[tuple[int, tupl
                     continue
                 is_first, may_be_header = may_be_header, False
                 if is_first and _is_header(text, cells, queries):
+                    _check_header(text, f"{path}:{line}")
                     continue
                 if len(cells) not in (BEIR_CELLS, TREC_CELLS) or not _is_grade(cells[-1]):
                     raise DataError(
@@ -81,6 +90,19 @@ def _is_header(text: str, cells: list[str], queries: Container[str]) -> bool:
     """Whether a first row ends with no number and is about no query, however it is parted."""
     by_commas = next(csv.reader([text.rstrip("\r\n")]))
     return not (number_of(cells[-1]) is not None or cells[0] in queries or by_commas[0] in queries)
+
+
+def _check_header(text: str, place: str) -> None:
+    """Raise if a header names columns that are not where they are read from."""
+    line = text.strip()
+    names = line.split("\t") if "\t" in line else re.split(r"[,\s]+", line)
+    for index, name in enumerate(one.strip("\" '") for one in names):
+        for begins, column in PLACES.items():
+            if begins.match(name) and index != column % len(names):
+                raise DataError(
+                    f"{place}: column {index + 1} is {name!r}: put the columns in the order "
+                    "query-id, corpus-id, score, and leave others out"
+                )
 
 
 def _is_grade(cell: str) -> bool:

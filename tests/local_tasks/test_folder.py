@@ -220,6 +220,7 @@ FAULTS = [
     ("Retrieval", lambda f: replaced(f / "corpus.jsonl", _id="d1"), ":2: _id 'd1' is there twice"),
     ("Retrieval", lambda f: replaced(f / "queries.jsonl", text=""), ":1: text: empty"),
     ("Retrieval", lambda f: replaced(f / "corpus.jsonl", title=["a"]), ":1: title: must be a text"),
+    ("Retrieval", lambda f: replaced(f / "corpus.jsonl", title=0), ":1: title: must be a text"),
     ("Retrieval", lambda f: qrels(f, "q1\td99\t1\n"), r"test\.tsv:1: 'd99' is not in corpus"),
     ("Retrieval", lambda f: qrels(f, "q99\td1\t1\n"), r"test\.tsv:1: 'q99' is not in queries"),
     ("Retrieval", all_right, "every document is right for every query: nothing to tell apart"),

@@ -46,6 +46,35 @@ def test_every_form_says_the_same(tmp_path, text):
     assert read(tmp_path / "test.tsv", text) == GRADES
 
 
+@pytest.mark.parametrize("separator", ["\t", ",", " "])
+@pytest.mark.parametrize(
+    ("header", "at_fault"),
+    [
+        (("query-id", "corpus-id", "score"), None),
+        (("query_id", "iter", "doc_id", "relevance"), None),
+        (("Topic", "0", "docno", "rel"), None),
+        (("a", "b", "c"), None),
+        (("corpus-id", "query-id", "score"), "column 1 is 'corpus-id'"),
+        (("docid", "qid", "grade"), "column 1 is 'docid'"),
+        (("query-id", "score", "corpus-id"), "column 2 is 'score'"),
+        (("query-id", "corpus-id", "score", "iter"), "column 2 is 'corpus-id'"),
+    ],
+)
+def test_columns_stand_where_they_are_read_from(tmp_path, separator, header, at_fault):
+    """The ids are those of queries and of documents, and would be taken for either."""
+    ids = {"1", "2", "3"}
+    row = ("1", "0", "2", "3") if header[1] in ("iter", "0") else ("1", "2", "3")
+    row = ("1", "2", "3", "0") if header[-1] == "iter" else row
+    text = lines([header, row], separator)
+    if separator == "," and len(header) > 3:
+        text = text.replace(",", "\t")  # four cells are not parted by commas
+    if at_fault is None:
+        assert read(tmp_path / "test.tsv", text, ids, ids) == {"1": {"2": 3}}
+    else:
+        with pytest.raises(DataError, match=rf"test\.tsv:1: {at_fault}: put the columns"):
+            read(tmp_path / "test.tsv", text, ids, ids)
+
+
 IDS = st.text(
     st.characters(
         codec="utf-8", exclude_characters="\t\r\n\0", exclude_categories=("Cs", "Z", "C")
