@@ -12,6 +12,8 @@ from kl3m_embeddings.errors import ConfigError, did_you_mean
 from kl3m_embeddings.files.strict_json import JsonError, parse_json, read_json_object
 
 S = TypeVar("S", bound=BaseModel)
+# What sections had once, or have elsewhere -> the key of the whole file that stands for it.
+OF_THE_WHOLE = {"distance": "similarity"}
 
 
 def apply_overrides(fields: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -79,6 +81,9 @@ def _error_line(kind: type[BaseModel], path: Path, details: dict[str, Any], refe
     key = ".".join(location)
     if details["type"] == "extra_forbidden":
         hint = did_you_mean(location[-1], section.model_fields, f"see {reference}")
+        whole = OF_THE_WHOLE.get(location[-1], location[-1])
+        if section is not kind and whole in kind.model_fields:
+            hint = f" (write {whole} at the top of the file: there is one for the whole run)"
         return f"{path}: {key}: unknown key{hint}"
     if details["type"] == "missing":
         return f"{path}: {key}: missing, and there is no default (see {reference})"

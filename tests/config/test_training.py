@@ -123,6 +123,26 @@ def test_the_kind_of_a_loss_is_no_part_of_its_key():
 
 
 @pytest.mark.parametrize(
+    ("loss", "old", "key"),
+    [
+        ("triplet", "distance", "similarity"),
+        ("margin_mse", "similarity", "similarity"),
+        ("infonce", "similarity", "similarity"),
+        ("infonce", "seed", "seed"),
+    ],
+)
+def test_a_key_of_the_whole_run_is_named_where_a_section_has_it(loss, old, key):
+    """Losses had a `similarity` or `distance` each, before a run had one for all."""
+    tasks = {"pairs": {"probability": 1.0, "loss": {"name": loss, old: "dot"}}}
+    with pytest.raises(ConfigError) as caught:
+        parse_training({"tokenizer": "t", "optimizer": {"total_steps": 1}, "tasks": tasks}, PATH)
+    assert str(caught.value) == (
+        f"{PATH}: tasks.pairs.loss.{old}: unknown key "
+        f"(write {key} at the top of the file: there is one for the whole run)"
+    )
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"tasks": {"mlm": 0.5}}, "tasks: the probabilities sum to 0.5, and must sum to 1"),
