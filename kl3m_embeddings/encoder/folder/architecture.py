@@ -133,6 +133,11 @@ def read_config(folder: Path) -> PretrainedConfig:
     """
     path = folder / "config.json"
     settings = read_json_object(path)
+    if settings.get("quantization_config") is not None:
+        raise ConfigError(
+            f"{path}: quantization_config: quantised weights cannot be used here: take the model "
+            "whose weights they were made of"
+        )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UNREADABLE as error:

@@ -136,25 +136,37 @@ def transformer_folder(folder: Path) -> Path:
 
 
 def check_weights(source: str, model: Network, info: Mapping[str, Iterable[Any]]) -> None:
-    """Raise unless every tensor of the encoder proper was found, with the right shape."""
-    problems = [
-        f"{source}: {name}: shape {tuple(found)}, but {tuple(expected)} by config.json"
-        for name, found, expected in sorted(info["mismatched_keys"])
-    ]
+    """Raise unless every tensor of the encoder proper was found, with the right shape.
+
+    A network has hundreds of tensors: the first that is at fault is named, the others are counted.
+    """
     prefix = f"{model.base_model_prefix}."
     headless = model.base_model is model
-    problems += [
-        f"{source}: {name}: missing from the checkpoint: not the model that config.json describes"
-        for name in sorted(info["missing_keys"])
-        if (headless or name.startswith(prefix)) and not is_of_pooler(name)
-    ]
-    problems += [
-        f"{source}: {name}: in the checkpoint but not in the model: config.json has too few layers"
-        for name in sorted(info["unexpected_keys"])
-        if re.search(r"\blayers?\.\d+\.", name) and not is_of_decoder(name, model)
-    ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    shapes = {
+        name: f"shape {tuple(found)}, but {tuple(expected)} by config.json"
+        for name, found, expected in info["mismatched_keys"]
+    }
+    missing = dict.fromkeys(
+        (
+            name
+            for name in info["missing_keys"]
+            if (headless or name.startswith(prefix)) and not is_of_pooler(name)
+        ),
+        "missing from the checkpoint: not the model that config.json describes",
+    )
+    surplus = dict.fromkeys(
+        (
+            name
+            for name in info["unexpected_keys"]
+            if re.search(r"\blayers?\.\d+\.", name) and not is_of_decoder(name, model)
+        ),
+        "in the checkpoint but not in the model: config.json has too few layers",
+    )
+    for problems in (shapes, missing, surplus):
+        if problems:
+            first, others = min(problems), len(problems) - 1
+            more = f" (and {others} more)" if others else ""
+            raise ConfigError(f"{source}: {first}: {problems[first]}{more}")
 
 
 def is_of_decoder(name: str, model: Network) -> bool:

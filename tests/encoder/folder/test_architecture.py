@@ -182,6 +182,16 @@ def test_settings_that_transformers_passes_over_are_refused(tmp_path, model_type
     read_config(tmp_path)
 
 
+def test_quantised_weights_are_refused_by_name(tmp_path):
+    settings = json.loads(tiny_config("bert").to_json_string(use_diff=False))
+    quantised = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    write(tmp_path, settings | {"quantization_config": quantised})
+    with pytest.raises(ConfigError, match=r"config\.json: quantization_config: .* take the model"):
+        read_config(tmp_path)
+    write(tmp_path, settings | {"quantization_config": None})
+    read_config(tmp_path)
+
+
 def test_what_an_architecture_reads_itself_is_not_refused(tmp_path):
     settings = json.loads(tiny_config("bert").to_json_string(use_diff=False))
     assert load_architecture(write(tmp_path, settings | {"is_decoder": True})).is_decoder

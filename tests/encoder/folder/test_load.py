@@ -70,7 +70,7 @@ def change_config(folder, **changes):
 def test_weights_that_do_not_fit_are_errors(tmp_path):
     folder = written(tmp_path, build_encoder(tiny_config(), seed=0))
     change_config(folder, intermediate_size=64)
-    shapes = r"layer\.0\.intermediate\.dense\.weight: shape \(48, 32\), but \(64, 32\) by config"
+    shapes = r"layer\.0\.intermediate\.dense\.bias: shape \(48,\), but \(64,\) by config"
     with pytest.raises(ConfigError, match=shapes):
         load_encoder(folder)
     change_config(folder, intermediate_size=48, num_hidden_layers=1)
@@ -79,6 +79,10 @@ def test_weights_that_do_not_fit_are_errors(tmp_path):
     change_config(folder, num_hidden_layers=3)
     with pytest.raises(ConfigError, match=r"layer\.2\..*missing from the checkpoint"):
         load_encoder(folder)
+    change_config(folder, model_type="roberta")
+    with pytest.raises(ConfigError, match=r"missing .* \(and \d+ more\)$") as told:
+        load_encoder(folder)
+    assert "\n" not in str(told.value)
 
 
 def test_folders_without_usable_weights_are_errors(tmp_path):
