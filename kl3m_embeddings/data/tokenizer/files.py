@@ -6,11 +6,10 @@
   transformers builds: `do_lower_case` and its like overrule the file, and each class has rules of
   its own.
 
-A pipeline begins with lower case where the settings of sentence-transformers beside it ask for
-that, as it does there.
+A pipeline begins with lower case where the settings of sentence-transformers ask for that, as it
+does there: those of a model, or those that lie beside a tokenizer.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers.normalizers import Lowercase, Sequence
+from tokenizers.normalizers import BertNormalizer, Lowercase, Sequence
 
 from kl3m_embeddings.errors import ConfigError, first_line
 from kl3m_embeddings.files.path_kind import utf8_folder, why_not
@@ -27,7 +26,12 @@ from kl3m_embeddings.files.strict_json import read_json_object
 from kl3m_embeddings.messages import quiet_transformers
 
 ROLES = ("cls", "sep", "pad", "mask", "unk")
-SENTENCE_SETTINGS = "sentence_*_config.json"
+# Settings of sentence-transformers beside a transformer, of which the first that is there counts:
+# today's name; early releases named the file after the transformer.
+SENTENCE_SETTINGS = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 PROBE = "a text that has some tokens"
 
 
@@ -53,8 +57,16 @@ class FoundTokenizer:
     reads_special_tokens: bool = True
 
 
-def find_tokenizer(source: str | Path, *, of_model: bool = False) -> FoundTokenizer:
+def find_tokenizer(
+    source: str | Path, *, of_model: bool = False, lower: bool | None = None
+) -> FoundTokenizer:
     """Read the tokenizer that a path, `package:NAME/SUBFOLDER` or a hub name stands for.
+
+    Args:
+        source: as above.
+        of_model: whether it is the folder of a model.
+        lower: whether a text begins with being made lower case; None: as the settings beside it
+            say.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
@@ -75,9 +87,15 @@ def find_tokenizer(source: str | Path, *, of_model: bool = False) -> FoundTokeni
         found = FoundTokenizer(
             name=str(file), backend=plain(_read_pipeline(file)), named_tokens=_named_tokens(folder)
         )
-    if any(read_json_object(one).get("do_lower_case") for one in folder.glob(SENTENCE_SETTINGS)):
+    if sentence_settings(folder).get("do_lower_case") if lower is None else lower:
         lower_case(found.backend)
     return found
+
+
+def sentence_settings(folder: Path) -> dict[str, Any]:
+    """The settings of sentence-transformers beside a transformer; none where there is no file."""
+    files = (folder / name for name in SENTENCE_SETTINGS)
+    return next((read_json_object(file) for file in files if file.is_file()), {})
 
 
 def plain(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -90,12 +108,18 @@ def plain(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def lower_case(backend: tokenizers.Tokenizer) -> None:
-    """Begin with lower case; a pipeline that makes lower case already is left as it is."""
+    """Begin with lower case; a pipeline that makes lower case already is left as it is.
+
+    What counts as that is sentence-transformers' rule, by which a sequence with lower case at its
+    end is left, too; BERT's normaliser gives the same with lower case before it.
+    """
     normalizer = backend.normalizer
-    settings = "" if normalizer is None else json.dumps(json.loads(backend.to_str())["normalizer"])
-    if '"Lowercase"' not in settings and '"lowercase": true' not in settings:
-        rest = [] if normalizer is None else [normalizer]
-        backend.normalizer = Sequence([Lowercase(), *rest])
+    if isinstance(normalizer, BertNormalizer) and normalizer.lowercase:
+        return
+    is_sequence = isinstance(normalizer, Sequence)
+    parts = [normalizer[i] for i in range(len(normalizer))] if is_sequence else [normalizer]
+    if not any(isinstance(part, Lowercase) for part in parts):
+        backend.normalizer = Sequence([Lowercase(), *([] if normalizer is None else [normalizer])])
 
 
 def _read_pipeline(file: Path) -> tokenizers.Tokenizer:

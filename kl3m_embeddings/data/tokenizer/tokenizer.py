@@ -9,9 +9,8 @@ Published tokenizers differ in what they add to a text, on which side they pad a
   trained so: its template, its side of cutting, special tokens inside a text and in prompts.
 
 In both, padding and BPE dropout are off, so a text's ids depend on the text alone. Special tokens
-come from the caller, else from the files, else from their well-known names. `fingerprint` hashes
-what determines ids: shards record it, so a wrong tokenizer is noticed. `save` writes a folder that
-transformers and sentence-transformers open, and in which a text becomes what it was in training.
+come from the caller, the files, or well-known names. `fingerprint` hashes what determines ids, for
+shards. `save` writes a folder that other libraries open, where a text becomes what it was here.
 """
 
 import hashlib
@@ -140,8 +139,7 @@ class Tokenizer:
         added = self.backend.get_added_tokens_decoder()
         special[[index for index, token in added.items() if token.special]] = True
         if of_roles:
-            tokens = self.special_tokens.values()
-            special[[token_id(self.backend, token) for token in tokens]] = True
+            special[[token_id(self.backend, one) for one in self.special_tokens.values()]] = True
         return special
 
     def newline_ids(self) -> Bool[np.ndarray, " vocab"]:
@@ -220,6 +218,7 @@ def load_tokenizer(
     special_tokens: Mapping[str, str] | None = None,
     *,
     of_model: bool = False,
+    lower: bool | None = None,
 ) -> Tokenizer:
     """Read a tokenizer from a folder, a `tokenizer.json`, a Python package or the hub.
 
@@ -227,11 +226,12 @@ def load_tokenizer(
         source: a folder, a file, `package:NAME/SUBFOLDER` or a hub name.
         special_tokens: token strings by role: cls, sep, pad, mask, unk. These overrule the files.
         of_model: whether it is the folder of a model, whose texts are read as transformers does.
+        lower: whether texts become lower case first; None: as the settings beside it say.
 
     Raises:
         ConfigError: nothing readable there, or a special token is missing.
     """
-    found = find_tokenizer(source, of_model=of_model)
+    found = find_tokenizer(source, of_model=of_model, lower=lower)
     backend = found.backend
     backend.encode_special_tokens = not found.reads_special_tokens
     required = ("pad",) if of_model else REQUIRED

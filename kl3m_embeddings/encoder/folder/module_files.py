@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kl3m_embeddings.data.tokenizer.files import SENTENCE_SETTINGS
 from kl3m_embeddings.encoder.embedding_head import ACTIVATIONS, DenseSettings
 from kl3m_embeddings.encoder.folder.weight_files import check_finite, weight_files
 from kl3m_embeddings.errors import ConfigError
@@ -35,11 +36,6 @@ POOLING_FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-# The first is today's; early releases named the file after the transformer.
-TRANSFORMER_FILES = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
 # What these settings must be, where they are given: the transformer gives the tokens' states,
 PLAIN_TRANSFORMER: dict[str, Any] = {
     "transformer_task": "feature-extraction",
@@ -100,7 +96,7 @@ def module_entries(folder: Path) -> list[ModuleEntry]:
 
 def read_transformer_settings(folder: Path) -> dict[str, Any]:
     """The settings beside the transformer's config.json; none where there is no such file."""
-    for name in TRANSFORMER_FILES:
+    for name in SENTENCE_SETTINGS:
         path = folder / name
         if path.is_file():
             settings = read_plain(path, PLAIN_TRANSFORMER)

@@ -24,6 +24,7 @@ from kl3m_embeddings.encoder.folder.module_files import module_entries
 from kl3m_embeddings.encoder.folder.networks import positions
 from kl3m_embeddings.encoder.folder.sentence_modules import SentenceModules, read_sentence_modules
 from kl3m_embeddings.encoder.folder.weight_files import weight_files
+from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.hashes import sha256_of_file
 from kl3m_embeddings.files.source import resolve_source
 from kl3m_embeddings.messages import warn
@@ -111,12 +112,28 @@ def open_model(source: str | Path, tokenizer: Tokenizer | None = None) -> Opened
     folder = resolve_source(where.path)
     transformer = transformer_folder(folder)
     config = read_config(transformer)
+    modules = read_sentence_modules(folder)
+    has_own_tokenizer = tokenizer is None
+    if tokenizer is None:
+        tokenizer = load_tokenizer(transformer, of_model=True, lower=modules.do_lower_case)
+    check_room(transformer, modules, tokenizer)
     return OpenedModel(
         source=str(source),
         folder=folder,
         transformer=transformer,
-        tokenizer=tokenizer or load_tokenizer(transformer, of_model=True),
-        has_own_tokenizer=tokenizer is None,
+        tokenizer=tokenizer,
+        has_own_tokenizer=has_own_tokenizer,
         config=config,
-        modules=read_sentence_modules(folder),
+        modules=modules,
     )
+
+
+def check_room(folder: Path, modules: SentenceModules, tokenizer: Tokenizer) -> None:
+    """Raise ConfigError if a model's longest text has room for special tokens alone."""
+    longest, special = modules.max_seq_length, tokenizer.num_special
+    if longest is not None and longest <= special:
+        raise ConfigError(
+            f"{folder}: its longest text is {longest} tokens, of which {special} are special, so "
+            "that all texts would be alike: raise max_seq_length in sentence_bert_config.json, or "
+            "model_max_length in tokenizer_config.json"
+        )

@@ -26,7 +26,10 @@ from kl3m_embeddings.data.tokenizer.files import lower_case, transformers_tokeni
 from kl3m_embeddings.encoder.embedding_head import EmbeddingHead
 from kl3m_embeddings.encoder.encode import padded
 from kl3m_embeddings.encoder.folder.load import load_encoder
-from kl3m_embeddings.encoder.folder.module_files import read_transformer_settings
+from kl3m_embeddings.encoder.folder.module_files import (
+    module_entries,
+    read_transformer_settings,
+)
 from kl3m_embeddings.encoder.folder.opened import OpenedModel, longest_text, shortest
 from kl3m_embeddings.encoder.folder.sentence_modules import build_embedding_head
 from kl3m_embeddings.encoder.heads import Network
@@ -96,7 +99,7 @@ class ParityCheck:
     def __post_init__(self) -> None:
         folder = self.model.transformer
         self.tokenizer = transformers_tokenizer(folder)
-        if read_transformer_settings(folder).get("do_lower_case"):
+        if self.model.modules.do_lower_case:
             lower_case(self.tokenizer.backend_tokenizer)
 
     @cached_property
@@ -108,7 +111,9 @@ class ParityCheck:
     @cached_property
     def longest(self) -> int | None:
         """Where sentence-transformers cuts, or the architecture ends."""
-        settings = read_transformer_settings(self.model.transformer)
+        # which are of sentence-transformers' folders, not of any that has such a file
+        is_plain = not module_entries(self.model.folder)
+        settings = {} if is_plain else read_transformer_settings(self.model.transformer)
         length = settings.get("max_seq_length")
         if length is None:
             declared = getattr(self.model.config, "max_position_embeddings", None) or -1

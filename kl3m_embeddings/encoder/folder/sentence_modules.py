@@ -30,6 +30,7 @@ from kl3m_embeddings.encoder.folder.module_files import (
 )
 from kl3m_embeddings.errors import ConfigError
 from kl3m_embeddings.files.strict_json import read_json_object
+from kl3m_embeddings.messages import warn
 
 KINDS = ("Transformer", "Pooling", "Dense", "Normalize")
 ORDER = re.compile(r"Transformer(, Pooling(, Dense)*(, Normalize)?)?")
@@ -50,6 +51,7 @@ class SentenceModules:
         prompts: Texts that are put before a text, by name.
         default_prompt_name: Of the prompt where none is asked for.
         max_seq_length: Longer texts are truncated, in tokens.
+        do_lower_case: Whether texts become lower case first, whatever the tokenizer does.
         similarity_fn_name: How vectors are compared; see `similarity`.
         truncate_dim: How many dimensions are kept; cut after scaling to unit length.
     """
@@ -61,6 +63,7 @@ class SentenceModules:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     max_seq_length: int | None = None
+    do_lower_case: bool = False
     similarity_fn_name: SimilarityName | None = None
     truncate_dim: int | None = None
 
@@ -111,6 +114,7 @@ def read_sentence_modules(folder: Path) -> SentenceModules:
         dense=tuple(layer for layer, _ in layers),
         dense_weights=tuple(weights for _, weights in layers),
         max_seq_length=settings.get("max_seq_length") or read_tokenizer_length(transformer),
+        do_lower_case=bool(settings.get("do_lower_case")),
         **prompts,
     )
 
@@ -166,6 +170,7 @@ def read_prompts(path: Path) -> dict[str, Any]:
     default = settings.get("default_prompt_name")
     if default is not None and default not in prompts:
         raise ConfigError(f"{path}: default_prompt_name: {default!r} is not among the prompts")
+    warn_of_document_prompt(path, prompts)
     similarity = settings.get("similarity_fn_name")
     if similarity not in (None, *get_args(SimilarityName)):
         raise ConfigError(
@@ -181,6 +186,20 @@ def read_prompts(path: Path) -> dict[str, Any]:
         "similarity_fn_name": similarity,
         "truncate_dim": truncate_dim,
     }
+
+
+def warn_of_document_prompt(path: Path, prompts: Mapping[str, str | None]) -> None:
+    """Say where documents get a prompt that sentence-transformers would not put before them.
+
+    Its `encode_document` looks for the same names in turn, but to it every model has a "document",
+    an empty one where its files name none.
+    """
+    name = next((name for name in DOCUMENT_PROMPTS if name in prompts), "document")
+    if name != "document" and prompts[name]:
+        warn(
+            f"{path}: its prompt {name!r} is put before documents here, and left out by "
+            'encode_document of sentence-transformers: name it "document", too'
+        )
 
 
 def build_embedding_head(

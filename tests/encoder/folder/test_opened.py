@@ -222,6 +222,30 @@ def test_an_architecture_that_cannot_be_read_is_one_line(tmp_path, changes):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [
+        ("sentence_bert_config.json", "max_seq_length"),
+        ("tokenizer_config.json", "model_max_length"),
+    ],
+)
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_longest_text_must_have_room_for_a_text(tmp_path, file, key, length):
+    """Of two tokens, both are special: all texts would be one."""
+    folder = write_model(tmp_path / "model")
+    (folder / "sentence_bert_config.json").unlink()
+    path = folder / file
+    settings = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(settings | {key: length}))
+    if length == 3:
+        assert open_model(folder).max_length == length
+        return
+    with pytest.raises(ConfigError, match=f"longest text is {length} tokens, .*raise") as caught:
+        open_model(folder)
+    assert key in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_run_without_a_checkpoint_is_told(tmp_path):
     with pytest.raises(ConfigError, match="has no checkpoint: train it first"):
         open_model(write_run(tmp_path / "run"))

@@ -116,6 +116,51 @@ def test_a_tokenizer_is_what_its_library_says(folder, kind, settings):
     assert cosines(vectors, expected_vectors(folder)).min() > 0.9999
 
 
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        normalizers.BertNormalizer(lowercase=True),
+        normalizers.BertNormalizer(lowercase=False),
+        normalizers.Replace("Lowercase", "x"),
+        normalizers.Sequence([normalizers.Replace("How", "why"), normalizers.Lowercase()]),
+        normalizers.Sequence(
+            [normalizers.Replace("How", "why"), normalizers.Sequence([normalizers.Lowercase()])]
+        ),
+        normalizers.Sequence(
+            [normalizers.Replace("How", "why"), normalizers.BertNormalizer(lowercase=True)]
+        ),
+    ],
+)
+def test_lower_case_is_made_where_sentence_transformers_makes_it(folder, normalizer):
+    """Not where the words are somewhere in tokenizer.json, but where a text begins with it."""
+    write_tokenizer(write_network(folder))
+    write_sentence_modules(folder)
+    path = folder / "tokenizer.json"
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    tokenizer.normalizer = normalizer
+    tokenizer.save(str(path))
+    (folder / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+    vectors = TextEncoder.load(folder, precision="float32").encode(TEXTS)
+    assert cosines(vectors, expected_vectors(folder)).min() > 0.9999
+
+
+@pytest.mark.parametrize("of_sentence_transformers", [True, False])
+@pytest.mark.parametrize("names", [("roberta",), ("bert", "roberta"), ("roberta", "xlnet")])
+def test_settings_count_where_sentence_transformers_reads_them(
+    folder, names, of_sentence_transformers
+):
+    """The first file of its list does; none does in a folder without modules.json."""
+    write_tokenizer(write_network(folder), lowercase=False)
+    if of_sentence_transformers:
+        write_sentence_modules(folder)
+    for number, name in enumerate(names):
+        settings = {"do_lower_case": number == 0, "max_seq_length": 12 - number}
+        (folder / f"sentence_{name}_config.json").write_text(json.dumps(settings))
+    model = TextEncoder.load(folder, precision="float32")
+    assert model.model.max_length == (12 if of_sentence_transformers else 24)
+    assert cosines(model.encode(TEXTS), expected_vectors(folder)).min() > 0.9999
+
+
 def test_added_special_tokens_in_prompts_are_tokens(folder):
     write_tokenizer(write_network(folder))
     backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))

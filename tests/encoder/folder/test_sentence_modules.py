@@ -22,6 +22,7 @@ def test_the_old_form_is_read(folder):
         prompts={"query": "query: ", "document": ""},
         default_prompt_name="query",
         max_seq_length=16,
+        do_lower_case=True,
     )
     head = build_embedding_head(modules, 8)
     assert (head.pooling, head.normalise, head.embedding_size) == ("mean", True, 4)
@@ -44,6 +45,21 @@ def test_a_prompt_that_is_not_pooled_is_refused_unless_it_is_empty(folder):
         read_sentence_modules(folder)
     write(folder / "config_sentence_transformers.json", {"prompts": {"query": ""}})
     assert read_sentence_modules(folder).prompts == {"query": ""}
+
+
+@pytest.mark.parametrize("name", ["passage", "corpus", "document"])
+def test_a_document_prompt_that_sentence_transformers_leaves_out_is_told(folder, name, capsys):
+    write(folder / "config_sentence_transformers.json", {"prompts": {name: "text: "}})
+    assert read_sentence_modules(folder).document_prompt == "text: "
+    told = capsys.readouterr().err
+    assert (f"its prompt '{name}' is put before documents here" in told) == (name != "document")
+    write(folder / "config_sentence_transformers.json", {"prompts": {name: ""}})
+    assert read_sentence_modules(folder).document_prompt == ""
+    write(
+        folder / "config_sentence_transformers.json", {"prompts": {name: "text: ", "document": ""}}
+    )
+    assert read_sentence_modules(folder).document_prompt == ""
+    assert capsys.readouterr().err == ""
 
 
 CHANGES = {
