@@ -77,6 +77,11 @@ class RunModel:
             prompts |= zip(("query", "document"), self.prefixes, strict=True)
         return prompts
 
+    @property
+    def default_prompt(self) -> str:
+        """Of the exported model: what is put before a text that is neither query nor document."""
+        return self.prompts.get(self.modules.default_prompt_name or "", "")
+
 
 def open_run_model(folder: Path, training: TrainingConfig, start: Checkpoint | None) -> RunModel:
     """Read all but the weights.

@@ -170,7 +170,7 @@ def local_task_probes(training: TrainingConfig, model: RunModel) -> list[LocalTa
             read_local_task(Path(folder)),
             model.tokenizer,
             model.prefixes,
-            modules.default_prompt,
+            model.default_prompt,
             similarity=model.compared.similarity,
             truncate_dim=modules.truncate_dim,
         )

@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.folder.sentence_modules import read_sentence_modules
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
+from kl3m_embeddings.metrics.labelled import spearman
 from tests.encoder.folder.stock_folder import write_network, write_sentence_modules, write_tokenizer
 from tests.run.tuned import PAIRS, PROMPTS, read, train, tuned_folder
 from tests.train.runs import assert_same_run, log_rows
@@ -106,3 +107,41 @@ def test_texts_are_trained_as_long_as_the_base_embeds_them(
         assert open_model(folder).max_length == longest
     folder = tuned_folder(make_model_folder, base, "longer", max_length=longest + 1)
     assert train(folder, "--stop-after", 1) == 2
+
+
+def test_texts_without_a_side_are_measured_behind_the_prompt_that_is_exported(
+    make_model_folder, base, tmp_path
+):
+    """The default prompt is called "query", and a prefix stands for it."""
+    task = tmp_path / "task"
+    task.mkdir()
+    (task / "task.json").write_text(json.dumps({"name": "alike", "type": "STS"}))
+    texts = ["the court order", "an agency", "the statute", "court fees", "a review of the order"]
+    pairs = [(one, other) for one in texts for other in texts if one < other]
+    rows = (
+        {"sentence1": one, "sentence2": other, "score": number}
+        for number, (one, other) in enumerate(pairs)
+    )
+    (task / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = base / "config_sentence_transformers.json"
+    path.write_text(json.dumps(read(path) | {"default_prompt_name": "query"}))
+    measured = []
+    for prefix in (None, "an order of the agency: "):
+        folder = tuned_folder(
+            make_model_folder,
+            base,
+            f"run {prefix}",
+            query_prefix=prefix,
+            precision="float32",
+            pooling="mean",  # the first token hardly knows of the others yet
+            steps_per_eval=2,
+            eval={"tasks": [str(task)], "pairs": {}},
+        )
+        assert train(folder, "--stop-after", 1) == 0
+        exported = SentenceTransformer(str(folder / "checkpoint-0"), device="cpu")
+        first, second = (exported.encode(side) for side in zip(*pairs, strict=True))
+        found = exported.similarity_pairwise(first, second).numpy()
+        row = log_rows(folder / "eval.jsonl")[0]
+        measured.append(row["tasks/alike/cosine_spearman"])
+        assert measured[-1] == pytest.approx(spearman(found, np.arange(len(pairs))), abs=1e-6)
+    assert measured[0] != measured[1]
