@@ -18,7 +18,7 @@ from kl3m_embeddings.files.whole import durable_file
 if TYPE_CHECKING:
     import pyarrow
 
-BATCH_CHARS = 1 << 20
+BATCH_CHARS = 1 << 19
 BATCH_DOCUMENTS = 1 << 12
 BATCHES_AHEAD = 1
 ROW_GROUP_CHARS = 1 << 22

@@ -19,7 +19,7 @@ from kl3m_embeddings.embed.boundaries import Split, whole_text
 from kl3m_embeddings.embed.windows import Boundaries, Part, Span, WindowSize, windows
 from kl3m_embeddings.errors import ConfigError
 
-CHARS_AT_ONCE = 1 << 20
+CHARS_AT_ONCE = 1 << 19
 """A longer text is tokenised in parts: an encoding takes a hundred bytes a token."""
 MAX_WORD_TOKENS = 16
 """What has more is no word, and may be cut."""
