@@ -178,7 +178,7 @@ def _todo(sources: Sequence[Source], sealed: SealedFolder, *, refresh: bool) -> 
         path = Path(source.location)
         if not path.is_file():  # of the hub
             continue
-        if has_changed(source.name, path, sealed.outputs[source.name].input):
+        if has_changed(path, sealed.outputs[source.name].input):
             if not refresh:
                 raise ConfigError(
                     f"{source.location}: has changed since it was chunked: give --refresh to chunk "

@@ -107,11 +107,11 @@ def open_sealed(
         yield SealedFolder(folder, {one.input.name: one for one in outputs})
 
 
-def has_changed(name: str, path: Path, before: InputFile) -> bool:
+def has_changed(path: Path, before: InputFile) -> bool:
     """Whether a file is another one than it was: by size and time; where they differ, by hash."""
     status = path.stat()
     same = (status.st_size, status.st_mtime_ns) == (before.num_bytes, before.modified_ns)
-    return name != before.name or not (same or sha256_of_file(path) == before.sha256)
+    return not (same or sha256_of_file(path) == before.sha256)
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
