@@ -81,7 +81,7 @@ def run(
     num_bytes = sum(source.num_bytes for source in list_sources(paths))
     with tqdm(total=num_bytes or None, unit="B", unit_scale=True, disable=None) as bar:
         return chunk_corpus(
-            paths, out, request, workers=workers, refresh=refresh, on_file=bar.update
+            paths, out, request, workers=workers, refresh=refresh, on_bytes=bar.update
         )
 
 

@@ -70,7 +70,7 @@ def chunk_corpus(
     *,
     workers: int = 1,
     refresh: bool = False,
-    on_file: Callable[[int], None] = lambda _: None,
+    on_bytes: Callable[[int], None] = lambda _: None,
 ) -> ChunkResult:
     """Chunk each file that has no whole output yet.
 
@@ -80,7 +80,7 @@ def chunk_corpus(
         request: how.
         workers: processes, a file each.
         refresh: whether files that have changed since are chunked again; else they are an error.
-        on_file: told the bytes of each file that is done.
+        on_bytes: told how many more bytes of the files are read; of workers, when a file is done.
 
     Raises:
         ConfigError: the request contradicts itself, or what is there already.
@@ -96,7 +96,7 @@ def chunk_corpus(
         made: list[str] = []
         faults: dict[str, UserError] = {}
         jobs = [(source, out, names[source.name], request) for source in todo]
-        for source, result in _results(jobs, min(workers, len(jobs)), chunker):
+        for source, result in _results(jobs, min(workers, len(jobs)), chunker, on_bytes):
             if isinstance(result, SealedOutput):
                 sealed.seal(result)
                 made.append(source.name)
@@ -104,7 +104,6 @@ def chunk_corpus(
                 faults[source.name] = result
             else:
                 raise result
-            on_file(source.num_bytes)
         wanted = [one for one in sources if one.name in sealed.outputs]
         return ChunkResult(
             outputs=[sealed.outputs[one.name] for one in wanted], made=made, faults=faults
@@ -189,12 +188,12 @@ def _todo(sources: Sequence[Source], sealed: SealedFolder, *, refresh: bool) -> 
 
 
 def _results(
-    jobs: Sequence[Job], workers: int, chunker: Chunker
+    jobs: Sequence[Job], workers: int, chunker: Chunker, on_bytes: Callable[[int], None]
 ) -> Iterator[tuple[Source, SealedOutput | UserError]]:
     """Each job's source with its output, or the error; in whatever order they are done."""
     if workers <= 1:
         for job in jobs:
-            yield job[0], _done(job, chunker)
+            yield job[0], _done(job, chunker, on_bytes)
         return
     # each with its share of the threads that tokenise
     os.environ.setdefault("RAYON_NUM_THREADS", str(max((os.cpu_count() or 1) // workers, 1)))
@@ -205,6 +204,7 @@ def _results(
         }
         try:
             for future in as_completed(futures):
+                on_bytes(futures[future].num_bytes)
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise RetryError(
@@ -215,7 +215,9 @@ def _results(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _done(job: Job, chunker: Chunker) -> SealedOutput | UserError:
+def _done(
+    job: Job, chunker: Chunker, on_bytes: Callable[[int], None] = lambda _: None
+) -> SealedOutput | UserError:
     """A file's output, or why there is none."""
     source, out, name, request = job
     options = ReadOptions(
@@ -223,6 +225,7 @@ def _done(job: Job, chunker: Chunker) -> SealedOutput | UserError:
         id_column=request.id_column,
         keep_columns=request.keep_columns,
         max_line_mb=request.max_line_mb,
+        on_bytes=on_bytes,
     )
     try:
         return chunk_file(source, out, name, chunker, options)

@@ -11,7 +11,7 @@ from kl3m_embeddings.data.readers.documents import Source, read_records
 from kl3m_embeddings.data.readers.records import Document, ReadOptions, Skipped
 from kl3m_embeddings.embed.chunker import Chunk, Chunker
 from kl3m_embeddings.embed.sealed import InputFile, SealedOutput
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import NO_ROOM, ConfigError
 from kl3m_embeddings.files.hashes import sha256_of_file
 from kl3m_embeddings.files.whole import durable_file
 
@@ -51,7 +51,7 @@ def chunk_file(
     skipped: dict[str, int] = {}
     kept_once: set[int] = set()
     ids: set[int] = set()
-    with durable_file(path) as temporary:
+    with durable_file(path, NO_ROOM) as temporary:
         writer = _Writer(temporary, options.keep_columns)
         items = (record.item for record in read_records([source], options))
         for batch, chunks in _chunk_ahead(_batches(items), chunker):

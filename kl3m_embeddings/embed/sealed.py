@@ -19,7 +19,7 @@ from kl3m_embeddings.files.records import Count, Record, check_record
 from kl3m_embeddings.files.whole import flush_to_disk, make_folder, sync
 
 MANIFEST = "manifest.jsonl"
-REMEDY = "move the folder away, or choose another --out"
+REMEDY = "move the folder away, or choose another one"
 
 
 class InputFile(Record):
