@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 
 from kl3m_embeddings.encoder.folder.sentence_modules import read_sentence_modules
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
+from tests.encoder.folder.stock_folder import RARE, USUAL, write_network, write_tokenizer
 from tests.run.tuned import PAIRS, PROMPTS, read, train, tuned_folder
 from tests.train.runs import assert_same_run, log_rows
 
@@ -83,3 +84,33 @@ def test_texts_are_exported_as_long_as_they_were_evaluated(make_model_folder, ba
     vectors = trained.encode([text, trained.model.tokenizer.backend.decode(ids[:6])])
     np.testing.assert_allclose(exported.encode([text]), vectors[:1], atol=1e-5)
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+
+
+OFTEN = ("t5", "xlnet")  # encoder of an encoder-decoder; no limit of positions
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *OFTEN,
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in (*USUAL, *RARE)
+            if kind not in OFTEN
+        ),
+    ],
+)
+def test_every_architecture_is_trained_and_exported(make_model_folder, tmp_path, kind):
+    """The config.json that the first start copies is read as a person's when the run goes on."""
+    model = tmp_path / "model"
+    model.mkdir()
+    write_tokenizer(write_network(model, kind))
+    folder = tuned_folder(make_model_folder, model, data={}, steps_per_eval=2)
+    assert train(folder, "--stop-after", 2) == 0
+    assert train(folder, "--stop-after", 1) == 0
+    texts = ["a lamp", "How To Measure It", "a long way home " * 12]
+    stock = SentenceTransformer(str(folder / "latest"), device="cpu")
+    theirs = np.concatenate([stock.encode([text]) for text in texts])
+    ours = TextEncoder.load(folder, precision="float32").encode(texts)
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    assert ((ours * theirs).sum(axis=1) / lengths).min() > 0.999
