@@ -213,7 +213,7 @@ def checked_types(
 
 def value_problems(config: PretrainedConfig) -> Iterator[str]:
     """A message for each value that has the right type but cannot be."""
-    # by other names, too; what is no setting but a property may say "none" in its own way (XLNet: -1)
+    # by other names, too, but no properties: those may say "none" in a way of their own (XLNet: -1)
     renamed = {key: getattr(config, key, None) for key in POSITIVE if key in config.attribute_map}
     values = {**vars(config), **renamed}
     for key, value in values.items():
