@@ -6,6 +6,7 @@ import typer
 
 from kl3m_embeddings.commands import shell
 from kl3m_embeddings.commands.bench import bench
+from kl3m_embeddings.commands.chunk import chunk
 from kl3m_embeddings.commands.corpus import app as corpus_app
 from kl3m_embeddings.commands.local_task import app as task_app
 from kl3m_embeddings.commands.mteb import mteb
@@ -31,6 +32,7 @@ app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(task_app, name="task")
 app.command()(quickstart)
+app.command()(chunk)
 app.command()(bench)
 app.command()(mteb)
 app.command()(svd)

@@ -10,7 +10,13 @@ from kl3m_embeddings.encoder.folder.opened import open_model
 from kl3m_embeddings.encoder.folder.sentence_modules import read_sentence_modules
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 from kl3m_embeddings.metrics.labelled import spearman
-from tests.encoder.folder.stock_folder import write_network, write_sentence_modules, write_tokenizer
+from tests.encoder.folder.stock_folder import (
+    RARE,
+    USUAL,
+    write_network,
+    write_sentence_modules,
+    write_tokenizer,
+)
 from tests.run.tuned import PAIRS, PROMPTS, read, train, tuned_folder
 from tests.train.runs import assert_same_run, log_rows
 
@@ -145,3 +151,33 @@ def test_texts_without_a_side_are_measured_behind_the_prompt_that_is_exported(
         measured.append(row["tasks/alike/cosine_spearman"])
         assert measured[-1] == pytest.approx(spearman(found, np.arange(len(pairs))), abs=1e-6)
     assert measured[0] != measured[1]
+
+
+OFTEN = ("t5", "xlnet")  # encoder of an encoder-decoder; no limit of positions
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *OFTEN,
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in (*USUAL, *RARE)
+            if kind not in OFTEN
+        ),
+    ],
+)
+def test_every_architecture_is_trained_and_exported(make_model_folder, tmp_path, kind):
+    """The config.json that the first start copies is read as a person's when the run goes on."""
+    model = tmp_path / "model"
+    model.mkdir()
+    write_tokenizer(write_network(model, kind))
+    folder = tuned_folder(make_model_folder, model, data={}, steps_per_eval=2)
+    assert train(folder, "--stop-after", 2) == 0
+    assert train(folder, "--stop-after", 1) == 0
+    texts = ["a lamp", "How To Measure It", "a long way home " * 12]
+    stock = SentenceTransformer(str(folder / "latest"), device="cpu")
+    theirs = np.concatenate([stock.encode([text]) for text in texts])
+    ours = TextEncoder.load(folder, precision="float32").encode(texts)
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    assert ((ours * theirs).sum(axis=1) / lengths).min() > 0.999

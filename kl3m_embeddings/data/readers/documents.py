@@ -12,6 +12,7 @@ Memory is bounded by the longest row allowed, `max_line_mb`, whatever the sizes 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,29 +33,25 @@ Reader = Callable[[str, str, ReadOptions, int], Iterator[Document | Skipped]]
 """(location, name, options, first row): the rows from the first row on, one item a row."""
 
 
-def documents_of(read: RowReader) -> Reader:
-    """A reader of documents, of one of rows; the first row that can be read shows the columns."""
-
-    def documents(
-        location: str, name: str, options: ReadOptions, first_row: int
-    ) -> Iterator[Document | Skipped]:
-        is_checked = first_row > 0
-        rows = read(location, options, first_row)
-        for row, (line, values) in enumerate(rows, start=first_row + 1):
-            if isinstance(values, str):
-                yield Skipped(name, line, values)
-                continue
-            if not is_checked:
-                require_column(options, list(values), location)
-                is_checked = True
-            yield record_of(values, name, row, line, options)
-
-    return documents
+def read_documents(
+    read: RowReader, location: str, name: str, options: ReadOptions, first_row: int
+) -> Iterator[Document | Skipped]:
+    """The documents of a reader of rows; the first row that can be read shows the columns."""
+    is_checked = first_row > 0
+    rows = read(location, options, first_row)
+    for row, (line, values) in enumerate(rows, start=first_row + 1):
+        if isinstance(values, str):
+            yield Skipped(name, line, values)
+            continue
+        if not is_checked:
+            require_column(options, list(values), location)
+            is_checked = True
+        yield record_of(values, name, row, line, options)
 
 
 TEXT_READERS: dict[str, Reader] = {
-    ".jsonl": documents_of(jsonl_rows),
-    ".csv": documents_of(csv_rows),
+    ".jsonl": partial(read_documents, jsonl_rows),
+    ".csv": partial(read_documents, csv_rows),
     ".txt": read_text,
     ".md": read_text,
 }

@@ -1,10 +1,11 @@
 """What a row of a source becomes: a document, or a reason why it is none."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kl3m_embeddings.errors import ConfigError
+from kl3m_embeddings.errors import ConfigError, did_you_mean
 
 BYTES_PER_MB = 1 << 20
 
@@ -17,10 +18,11 @@ INVALID_UTF8 = "invalid UTF-8"
 
 
 class Document(NamedTuple):
-    """A text with a stable id."""
+    """A text with a stable id, and the values of the columns that are kept beside it, as text."""
 
     id: str
     text: str
+    kept: tuple[str | None, ...] = ()
 
 
 class Skipped(NamedTuple):
@@ -37,12 +39,14 @@ class ReadOptions:
 
     Attributes:
         id_column: where a row has no such value, its id is `<file name>:<row>`, counted from 1.
+        keep_columns: what else is kept of a row; null where a row has no such value.
         max_line_mb: longer lines and texts are skipped, in bounded memory.
         on_bytes: told how many bytes of the files were read, compressed as they are.
     """
 
     text_column: str = "text"
     id_column: str = "id"
+    keep_columns: tuple[str, ...] = ()
     max_line_mb: int = 64
     on_bytes: Callable[[int], None] = lambda _: None
 
@@ -67,7 +71,8 @@ def require_column(options: ReadOptions, columns: Sequence[str], location: str) 
     if found != 1:
         what = "no column" if found == 0 else "more than one column"
         raise ConfigError(
-            f"{location}: {what} {options.text_column!r} among {', '.join(map(repr, columns))}; "
+            f"{location}: {what} {options.text_column!r} among {', '.join(map(repr, columns))}"
+            f"{did_you_mean(options.text_column, columns)}; "
             "name the text's column with --text-column"
         )
 
@@ -91,7 +96,16 @@ def record_of(
     if not isinstance(text, str):
         return Skipped(name, line, NO_TEXT if text is None else NOT_TEXT)
     reason = fault_of(text, options) or fault_of(document_id, options)
-    return Skipped(name, line, reason) if reason else Document(document_id, text)
+    if reason:
+        return Skipped(name, line, reason)
+    return Document(document_id, text, tuple(map(as_text, map(values.get, options.keep_columns))))
+
+
+def as_text(value: object) -> str | None:
+    """A value of a column that is kept: text as it is, other values as JSON has them."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def fault_of(text: str, options: ReadOptions) -> str | None:

@@ -91,10 +91,11 @@ def read_hub(
 
 
 def _columns(names: list[str], location: str, options: ReadOptions) -> list[str]:
-    """The columns to read: the text, and the id where there is one."""
+    """The columns to read: the text, the id where there is one, and what else is kept."""
     require_column(options, names, location)
-    require_distinct([name for name in names if name == options.id_column], location)
-    return [options.text_column, *({options.id_column} & {*names} - {options.text_column})]
+    others = {options.id_column, *options.keep_columns}
+    require_distinct([name for name in names if name in others], location)
+    return [options.text_column, *sorted(others & {*names} - {options.text_column})]
 
 
 def _records(

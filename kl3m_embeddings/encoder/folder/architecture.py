@@ -218,13 +218,16 @@ def checked_types(
 
 def value_problems(config: PretrainedConfig) -> Iterator[str]:
     """A message for each value that has the right type but cannot be."""
-    values = {**vars(config), **{key: getattr(config, key, None) for key in POSITIVE}}
+    # by other names, too, but no properties: those may say "none" in a way of their own (XLNet: -1)
+    renamed = {key: getattr(config, key, None) for key in POSITIVE if key in config.attribute_map}
+    values = {**vars(config), **renamed}
     for key, value in values.items():
         if key in POSITIVE and value is not None and not value > 0:
             yield f"{key}: must be greater than 0 (it is {value})"
         if key.endswith(("dropout", "dropout_prob")) and value is not None and not 0 <= value < 1:
             yield f"{key}: must be a probability below 1 (it is {value})"
-        if key.endswith(("_act", "_activation")) and value is not None and value not in ACT2FN:
+        is_name = key.endswith(("_act", "_activation")) and isinstance(value, str)
+        if is_name and value not in ACT2FN:  # `is_gated_act` is a yes or no
             yield f"{key}: unknown activation{did_you_mean(str(value), ACT2FN)}"
     if config.model_type == "deberta-v2":
         yield from deberta_problems(config)

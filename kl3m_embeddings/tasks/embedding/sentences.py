@@ -23,32 +23,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from kl3m_embeddings.data.sentence_ends import ABBREVIATIONS, CLOSERS, MAX_WORD_LETTERS
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.tasks.masked.lines import next_true
 
-ABBREVIATIONS = (
-    # parts of laws and books
-    "Sec Secs sec secs Subsec Subsecs subsec subsecs Art Arts No Nos Vol Vols Ch Chs ch chs Chap "
-    "Pt Pts pt pts Par Pars par pars Para Paras para paras Subch Tit tit Div Cl cl App Fig Figs Ex "
-    "eff cf viz al seq vs ed eds pp op cit approx incl eg ie "
-    # laws and where they are printed
-    "Stat Stats Pub Priv Res Reg Regs Rel Fed Cong Sess Supp Amdt Ord Exec Proc Cir Dist Ct "
-    # states
-    "Ala Ariz Ark Cal Calif Colo Conn Del Fla Ga Ind Kan Mass Mich Minn Mo Mont Neb Nev Okla Ore "
-    "Pa Tenn Tex Va Vt Wis Wyo "
-    # bodies and titles
-    "Inc Corp Co Cos Ltd Bros Assn Mfg Bd Comm Dept Mr Mrs Ms Dr Hon Rev Gen Gov Sen Rep Lt Col "
-    "Capt Sgt Jr Sr St Ste Mt Ave Blvd Rd Bldg Rm "
-    "Jan Feb Mar Apr Jun Jul Aug Sept Sep Oct Nov Dec"
-)
-"""Words after which a period is not the end of a sentence; also in capitals."""
-
-CLOSERS = "\"'\u201d\u2019»)]}"  # with curly quotes
 STOP = re.compile(rf"[.!?…][{re.escape(CLOSERS)}]*$")
 WORD_END = re.compile(r"(?:[^\W\d_]|\.)+\Z")
 GOES_ON = ",;:.!?…)]}%"
 WORD_TOKENS = 8  # of a word that are looked at
-MAX_WORD_LETTERS = 6  # of one with several periods
 # An abbreviation's code is a number of three digits to the base 2^21, its last tokens' ids plus 1,
 # the last one lowest: 63 bits, and a digit of 0 is no token.
 ID_BITS = 21
@@ -85,7 +67,7 @@ class TokenMarks:
     has_open_word: NDArray[np.bool_]
     """It ends with a letter or a period: the word may go on behind it."""
     abbreviations: NDArray[np.int64]
-    """Codes of the ids of `ABBREVIATIONS`, sorted."""
+    """Codes of the ids of `data.sentence_ends.ABBREVIATIONS`, sorted."""
 
 
 @lru_cache(maxsize=4)

@@ -40,6 +40,16 @@ OWN = {
     "xlnet": {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48, "n_layer": 2},
 }
 
+# The first are enough for a change in passing; all are tried among the slow tests.
+USUAL = ["bert", "deberta-v2", "longformer", "modernbert", "mpnet", "roberta", "t5", "xlnet"]
+RARE = [
+    *("albert", "big_bird", "camembert", "data2vec-text", "deberta", "distilbert", "electra"),
+    *("ernie", "esm", "eurobert", "flaubert", "gpt2", "ibert", "jina_embeddings_v3", "layoutlm"),
+    *("luke", "megatron-bert", "mra", "mt5", "nomic_bert", "rembert", "roberta-prelayernorm"),
+    *("roc_bert", "roformer", "splinter", "squeezebert", "umt5", "xlm", "xlm-roberta"),
+    *("xlm-roberta-xl",),
+]
+
 
 def tiny_settings(kind):
     """Of an architecture; where it names sizes by other words, those alone."""

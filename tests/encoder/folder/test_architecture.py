@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from transformers import AutoConfig
 
 from kl3m_embeddings.encoder.folder.architecture import (
     PLAIN,
@@ -195,3 +196,10 @@ def test_quantised_weights_are_refused_by_name(tmp_path):
 def test_what_an_architecture_reads_itself_is_not_refused(tmp_path):
     settings = json.loads(tiny_config("bert").to_json_string(use_diff=False))
     assert load_architecture(write(tmp_path, settings | {"is_decoder": True})).is_decoder
+
+
+def test_what_only_looks_like_a_setting_is_none(tmp_path):
+    """T5's `is_gated_act` is a yes or no; XLNet's limit of positions is -1, for none."""
+    for config in (AutoConfig.for_model("t5"), AutoConfig.for_model("xlnet")):
+        config.save_pretrained(tmp_path)
+        assert load_architecture(tmp_path / "config.json").model_type == config.model_type

@@ -19,21 +19,14 @@ from kl3m_embeddings.encoder.folder.parity import ParityCheck
 from kl3m_embeddings.encoder.text_encoder import TextEncoder
 from kl3m_embeddings.errors import ConfigError
 from tests.encoder.folder.stock_folder import (
+    RARE,
+    USUAL,
     tiny_settings,
     write_network,
     write_sentence_modules,
     write_tokenizer,
 )
 
-# The first are enough for a change in passing; all are tried among the slow tests.
-USUAL = ["bert", "deberta-v2", "longformer", "modernbert", "mpnet", "roberta", "t5", "xlnet"]
-RARE = [
-    *("albert", "big_bird", "camembert", "data2vec-text", "deberta", "distilbert", "electra"),
-    *("ernie", "esm", "eurobert", "flaubert", "gpt2", "ibert", "jina_embeddings_v3", "layoutlm"),
-    *("luke", "megatron-bert", "mra", "mt5", "nomic_bert", "rembert", "roberta-prelayernorm"),
-    *("roc_bert", "roformer", "splinter", "squeezebert", "umt5", "xlm", "xlm-roberta"),
-    *("xlm-roberta-xl",),
-]
 EMBEDDED = [*USUAL, *(pytest.param(kind, marks=pytest.mark.slow) for kind in RARE)]
 # What a text's vector is depends, in these, on how long the other texts of its batch are.
 BY_BATCH = ["canine", "fnet", "funnel", "yoso"]

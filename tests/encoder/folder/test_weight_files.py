@@ -177,3 +177,14 @@ def test_one_value_ruins_a_model(tmp_path, value):
     check_finite(tmp_path, {"a": good}.items())
     with pytest.raises(DataError, match=rf"{tmp_path}: b: not all of its values are finite"):
         check_finite(tmp_path, {"a": good, "b": bad}.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int64])
+def test_values_whose_sum_overflows_are_finite_all_the_same(tmp_path, dtype):
+    largest = torch.finfo(dtype).max if dtype.is_floating_point else 2**62
+    check_finite(tmp_path, {"a": torch.full((3, 2), largest, dtype=dtype)}.items())
+
+
+def test_infinities_of_both_signs_are_not_finite(tmp_path):
+    with pytest.raises(DataError):
+        check_finite(tmp_path, {"a": torch.tensor([torch.inf, -torch.inf, 1.0])}.items())
