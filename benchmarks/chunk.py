@@ -2,7 +2,7 @@
 
 The sides take turns on the same documents, in this process:
 
-1. `encode_batch` of the documents, one batch of about 1 MB after the other: what a chunker that
+1. `encode_batch` of the documents, one batch of `BATCH_CHARS` after the other: what a chunker that
    needs to know where tokens begin has to do at least;
 2. `Chunker.chunk` of the same batches;
 3. the whole of `chunk_file`, from the file to the Parquet file, which also reads and writes.
@@ -26,7 +26,7 @@ from kl3m_embeddings.encoder.folder.opened import open_model
 
 
 def batches_of(texts: list[str]) -> list[list[str]]:
-    """Texts in batches of about a million characters."""
+    """Texts in batches of about `BATCH_CHARS` characters."""
     batches: list[list[str]] = [[]]
     num_chars = 0
     for text in texts:

@@ -29,6 +29,7 @@ ABBREVIATIONS = (
 """Words after which a period is not the end of a sentence; also in capitals."""
 
 CLOSERS = "\"'\u201d\u2019»)]}"  # with curly quotes
+GOES_ON = ",;:.!?…)]}%"
 MAX_WORD_LETTERS = 6  # of one with several periods
 
 # the stops and closing marks of Chinese and Japanese by their numbers, for some look like ours
@@ -39,7 +40,6 @@ _END = re.compile(
 )
 _LAST_WORD = re.compile(r"[\w.]{1,24}\Z")
 _NAMES = frozenset(ABBREVIATIONS.split()) | frozenset(ABBREVIATIONS.upper().split())
-_GOES_ON = ",;:.!?…)]}%"
 
 
 def sentence_ends(text: str) -> list[int]:
@@ -55,7 +55,7 @@ def _is_end(text: str, match: re.Match[str]) -> bool:
         if not is_broken:
             return True
     elif (following := text[match.end() : match.end() + 1]) and (
-        following.islower() or following.isdigit() or following in _GOES_ON
+        following.islower() or following.isdigit() or following in GOES_ON
     ):
         return False
     if match["stop"] != ".":

@@ -34,7 +34,7 @@ class ChunkRequest:
         at_sentences: whether they end where sentences end, if one ends near.
         by: of which units they are made: a name of SPLITS, or `module:function`; None: of none.
         prompt: what the model reads before a chunk; None: what it says itself of documents.
-        read: what to read of a row.
+        text_column: with those that follow, as in `ReadOptions`.
     """
 
     model: str

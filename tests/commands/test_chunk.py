@@ -6,15 +6,12 @@ from typer.testing import CliRunner
 
 from kl3m_embeddings.commands import shell
 from kl3m_embeddings.commands.cli import app
-from tests.encoder.folder.stock_folder import write_network, write_tokenizer
+from tests.encoder.folder.stock_folder import write_model_of_66_tokens
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    write_network(folder, max_position_embeddings=80)
-    write_tokenizer(folder, model_max_length=66)
-    return folder
+    return write_model_of_66_tokens(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

@@ -4,17 +4,13 @@ import json
 
 import pytest
 
-from tests.encoder.folder.stock_folder import write_network, write_tokenizer
+from tests.encoder.folder.stock_folder import write_model_of_66_tokens
 from tests.tiny_model import tiny_documents
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
-    """A transformers folder: 64 tokens and two special ones."""
-    folder = tmp_path_factory.mktemp("model")
-    write_network(folder, max_position_embeddings=80)
-    write_tokenizer(folder, model_max_length=66)
-    return folder
+    return write_model_of_66_tokens(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

@@ -23,13 +23,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from kl3m_embeddings.data.sentence_ends import ABBREVIATIONS, CLOSERS, MAX_WORD_LETTERS
+from kl3m_embeddings.data.sentence_ends import ABBREVIATIONS, CLOSERS, GOES_ON, MAX_WORD_LETTERS
 from kl3m_embeddings.data.tokenizer.tokenizer import Tokenizer
 from kl3m_embeddings.tasks.masked.lines import next_true
 
 STOP = re.compile(rf"[.!?…][{re.escape(CLOSERS)}]*$")
 WORD_END = re.compile(r"(?:[^\W\d_]|\.)+\Z")
-GOES_ON = ",;:.!?…)]}%"
 WORD_TOKENS = 8  # of a word that are looked at
 # An abbreviation's code is a number of three digits to the base 2^21, its last tokens' ids plus 1,
 # the last one lowest: 63 bits, and a digit of 0 is no token.

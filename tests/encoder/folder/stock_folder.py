@@ -73,6 +73,13 @@ def write_tokenizer(folder, *, template="[CLS] $A [SEP]", lowercase=True, **conf
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | names | config))
 
 
+def write_model_of_66_tokens(folder):
+    """A folder of transformers' that reads 64 tokens and two special ones."""
+    write_network(folder, max_position_embeddings=80)
+    write_tokenizer(folder, model_max_length=66)
+    return folder
+
+
 def write_network(folder, kind="bert", **changes):
     """The files that transformers writes of a model that it made."""
     torch.manual_seed(0)
