@@ -1,12 +1,12 @@
 """One file of documents to one Parquet file of chunks, in bounded memory."""
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kl3m_embeddings.data.prefetch import prefetched
 from kl3m_embeddings.data.readers.documents import Source, read_records
 from kl3m_embeddings.data.readers.records import Document, ReadOptions, Skipped
 from kl3m_embeddings.embed.chunker import Chunk, Chunker
@@ -51,23 +51,25 @@ def chunk_file(
     skipped: dict[str, int] = {}
     kept_once: set[int] = set()
     ids: set[int] = set()
-    with durable_file(path, NO_ROOM) as temporary:
+    items = (record.item for record in read_records([source], options))
+    with (
+        durable_file(path, NO_ROOM) as temporary,
+        prefetched(_chunked(_batches(items), chunker), BATCHES_AHEAD) as ready,
+    ):
         writer = _Writer(temporary, options.keep_columns)
-        items = (record.item for record in read_records([source], options))
-        for batch, chunks in _chunk_ahead(_batches(items), chunker):
-            for item, cut in zip(batch, chunks, strict=True):
-                if isinstance(item, Skipped):
-                    skipped[item.reason] = skipped.get(item.reason, 0) + 1
-                    continue
-                writer.add(item, cut)
-                kept_once |= {i for i, value in enumerate(item.kept) if value is not None}
-                counts["documents"] += 1
-                counts["chunks"] += len(cut)
-                counts["tokens"] += sum(chunk.num_tokens for chunk in cut)
-                counts["characters"] += len(item.text)
-                key = hash_of(item.id)
-                counts["duplicate_ids"] += key in ids
-                ids.add(key)
+        for item, cut in chain.from_iterable(ready):
+            if isinstance(item, Skipped):
+                skipped[item.reason] = skipped.get(item.reason, 0) + 1
+                continue
+            writer.add(item, cut)
+            kept_once |= {i for i, value in enumerate(item.kept) if value is not None}
+            counts["documents"] += 1
+            counts["chunks"] += len(cut)
+            counts["tokens"] += sum(chunk.num_tokens for chunk in cut)
+            counts["characters"] += len(item.text)
+            key = hash_of(item.id)
+            counts["duplicate_ids"] += key in ids
+            ids.add(key)
         writer.close()
         _require_kept(source, options, kept_once, counts["documents"])
     return SealedOutput(
@@ -121,23 +123,13 @@ def _batches(items: Iterable[Document | Skipped]) -> Iterator[Batch]:
         yield batch
 
 
-def _chunk_ahead(
+def _chunked(
     batches: Iterable[Batch], chunker: Chunker
-) -> Iterator[tuple[Batch, list[list[Chunk]]]]:
-    """Each batch with its chunks; the next one is in the works while this one is written."""
-
-    def chunks_of(batch: Batch) -> list[list[Chunk]]:
-        return chunker.chunk([one.text if isinstance(one, Document) else "" for one in batch])
-
-    waiting: deque[tuple[Batch, Future[list[list[Chunk]]]]] = deque()
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        for batch in batches:
-            waiting.append((batch, thread.submit(chunks_of, batch)))
-            if len(waiting) > BATCHES_AHEAD:
-                ready, chunks = waiting.popleft()
-                yield ready, chunks.result()
-        for ready, chunks in waiting:
-            yield ready, chunks.result()
+) -> Iterator[list[tuple[Document | Skipped, list[Chunk]]]]:
+    """Each batch's rows with their chunks; a row that is no document has none."""
+    for batch in batches:
+        texts = [one.text if isinstance(one, Document) else "" for one in batch]
+        yield list(zip(batch, chunker.chunk(texts), strict=True))
 
 
 class _Writer:
